@@ -1,0 +1,23 @@
+export * from './attributes.js';
+export * from './backend.js';
+export { BaseBackend, type OpCall } from './base-backend.js';
+export * from './cases.js';
+export * from './dtype.js';
+export * from './errors.js';
+export * from './half.js';
+export type * from './interfaces/grouped-linear.js';
+export type * from './interfaces/hooked-model.js';
+export type * from './interfaces/kv-codec.js';
+export type * from './interfaces/linear.js';
+export type * from './interfaces/train-hook.js';
+export * from './op.js';
+export { hostTensor, numberArray, zeroHostTensor } from './reference/host-tensor.js';
+export { createReferenceBackend, ReferenceBackend } from './reference/reference-backend.js';
+export * from './rng.js';
+export { keep, scope } from './scope.js';
+export * from './shape.js';
+export { Storage } from './storage.js';
+export * from './tensor.js';
+export type * from './webgpu-kernel.js';
+
+export * from './ops/rms-norm.js';

@@ -1,0 +1,76 @@
+import { OptionError } from './errors.js';
+
+const multiplier0 = 0xd2511f53;
+const multiplier1 = 0xcd9e8d57;
+const weyl0 = 0x9e3779b9;
+const weyl1 = 0xbb67ae85;
+
+/**
+ * Philox4x32-10: four random words from a 128-bit counter and a 64-bit key, with no state to carry. The same (key, counter) gives
+ * the same words everywhere, so streams can be split, skipped and replayed.
+ *
+ * Salmon et al., "Parallel Random Numbers: As Easy as 1, 2, 3", SC 2011.
+ */
+export function philox4x32(key: readonly [number, number], counter: readonly [number, number, number, number]): Uint32Array {
+  let [c0, c1, c2, c3] = counter;
+  let [k0, k1] = key;
+  for (let round = 0; round < 10; round++) {
+    const product0 = BigInt(c0 >>> 0) * BigInt(multiplier0);
+    const product1 = BigInt(c2 >>> 0) * BigInt(multiplier1);
+    const high0 = Number(product0 >> 32n);
+    const high1 = Number(product1 >> 32n);
+    const low0 = Number(product0 & 0xffffffffn);
+    const low1 = Number(product1 & 0xffffffffn);
+    [c0, c1, c2, c3] = [(high1 ^ c1 ^ k0) >>> 0, low1, (high0 ^ c3 ^ k1) >>> 0, low0];
+    k0 = (k0 + weyl0) >>> 0;
+    k1 = (k1 + weyl1) >>> 0;
+  }
+  return Uint32Array.of(c0, c1, c2, c3);
+}
+
+/** A seeded stream of random numbers over {@link philox4x32}; `fork` gives an independent stream. */
+export class Random {
+  readonly #key: readonly [number, number];
+  readonly #stream: readonly [number, number];
+  #block = 0;
+  #words = new Uint32Array(4);
+  #used = 4;
+
+  /** @param seed a non-negative safe integer. */
+  constructor(seed: number, stream = 0) {
+    if (!Number.isSafeInteger(seed) || seed < 0) throw new OptionError(`Random: seed ${seed} is not a non-negative safe integer`);
+    if (!Number.isSafeInteger(stream) || stream < 0) throw new OptionError(`Random: stream ${stream} is not a non-negative safe integer`);
+    this.#key = [seed >>> 0, Math.floor(seed / 2 ** 32) >>> 0];
+    this.#stream = [stream >>> 0, Math.floor(stream / 2 ** 32) >>> 0];
+  }
+
+  /** A uniform 32-bit word. */
+  nextWord(): number {
+    if (this.#used === 4) {
+      this.#words = philox4x32(this.#key, [this.#block >>> 0, Math.floor(this.#block / 2 ** 32) >>> 0, ...this.#stream]) as Uint32Array<ArrayBuffer>;
+      this.#block++;
+      this.#used = 0;
+    }
+    return this.#words[this.#used++];
+  }
+
+  /** Uniform in [0, 1), 53 bits. */
+  nextFloat(): number {
+    return ((this.nextWord() >>> 5) * 2 ** 26 + (this.nextWord() >>> 6)) * 2 ** -53;
+  }
+
+  /** Standard normal, by the Box–Muller transform. */
+  nextNormal(): number {
+    return Math.sqrt(-2 * Math.log(1 - this.nextFloat())) * Math.cos(2 * Math.PI * this.nextFloat());
+  }
+
+  /** Uniform integer in [0, bound), without modulo bias. */
+  nextInt(bound: number): number {
+    if (!Number.isInteger(bound) || bound < 1 || bound > 2 ** 32) throw new OptionError(`Random.nextInt: bound ${bound} is not in 1 … 2^32`);
+    const limit = 2 ** 32 - (2 ** 32 % bound);
+    for (;;) {
+      const word = this.nextWord();
+      if (word < limit) return word % bound;
+    }
+  }
+}
