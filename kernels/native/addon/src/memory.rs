@@ -1,0 +1,162 @@
+//! Buffers of one stream: 64-byte aligned blocks from a size-class pool, large ones straight from the OS (their untouched pages cost
+//! nothing), and read-only maps of files.
+
+use memmap2::{Mmap, MmapMut, MmapOptions};
+use std::alloc::{alloc, dealloc, Layout};
+use std::collections::HashMap;
+use std::fs::File;
+use std::ptr::NonNull;
+
+const ALIGNMENT: usize = 64;
+/// Blocks of at least this size come from the OS.
+const LARGE: usize = 1 << 20;
+/// Bytes that stay pooled for reuse.
+const POOL_LIMIT: usize = 96 << 20;
+
+pub enum Block {
+    Empty,
+    Small { start: NonNull<u8>, class: usize },
+    Large { map: MmapMut },
+    File { map: Mmap, skip: usize, bytes: usize },
+}
+
+// SAFETY: a block owns its memory; the stream thread alone holds it.
+unsafe impl Send for Block {}
+
+impl Block {
+    pub fn pointer(&self) -> *mut u8 {
+        match self {
+            Block::Empty => NonNull::<u64>::dangling().as_ptr().cast(),
+            Block::Small { start, .. } => start.as_ptr(),
+            Block::Large { map } => map.as_ptr().cast_mut(),
+            // SAFETY: `skip` is within the map by construction.
+            Block::File { map, skip, .. } => unsafe { map.as_ptr().add(*skip).cast_mut() },
+        }
+    }
+
+    pub fn writable(&self) -> bool {
+        !matches!(self, Block::File { .. })
+    }
+
+    /// Drops the pages of a mapped file from this process; they come back from the page cache when read again.
+    pub fn discard(&self) {
+        #[cfg(unix)]
+        if let Block::File { map, .. } = self {
+            // SAFETY: a read-only shared file map: dropped pages are read again from the file.
+            unsafe {
+                libc::madvise(map.as_ptr().cast_mut().cast(), map.len(), libc::MADV_DONTNEED);
+            }
+        }
+    }
+}
+
+#[derive(Default)]
+pub struct Memory {
+    small: HashMap<usize, Vec<NonNull<u8>>>,
+    large: HashMap<usize, Vec<MmapMut>>,
+    pub pooled: usize,
+    pub live: usize,
+    pub peak: usize,
+}
+
+// SAFETY: pooled pointers are owned here and moved with the struct.
+unsafe impl Send for Memory {}
+
+/// Sizes are rounded up to eighths of a power of two, so that reuse is likely and waste at most an eighth.
+fn size_class(bytes: usize) -> usize {
+    let step = (bytes.next_power_of_two() / 8).max(ALIGNMENT);
+    bytes.div_ceil(step) * step
+}
+
+impl Memory {
+    pub fn take(&mut self, bytes: usize) -> Result<Block, String> {
+        self.live += bytes;
+        self.peak = self.peak.max(self.live);
+        if bytes == 0 {
+            return Ok(Block::Empty);
+        }
+        let class = size_class(bytes);
+        let failed = |what: &str| format!("could not allocate {bytes} bytes ({what})");
+        if class >= LARGE {
+            if let Some(map) = self.large.get_mut(&class).and_then(Vec::pop) {
+                self.pooled -= class;
+                return Ok(Block::Large { map });
+            }
+            let map = MmapOptions::new().len(class).map_anon().map_err(|error| failed(&error.to_string()))?;
+            return Ok(Block::Large { map });
+        }
+        if let Some(start) = self.small.get_mut(&class).and_then(Vec::pop) {
+            self.pooled -= class;
+            return Ok(Block::Small { start, class });
+        }
+        let layout = Layout::from_size_align(class, ALIGNMENT).map_err(|_| failed("size"))?;
+        // SAFETY: the size is not zero.
+        let start = NonNull::new(unsafe { alloc(layout) }).ok_or_else(|| failed("out of memory"))?;
+        Ok(Block::Small { start, class })
+    }
+
+    pub fn give_back(&mut self, block: Block, bytes: usize) {
+        self.live = self.live.saturating_sub(bytes);
+        match block {
+            Block::Small { start, class } => {
+                if self.pooled + class <= POOL_LIMIT {
+                    self.pooled += class;
+                    self.small.entry(class).or_default().push(start);
+                } else {
+                    free(start, class);
+                }
+            }
+            Block::Large { map } => {
+                let class = map.len();
+                if self.pooled + class <= POOL_LIMIT && class <= POOL_LIMIT / 4 {
+                    self.pooled += class;
+                    self.large.entry(class).or_default().push(map);
+                }
+            }
+            Block::Empty | Block::File { .. } => {}
+        }
+    }
+}
+
+fn free(start: NonNull<u8>, class: usize) {
+    if let Ok(layout) = Layout::from_size_align(class, ALIGNMENT) {
+        // SAFETY: allocated with the same layout in `take`.
+        unsafe { dealloc(start.as_ptr(), layout) };
+    }
+}
+
+impl Drop for Memory {
+    fn drop(&mut self) {
+        for (class, blocks) in self.small.drain() {
+            for start in blocks {
+                free(start, class);
+            }
+        }
+    }
+}
+
+/// Maps `bytes` bytes of a file from `offset`, read-only.
+pub fn map_file(path: &str, offset: u64, bytes: usize) -> Result<Block, String> {
+    let file = File::open(path).map_err(|error| format!("cannot open {path}: {error}"))?;
+    let length = file.metadata().map_err(|error| format!("cannot stat {path}: {error}"))?.len();
+    if offset.checked_add(bytes as u64).is_none_or(|end| end > length) {
+        return Err(format!("{path} has {length} bytes; {bytes} bytes at {offset} are not there"));
+    }
+    if bytes == 0 {
+        return Ok(Block::Empty);
+    }
+    // SAFETY: changing a file under a map is documented as undefined for users of mapFile.
+    let map = unsafe { MmapOptions::new().offset(offset).len(bytes).map(&file) };
+    let map = map.map_err(|error| format!("cannot map {path}: {error}"))?;
+    Ok(Block::File { map, skip: 0, bytes })
+}
+
+impl Block {
+    /// Mapped bytes, for accounting.
+    pub fn mapped(&self) -> usize {
+        match self {
+            Block::File { bytes, .. } => *bytes,
+            _ => 0,
+        }
+    }
+}

@@ -1,0 +1,392 @@
+//! The stream thread: takes commands in order, owns every buffer, runs every op.
+
+use crate::memory::{map_file, Block, Memory};
+use crate::workers::Workers;
+use filigree_kernels::{Call, Cpu, DType, OpSpec, TensorMut, TensorRef};
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::panic::{catch_unwind, AssertUnwindSafe};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::{Duration, Instant};
+
+/// Why a result cannot be read. The kind becomes the class of the JavaScript error.
+#[derive(Clone, Debug)]
+pub struct Failure {
+    pub kind: &'static str,
+    pub message: String,
+}
+
+impl Failure {
+    pub fn new(kind: &'static str, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into() }
+    }
+}
+
+pub type Reply<T> = Box<dyn FnOnce(Result<T, Failure>) + Send>;
+
+pub enum Command {
+    Allocate { id: u32, bytes: usize },
+    Map { id: u32, path: String, offset: u64, bytes: usize },
+    Release { id: u32 },
+    Discard { id: u32 },
+    Write { id: u32, offset: usize, data: Vec<u8> },
+    Read { id: u32, offset: usize, bytes: usize, reply: Reply<Vec<u8>> },
+    Ops { message: Vec<f64> },
+    /// Replies when reached; `failures` also takes and reports the first failure since the last sync.
+    Fence { failures: bool, reply: Reply<()> },
+    Profile { on: bool, reply: Reply<Vec<f64>> },
+    Stop,
+}
+
+/// What the JavaScript thread and the stream thread share.
+pub struct Queue {
+    commands: Mutex<VecDeque<Command>>,
+    arrived: Condvar,
+    pub depth: AtomicUsize,
+    sleeping: AtomicBool,
+    pub aborted: Mutex<HashSet<u32>>,
+    pub live: AtomicUsize,
+    pub peak: AtomicUsize,
+    pub pooled: AtomicUsize,
+}
+
+impl Queue {
+    pub fn new() -> Self {
+        Self {
+            commands: Mutex::new(VecDeque::new()),
+            arrived: Condvar::new(),
+            depth: AtomicUsize::new(0),
+            sleeping: AtomicBool::new(false),
+            aborted: Mutex::new(HashSet::new()),
+            live: AtomicUsize::new(0),
+            peak: AtomicUsize::new(0),
+            pooled: AtomicUsize::new(0),
+        }
+    }
+
+    pub fn push(&self, command: Command) {
+        let mut commands = self.commands.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        commands.push_back(command);
+        self.depth.fetch_add(1, Ordering::AcqRel);
+        drop(commands);
+        if self.sleeping.load(Ordering::Acquire) {
+            self.arrived.notify_one();
+        }
+    }
+
+    fn pop(&self) -> Command {
+        let start = Instant::now();
+        loop {
+            if self.depth.load(Ordering::Acquire) > 0 {
+                if let Some(command) = self.commands.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).pop_front() {
+                    return command;
+                }
+            }
+            if start.elapsed() > Duration::from_micros(20) {
+                break;
+            }
+            std::hint::spin_loop();
+        }
+        let mut commands = self.commands.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        self.sleeping.store(true, Ordering::Release);
+        loop {
+            if let Some(command) = commands.pop_front() {
+                self.sleeping.store(false, Ordering::Release);
+                return command;
+            }
+            // The timeout covers a push between the check of `sleeping` and this wait.
+            let (guard, _) = self
+                .arrived
+                .wait_timeout(commands, Duration::from_millis(50))
+                .unwrap_or_else(|poisoned| poisoned.into_inner());
+            commands = guard;
+        }
+    }
+}
+
+struct Buffer {
+    block: Block,
+    bytes: usize,
+    poison: Option<Arc<Failure>>,
+}
+
+pub struct Stream {
+    pub queue: Arc<Queue>,
+    pub ops: Vec<&'static OpSpec>,
+    pub cpu: Cpu,
+    workers: Workers,
+    memory: Memory,
+    buffers: HashMap<u32, Buffer>,
+    first_failure: Option<Arc<Failure>>,
+    profile: Option<Vec<f64>>,
+}
+
+impl Stream {
+    pub fn new(queue: Arc<Queue>, ops: Vec<&'static OpSpec>, cpu: Cpu, threads: usize) -> Self {
+        Self {
+            queue,
+            ops,
+            cpu,
+            workers: Workers::new(threads),
+            memory: Memory::default(),
+            buffers: HashMap::new(),
+            first_failure: None,
+            profile: None,
+        }
+    }
+
+    pub fn run(mut self) {
+        loop {
+            let command = self.queue.pop();
+            let stop = matches!(command, Command::Stop);
+            self.step(command);
+            self.queue.live.store(self.memory.live, Ordering::Release);
+            self.queue.peak.store(self.memory.peak, Ordering::Release);
+            self.queue.pooled.store(self.memory.pooled, Ordering::Release);
+            self.queue.depth.fetch_sub(1, Ordering::AcqRel);
+            if stop {
+                return;
+            }
+        }
+    }
+
+    fn step(&mut self, command: Command) {
+        match command {
+            Command::Allocate { id, bytes } => {
+                let block = self.memory.take(bytes).map_err(|message| Failure::new("OUT_OF_MEMORY", message));
+                self.insert(id, bytes, block);
+            }
+            Command::Map { id, path, offset, bytes } => {
+                let block = map_file(&path, offset, bytes).map_err(|message| Failure::new("EXECUTION", message));
+                self.memory.live += bytes;
+                self.memory.peak = self.memory.peak.max(self.memory.live);
+                self.insert(id, bytes, block);
+            }
+            Command::Release { id } => {
+                if let Some(buffer) = self.buffers.remove(&id) {
+                    self.memory.give_back(buffer.block, buffer.bytes);
+                }
+            }
+            Command::Discard { id } => {
+                if let Some(buffer) = self.buffers.get(&id) {
+                    buffer.block.discard();
+                }
+            }
+            Command::Write { id, offset, data } => self.write(id, offset, &data),
+            Command::Read { id, offset, bytes, reply } => reply(self.read(id, offset, bytes)),
+            Command::Ops { message } => self.run_ops(&message),
+            Command::Fence { failures, reply } => match self.first_failure.take().filter(|_| failures) {
+                Some(failure) => reply(Err((*failure).clone())),
+                None => reply(Ok(())),
+            },
+            Command::Profile { on, reply } => {
+                let entries = self.profile.take().unwrap_or_default();
+                self.profile = on.then(Vec::new);
+                reply(Ok(entries));
+            }
+            Command::Stop => {}
+        }
+    }
+
+    fn insert(&mut self, id: u32, bytes: usize, block: Result<Block, Failure>) {
+        let (block, poison) = match block {
+            Ok(block) => (block, None),
+            Err(failure) => (Block::Empty, Some(self.fail(failure))),
+        };
+        self.buffers.insert(id, Buffer { block, bytes, poison });
+    }
+
+    fn fail(&mut self, failure: Failure) -> Arc<Failure> {
+        let failure = Arc::new(failure);
+        self.first_failure.get_or_insert_with(|| Arc::clone(&failure));
+        failure
+    }
+
+    fn write(&mut self, id: u32, offset: usize, data: &[u8]) {
+        let Some(buffer) = self.buffers.get_mut(&id) else { return };
+        let fits = offset.checked_add(data.len()).is_some_and(|end| end <= buffer.bytes);
+        if buffer.poison.is_some() || !fits || !buffer.block.writable() {
+            return;
+        }
+        // SAFETY: in bounds by the check above; the stream thread owns the block.
+        unsafe { std::ptr::copy_nonoverlapping(data.as_ptr(), buffer.block.pointer().add(offset), data.len()) };
+    }
+
+    fn read(&self, id: u32, offset: usize, bytes: usize) -> Result<Vec<u8>, Failure> {
+        let buffer = self.buffers.get(&id).ok_or_else(|| Failure::new("DISPOSED", "read: the buffer was released"))?;
+        if let Some(poison) = &buffer.poison {
+            return Err((**poison).clone());
+        }
+        if offset.checked_add(bytes).is_none_or(|end| end > buffer.bytes) {
+            return Err(Failure::new("SHAPE", "read: the range is outside of the buffer"));
+        }
+        // SAFETY: in bounds by the check above; the block lives as long as the buffer.
+        Ok(unsafe { std::slice::from_raw_parts(buffer.block.pointer().add(offset), bytes) }.to_vec())
+    }
+
+    fn run_ops(&mut self, message: &[f64]) {
+        let mut at = 0;
+        while at < message.len() {
+            let length = message[at] as usize;
+            if length < 2 || at + length > message.len() {
+                self.fail(Failure::new("EXECUTION", "the op message is malformed"));
+                return;
+            }
+            if let Err(failure) = self.run_op(&message[at + 1..at + length]) {
+                self.fail(failure);
+            }
+            at += length;
+        }
+    }
+
+    fn run_op(&mut self, message: &[f64]) -> Result<(), Failure> {
+        let parsed = ParsedCall::read(message).ok_or_else(|| Failure::new("EXECUTION", "the op message is malformed"))?;
+        let spec = *self.ops.get(parsed.op).ok_or_else(|| Failure::new("EXECUTION", "the op is not in the table"))?;
+        let started = Instant::now();
+        let result = self.execute(spec, &parsed);
+        if let Some(profile) = &mut self.profile {
+            profile.extend([parsed.op as f64, started.elapsed().as_secs_f64() * 1e3]);
+        }
+        if let Err(failure) = result {
+            let failure = self.fail(failure);
+            let mutated = parsed.mutated.iter().filter_map(|&index| parsed.inputs[index].as_ref());
+            for tensor in parsed.outputs.iter().chain(mutated) {
+                if let Some(buffer) = self.buffers.get_mut(&tensor.id) {
+                    buffer.poison = Some(Arc::clone(&failure));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn execute(&self, spec: &OpSpec, parsed: &ParsedCall) -> Result<(), Failure> {
+        if parsed.token != 0 && self.queue.aborted.lock().is_ok_and(|aborted| aborted.contains(&parsed.token)) {
+            return Err(Failure::new("ABORTED", "The operation was aborted"));
+        }
+        for tensor in parsed.inputs.iter().flatten().chain(&parsed.outputs) {
+            if let Some(poison) = self.buffers.get(&tensor.id).and_then(|buffer| buffer.poison.as_ref()) {
+                return Err((**poison).clone());
+            }
+        }
+        let describe = || {
+            let shapes: Vec<_> = parsed.inputs.iter().map(|t| t.as_ref().map_or("none".into(), |t| format!("{:?}", t.shape))).collect();
+            format!("{} on {}", spec.name, shapes.join(", "))
+        };
+        let written: Vec<&Argument> =
+            parsed.outputs.iter().chain(parsed.mutated.iter().filter_map(|&index| parsed.inputs[index].as_ref())).collect();
+        for (position, target) in written.iter().enumerate() {
+            let others = parsed.inputs.iter().enumerate().filter(|(index, _)| !parsed.mutated.contains(index));
+            let inputs = others.filter_map(|(_, input)| input.as_ref());
+            if inputs.chain(written[position + 1..].iter().copied()).any(|other| target.overlaps(other)) {
+                return Err(Failure::new("EXECUTION", format!("{}: an argument that is written overlaps another", describe())));
+            }
+        }
+        let mut inputs = Vec::with_capacity(parsed.inputs.len());
+        for (index, tensor) in parsed.inputs.iter().enumerate() {
+            inputs.push(match tensor {
+                Some(tensor) if !parsed.mutated.contains(&index) => {
+                    let (pointer, length) = self.range(tensor)?;
+                    // SAFETY: in bounds by `range`; nothing that is written overlaps it, by the check above.
+                    let bytes = unsafe { std::slice::from_raw_parts(pointer, length) };
+                    Some(TensorRef { dtype: tensor.dtype, shape: &tensor.shape, bytes })
+                }
+                _ => None,
+            });
+        }
+        let mut outputs = Vec::with_capacity(written.len());
+        for tensor in written {
+            if !self.buffers.get(&tensor.id).is_some_and(|buffer| buffer.block.writable()) {
+                return Err(Failure::new("EXECUTION", format!("{}: a mapped file cannot be written", describe())));
+            }
+            let (pointer, length) = self.range(tensor)?;
+            // SAFETY: in bounds by `range`; exclusive by the overlap check; the stream thread owns the block.
+            let bytes = unsafe { std::slice::from_raw_parts_mut(pointer, length) };
+            outputs.push(TensorMut { dtype: tensor.dtype, shape: &tensor.shape, bytes });
+        }
+        let mut call =
+            Call { inputs: &inputs, outputs: &mut outputs, attrs: parsed.attributes, pool: &self.workers, cpu: self.cpu };
+        match catch_unwind(AssertUnwindSafe(|| (spec.run)(&mut call))) {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => Err(Failure::new("EXECUTION", format!("{}: {error}", describe()))),
+            Err(_) => Err(Failure::new("EXECUTION", format!("{}: the kernel panicked", describe()))),
+        }
+    }
+
+    fn range(&self, tensor: &Argument) -> Result<(*mut u8, usize), Failure> {
+        let buffer = self.buffers.get(&tensor.id).ok_or_else(|| Failure::new("DISPOSED", "an argument was released"))?;
+        let end = tensor.offset.checked_add(tensor.bytes).filter(|&end| end <= buffer.bytes);
+        if end.is_none() {
+            return Err(Failure::new("SHAPE", "an argument reaches beyond its buffer"));
+        }
+        if tensor.bytes == 0 {
+            return Ok((Block::Empty.pointer(), 0));
+        }
+        // SAFETY: in bounds by the check above.
+        Ok((unsafe { buffer.block.pointer().add(tensor.offset) }, tensor.bytes))
+    }
+}
+
+struct Argument {
+    id: u32,
+    offset: usize,
+    bytes: usize,
+    dtype: DType,
+    shape: Vec<usize>,
+}
+
+impl Argument {
+    fn overlaps(&self, other: &Self) -> bool {
+        self.id == other.id && self.bytes > 0 && other.bytes > 0 && self.offset < other.offset + other.bytes && other.offset < self.offset + self.bytes
+    }
+}
+
+/// `[op, token, inputs, (id, offset, dtype, rank, dims…)…, outputs, (…)…, mutated, index…, attributes…]`; an absent input is id −1.
+struct ParsedCall<'a> {
+    op: usize,
+    token: u32,
+    inputs: Vec<Option<Argument>>,
+    outputs: Vec<Argument>,
+    mutated: Vec<usize>,
+    attributes: &'a [f64],
+}
+
+impl<'a> ParsedCall<'a> {
+    fn read(message: &'a [f64]) -> Option<Self> {
+        let mut at = 0;
+        let mut next = || {
+            let value = message.get(at).copied();
+            at += 1;
+            value
+        };
+        let (op, token, count) = (next()? as usize, next()? as u32, next()? as usize);
+        let argument = |next: &mut dyn FnMut() -> Option<f64>| -> Option<Option<Argument>> {
+            let id = next()?;
+            if id < 0.0 {
+                return Some(None);
+            }
+            let (offset, dtype, rank) = (next()? as usize, DType::from_index(next()? as usize)?, next()? as usize);
+            if rank > 16 {
+                return None;
+            }
+            let shape = (0..rank).map(|_| next().map(|dimension| dimension as usize)).collect::<Option<Vec<_>>>()?;
+            let elements = shape.iter().try_fold(1usize, |product, &d| product.checked_mul(d))?;
+            let bytes = elements.checked_mul(dtype.size())?;
+            Some(Some(Argument { id: id as u32, offset, bytes, dtype, shape }))
+        };
+        if count > 64 {
+            return None;
+        }
+        let inputs = (0..count).map(|_| argument(&mut next)).collect::<Option<Vec<_>>>()?;
+        let count = next()? as usize;
+        if count > 64 {
+            return None;
+        }
+        let outputs = (0..count).map(|_| argument(&mut next).flatten()).collect::<Option<Vec<_>>>()?;
+        let count = next()? as usize;
+        let mutated = (0..count.min(64)).map(|_| next().map(|i| i as usize)).collect::<Option<Vec<_>>>()?;
+        if mutated.iter().any(|&index| index >= inputs.len()) {
+            return None;
+        }
+        Some(Self { op, token, inputs, outputs, mutated, attributes: message.get(at..)? })
+    }
+}

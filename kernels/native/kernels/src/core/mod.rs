@@ -1,0 +1,3 @@
+use crate::OpSpec;
+
+pub const OPS: &[OpSpec] = &[];

@@ -1,0 +1,28 @@
+//! Quantised and float weights: GGUF blocks, the r16 execution layout, fused matmul.
+
+pub mod activations;
+pub mod dequantize_rows;
+pub mod format;
+pub mod matmul;
+pub mod panel;
+pub mod repack;
+pub mod rows;
+pub mod tile_scalar;
+#[cfg(target_arch = "x86_64")]
+pub mod tile_x86;
+
+use crate::OpSpec;
+
+pub const OPS: &[OpSpec] = &[
+    OpSpec { name: "quantization_repack", signature: "quantization_repack(blocks)->(packed)[type,inFeatures]", run: repack::run },
+    OpSpec {
+        name: "quantization_matmul",
+        signature: "quantization_matmul(x,weights,bias?,residual?)->(y)[type,outFeatures,inFeatures,layout,activations]",
+        run: matmul::run,
+    },
+    OpSpec {
+        name: "quantization_dequantize_rows",
+        signature: "quantization_dequantize_rows(blocks,ids)->(y)[type,inFeatures]",
+        run: dequantize_rows::run,
+    },
+];

@@ -1,0 +1,130 @@
+//! Float path: 32 inputs × 16 rows of a tile decoded to an f32 panel, then one fused multiply-add per weight and token.
+//!
+//! y[t, r] = Σ_k w[r, k] · x[t, k], k ascending, one f32 accumulator per output: the same order for every T, path and thread count.
+
+use super::format::{TileLayout, WeightType, STEP, TILE_ROWS};
+use crate::simd::Simd;
+use half::{bf16, f16};
+
+/// 32 inputs × 16 rows.
+pub type Panel = [f32; STEP * TILE_ROWS];
+
+/// Words of vector c of one step: lane r's four codes in bytes 0 … 3.
+///
+/// # Safety
+/// `codes` points to the step's `kind.code_bytes()` bytes.
+#[inline(always)]
+pub unsafe fn code_words(kind: WeightType, codes: *const u8, c: usize) -> [u32; TILE_ROWS] {
+    let word = |plane: usize, r: usize| {
+        // SAFETY: plane · 64 + 4 r + 4 ≤ code_bytes for the planes each type has.
+        unsafe { codes.add(64 * plane + 4 * r).cast::<u32>().read_unaligned() }
+    };
+    let nibbles = |r: usize| (word(c & 3, r) >> (4 * (c >> 2))) & 0x0F0F_0F0F;
+    std::array::from_fn(|r| match kind {
+        WeightType::Q8_0 => word(c, r),
+        WeightType::Q5_0 => {
+            // SAFETY: 8 words of 8 bytes follow the 256 bytes of nibbles.
+            let bits = unsafe { codes.add(256 + 8 * c).cast::<u64>().read_unaligned() };
+            let four = (bits >> (4 * r)) as u32 & 15;
+            nibbles(r) | ((four & 1) << 4) | ((four & 2) << 11) | ((four & 4) << 18) | ((four & 8) << 25)
+        }
+        WeightType::Q6K => nibbles(r) | (((word(4 + (c >> 2), r) >> (2 * (c & 3))) & 0x0303_0303) << 4),
+        _ => nibbles(r),
+    })
+}
+
+/// Scale and offset per row and 16-half of `step`.
+#[inline(always)]
+pub fn tile_scales(layout: &TileLayout, tile: &[u8], step: usize) -> [[(f32, f32); TILE_ROWS]; 2] {
+    let kind = layout.kind;
+    let at = layout.scales + step * kind.scale_bytes();
+    let half = |at: usize, r: usize| f16::from_le_bytes([tile[at + 2 * r], tile[at + 2 * r + 1]]).to_f32();
+    let both = |row: &dyn Fn(usize) -> (f32, f32)| [std::array::from_fn(row), std::array::from_fn(row)];
+    match kind {
+        WeightType::Q4_1 => both(&|r| (half(at, r), half(at + 32, r))),
+        WeightType::Q4K => {
+            let s = step / 8 * 64;
+            both(&|r| (half(s, r) * f32::from(tile[at + r]), -(half(s + 32, r) * f32::from(tile[at + 16 + r]))))
+        }
+        WeightType::Q6K => {
+            let s = step / 8 * 32;
+            let scale = |i: usize| std::array::from_fn(|r| (half(s, r) * f32::from(tile[at + 16 * i + r] as i8), 0.0));
+            [scale(0), scale(1)]
+        }
+        _ => both(&|r| (half(at, r), 0.0)),
+    }
+}
+
+/// Decodes `count` inputs from `first` (a multiple of 32 for block types) into the panel.
+#[inline(always)]
+pub fn decode_panel(layout: &TileLayout, tile: &[u8], first: usize, count: usize, panel: &mut Panel) {
+    match layout.kind {
+        WeightType::F32 => {
+            let bytes = &tile[first * 64..(first + count) * 64];
+            for (value, b) in panel.iter_mut().zip(bytes.chunks_exact(4)) {
+                *value = f32::from_le_bytes([b[0], b[1], b[2], b[3]]);
+            }
+        }
+        WeightType::F16 | WeightType::BF16 => {
+            let bytes = &tile[first * 32..(first + count) * 32];
+            for (value, b) in panel.iter_mut().zip(bytes.chunks_exact(2)) {
+                let bits = u16::from_le_bytes([b[0], b[1]]);
+                *value = if layout.kind == WeightType::BF16 {
+                    bf16::from_bits(bits).to_f32()
+                } else {
+                    f16::from_bits(bits).to_f32()
+                };
+            }
+        }
+        kind => {
+            let step = first / STEP;
+            let at = layout.codes + step * kind.code_bytes();
+            let codes = &tile[at..at + kind.code_bytes()];
+            let scales = tile_scales(layout, tile, step);
+            let bias = kind.bias();
+            for c in 0..STEP / 4 {
+                // SAFETY: `codes` has exactly the step's bytes.
+                let words = unsafe { code_words(kind, codes.as_ptr(), c) };
+                let scales = &scales[c / 4];
+                for i in 0..4 {
+                    for r in 0..TILE_ROWS {
+                        let level = ((words[r] >> (8 * i)) & 255) as i32 + bias;
+                        panel[(4 * c + i) * TILE_ROWS + r] = scales[r].0.mul_add(level as f32, scales[r].1);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// acc[t][r] += Σ panel[k][r] · x[t][k] for `count` inputs from `first`; `x` has rows of `width`.
+///
+/// # Safety
+/// As for [`Simd`]; `x` holds NT rows.
+#[inline(always)]
+pub unsafe fn multiply<S: Simd, const NT: usize>(
+    panel: &Panel,
+    x: &[f32],
+    width: usize,
+    first: usize,
+    count: usize,
+    acc: &mut [[f32; TILE_ROWS]; NT],
+) {
+    debug_assert!(x.len() >= (NT - 1) * width + first + count);
+    for part in 0..TILE_ROWS / S::LANES {
+        let lane = part * S::LANES;
+        // SAFETY: 16 lanes per accumulator and panel row; x rows are in bounds by the contract.
+        unsafe {
+            let mut sums: [S::V; NT] = std::array::from_fn(|t| S::load(acc[t].as_ptr().add(lane)));
+            for k in 0..count {
+                let weights = S::load(panel.as_ptr().add(k * TILE_ROWS + lane));
+                for t in 0..NT {
+                    sums[t] = S::fma(weights, S::splat(*x.get_unchecked(t * width + first + k)), sums[t]);
+                }
+            }
+            for t in 0..NT {
+                S::store(acc[t].as_mut_ptr().add(lane), sums[t]);
+            }
+        }
+    }
+}

@@ -1,0 +1,47 @@
+//! Integer path without SIMD; the arithmetic that every other path repeats lane by lane.
+//!
+//! Per step of 32 inputs, one output: idot = Σ level · q exactly in i32, then acc = fma(s, idot·d, acc), then acc = fma(m, d·Σq, acc)
+//! for types with an offset. Q6_K has two scales a step: its two halves are added one after the other.
+
+use super::activations::GroupMeta;
+use super::format::{TileLayout, WeightType, STEP, TILE_ROWS};
+use super::panel::{code_words, tile_scales};
+
+pub fn tile<const NT: usize>(
+    layout: &TileLayout,
+    tile: &[u8],
+    codes: &[i8],
+    meta: &[GroupMeta],
+    acc: &mut [[f32; TILE_ROWS]; NT],
+) {
+    let kind = layout.kind;
+    for step in 0..layout.steps {
+        let at = layout.codes + step * kind.code_bytes();
+        let bytes = &tile[at..at + kind.code_bytes()];
+        let scales = tile_scales(layout, tile, step);
+        // SAFETY: `bytes` has exactly the step's codes.
+        let words: [[u32; TILE_ROWS]; 8] = std::array::from_fn(|c| unsafe { code_words(kind, bytes.as_ptr(), c) });
+        for t in 0..NT {
+            let group = meta[t * layout.steps + step];
+            let q = &codes[t * layout.k + step * STEP..][..STEP];
+            for r in 0..TILE_ROWS {
+                let half = |h: usize| {
+                    (0..16).fold(group.start[h], |sum, e| {
+                        let code = (words[4 * h + e / 4][r] >> (8 * (e % 4))) & 255;
+                        sum + code as i32 * i32::from(q[16 * h + e])
+                    })
+                };
+                let value = &mut acc[t][r];
+                if kind == WeightType::Q6K {
+                    *value = scales[0][r].0.mul_add(half(0) as f32 * group.d, *value);
+                    *value = scales[1][r].0.mul_add(half(1) as f32 * group.d, *value);
+                } else {
+                    *value = scales[0][r].0.mul_add((half(0) + half(1)) as f32 * group.d, *value);
+                    if matches!(kind, WeightType::Q4_1 | WeightType::Q4K) {
+                        *value = scales[0][r].1.mul_add(group.d_sum, *value);
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,298 @@
+//! The small portable layer under the f32 kernels: one vector type per CPU path. Kernels are generic over [`Simd`] and are entered
+//! through functions that carry the path's target features, into which the `inline(always)` methods here are inlined.
+
+#![allow(clippy::missing_safety_doc)] // One contract for every method, stated on the trait.
+
+/// f32 vectors of one CPU path.
+///
+/// # Safety
+/// Methods may only be called where the CPU has the path's features ([`crate::Cpu::available`]); loads and stores take pointers to
+/// at least `LANES` readable or writable f32.
+pub unsafe trait Simd: Copy {
+    const LANES: usize;
+    type V: Copy;
+    unsafe fn splat(x: f32) -> Self::V;
+    unsafe fn load(p: *const f32) -> Self::V;
+    unsafe fn store(p: *mut f32, v: Self::V);
+    unsafe fn add(a: Self::V, b: Self::V) -> Self::V;
+    unsafe fn sub(a: Self::V, b: Self::V) -> Self::V;
+    unsafe fn mul(a: Self::V, b: Self::V) -> Self::V;
+    unsafe fn div(a: Self::V, b: Self::V) -> Self::V;
+    /// a·b + c, rounded once.
+    unsafe fn fma(a: Self::V, b: Self::V, c: Self::V) -> Self::V;
+    /// The greater one; `b` when either is NaN.
+    unsafe fn max(a: Self::V, b: Self::V) -> Self::V;
+    unsafe fn floor(a: Self::V) -> Self::V;
+    /// p · 2^n for integral n ≥ −126; smaller n give 0.
+    unsafe fn scale2(p: Self::V, n: Self::V) -> Self::V;
+    /// Per lane: `a` where `bits` has the lane's bit set, otherwise `b`.
+    unsafe fn select(bits: u32, a: Self::V, b: Self::V) -> Self::V;
+    /// LANES half-precision values, widened.
+    unsafe fn load_f16(p: *const u16) -> Self::V;
+}
+
+/// 2^x with relative error below 2e-7 for x in [−126, 127]; smaller x give 0, larger ones overflow to ∞. NaN stays NaN.
+#[inline(always)]
+pub unsafe fn exp2<S: Simd>(x: S::V) -> S::V {
+    let n = S::floor(x);
+    let f = S::sub(x, n);
+    let mut p = S::splat(0.001_877_576_7);
+    for c in [0.008_989_34, 0.055_826_318, 0.240_153_62, 0.693_153_07, 0.999_999_93] {
+        p = S::fma(p, f, S::splat(c));
+    }
+    S::scale2(p, n)
+}
+
+/// One lane of plain Rust: the path of machines without SIMD, and the oracle of the others.
+#[derive(Clone, Copy)]
+pub struct Scalar;
+
+// SAFETY: plain arithmetic; loads and stores dereference pointers the caller vouches for.
+unsafe impl Simd for Scalar {
+    const LANES: usize = 1;
+    type V = f32;
+    #[inline(always)]
+    unsafe fn splat(x: f32) -> f32 {
+        x
+    }
+    #[inline(always)]
+    unsafe fn load(p: *const f32) -> f32 {
+        // SAFETY: the caller's promise.
+        unsafe { *p }
+    }
+    #[inline(always)]
+    unsafe fn store(p: *mut f32, v: f32) {
+        // SAFETY: the caller's promise.
+        unsafe { *p = v }
+    }
+    #[inline(always)]
+    unsafe fn add(a: f32, b: f32) -> f32 {
+        a + b
+    }
+    #[inline(always)]
+    unsafe fn sub(a: f32, b: f32) -> f32 {
+        a - b
+    }
+    #[inline(always)]
+    unsafe fn mul(a: f32, b: f32) -> f32 {
+        a * b
+    }
+    #[inline(always)]
+    unsafe fn div(a: f32, b: f32) -> f32 {
+        a / b
+    }
+    #[inline(always)]
+    unsafe fn fma(a: f32, b: f32, c: f32) -> f32 {
+        a.mul_add(b, c)
+    }
+    #[inline(always)]
+    unsafe fn max(a: f32, b: f32) -> f32 {
+        if a > b {
+            a
+        } else {
+            b
+        }
+    }
+    #[inline(always)]
+    unsafe fn floor(a: f32) -> f32 {
+        a.floor()
+    }
+    #[inline(always)]
+    unsafe fn scale2(p: f32, n: f32) -> f32 {
+        if n < -126.0 {
+            0.0
+        } else if n > 127.0 {
+            p * f32::INFINITY
+        } else {
+            // NaN converts to 0 here and stays NaN through p.
+            p * f32::from_bits(((n as i32 + 127) as u32) << 23)
+        }
+    }
+    #[inline(always)]
+    unsafe fn select(bits: u32, a: f32, b: f32) -> f32 {
+        if bits & 1 != 0 {
+            a
+        } else {
+            b
+        }
+    }
+    #[inline(always)]
+    unsafe fn load_f16(p: *const u16) -> f32 {
+        // SAFETY: the caller's promise.
+        half::f16::from_bits(unsafe { *p }).to_f32()
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+pub use x86::{Avx2, Avx512};
+
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    use super::Simd;
+    use std::arch::x86_64::*;
+
+    /// 8 lanes; AVX2, FMA, F16C.
+    #[derive(Clone, Copy)]
+    pub struct Avx2;
+
+    // SAFETY: every intrinsic used is part of AVX2, FMA or F16C, which the caller vouches for.
+    unsafe impl Simd for Avx2 {
+        const LANES: usize = 8;
+        type V = __m256;
+        #[inline(always)]
+        unsafe fn splat(x: f32) -> __m256 {
+            _mm256_set1_ps(x)
+        }
+        #[inline(always)]
+        unsafe fn load(p: *const f32) -> __m256 {
+            _mm256_loadu_ps(p)
+        }
+        #[inline(always)]
+        unsafe fn store(p: *mut f32, v: __m256) {
+            _mm256_storeu_ps(p, v)
+        }
+        #[inline(always)]
+        unsafe fn add(a: __m256, b: __m256) -> __m256 {
+            _mm256_add_ps(a, b)
+        }
+        #[inline(always)]
+        unsafe fn sub(a: __m256, b: __m256) -> __m256 {
+            _mm256_sub_ps(a, b)
+        }
+        #[inline(always)]
+        unsafe fn mul(a: __m256, b: __m256) -> __m256 {
+            _mm256_mul_ps(a, b)
+        }
+        #[inline(always)]
+        unsafe fn div(a: __m256, b: __m256) -> __m256 {
+            _mm256_div_ps(a, b)
+        }
+        #[inline(always)]
+        unsafe fn fma(a: __m256, b: __m256, c: __m256) -> __m256 {
+            _mm256_fmadd_ps(a, b, c)
+        }
+        #[inline(always)]
+        unsafe fn max(a: __m256, b: __m256) -> __m256 {
+            _mm256_max_ps(a, b)
+        }
+        #[inline(always)]
+        unsafe fn floor(a: __m256) -> __m256 {
+            _mm256_floor_ps(a)
+        }
+        #[inline(always)]
+        unsafe fn scale2(p: __m256, n: __m256) -> __m256 {
+            // Exponents outside of [−127, 128] saturate: 2^−127 is built as 0, 2^128 as ∞.
+            let clamped = _mm256_min_ps(_mm256_max_ps(n, _mm256_set1_ps(-127.0)), _mm256_set1_ps(128.0));
+            let exponent = _mm256_add_epi32(_mm256_cvtps_epi32(clamped), _mm256_set1_epi32(127));
+            let scaled = _mm256_mul_ps(p, _mm256_castsi256_ps(_mm256_slli_epi32(exponent, 23)));
+            // NaN in n (that is, in x) must come out.
+            let nan = _mm256_cmp_ps(n, n, _CMP_UNORD_Q);
+            _mm256_blendv_ps(scaled, n, nan)
+        }
+        #[inline(always)]
+        unsafe fn select(bits: u32, a: __m256, b: __m256) -> __m256 {
+            let lanes = _mm256_setr_epi32(1, 2, 4, 8, 16, 32, 64, 128);
+            let hit = _mm256_cmpeq_epi32(_mm256_and_si256(_mm256_set1_epi32(bits as i32), lanes), lanes);
+            _mm256_blendv_ps(b, a, _mm256_castsi256_ps(hit))
+        }
+        #[inline(always)]
+        unsafe fn load_f16(p: *const u16) -> __m256 {
+            _mm256_cvtph_ps(_mm_loadu_si128(p.cast()))
+        }
+    }
+
+    /// 16 lanes; AVX-512 F, BW, VL, DQ.
+    #[derive(Clone, Copy)]
+    pub struct Avx512;
+
+    // SAFETY: every intrinsic used is part of AVX-512 F or DQ, which the caller vouches for.
+    unsafe impl Simd for Avx512 {
+        const LANES: usize = 16;
+        type V = __m512;
+        #[inline(always)]
+        unsafe fn splat(x: f32) -> __m512 {
+            _mm512_set1_ps(x)
+        }
+        #[inline(always)]
+        unsafe fn load(p: *const f32) -> __m512 {
+            _mm512_loadu_ps(p)
+        }
+        #[inline(always)]
+        unsafe fn store(p: *mut f32, v: __m512) {
+            _mm512_storeu_ps(p, v)
+        }
+        #[inline(always)]
+        unsafe fn add(a: __m512, b: __m512) -> __m512 {
+            _mm512_add_ps(a, b)
+        }
+        #[inline(always)]
+        unsafe fn sub(a: __m512, b: __m512) -> __m512 {
+            _mm512_sub_ps(a, b)
+        }
+        #[inline(always)]
+        unsafe fn mul(a: __m512, b: __m512) -> __m512 {
+            _mm512_mul_ps(a, b)
+        }
+        #[inline(always)]
+        unsafe fn div(a: __m512, b: __m512) -> __m512 {
+            _mm512_div_ps(a, b)
+        }
+        #[inline(always)]
+        unsafe fn fma(a: __m512, b: __m512, c: __m512) -> __m512 {
+            _mm512_fmadd_ps(a, b, c)
+        }
+        #[inline(always)]
+        unsafe fn max(a: __m512, b: __m512) -> __m512 {
+            _mm512_max_ps(a, b)
+        }
+        #[inline(always)]
+        unsafe fn floor(a: __m512) -> __m512 {
+            _mm512_roundscale_ps::<{ _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC }>(a)
+        }
+        #[inline(always)]
+        unsafe fn scale2(p: __m512, n: __m512) -> __m512 {
+            let scaled = _mm512_scalef_ps(p, n);
+            // As on the other paths, results below the normal range are 0.
+            let tiny = _mm512_cmp_ps_mask::<_CMP_LT_OQ>(n, _mm512_set1_ps(-126.0));
+            _mm512_mask_mov_ps(scaled, tiny, _mm512_setzero_ps())
+        }
+        #[inline(always)]
+        unsafe fn select(bits: u32, a: __m512, b: __m512) -> __m512 {
+            _mm512_mask_blend_ps(bits as __mmask16, b, a)
+        }
+        #[inline(always)]
+        unsafe fn load_f16(p: *const u16) -> __m512 {
+            _mm512_cvtph_ps(_mm256_loadu_si256(p.cast()))
+        }
+    }
+}
+
+/// `simd_dispatch!(cpu, function::<…>(args))`: runs `function::<S, …>` with the vector type of the path, inside a function that has the
+/// path's target features. The function must be `#[inline(always)]` and generic over `S: Simd` first.
+#[macro_export]
+macro_rules! simd_dispatch {
+    ($cpu:expr, $function:ident($($argument:ident : $type:ty),* $(,)?)) => {{
+        #[cfg(target_arch = "x86_64")]
+        #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vbmi,avx512vnni,avx2,fma,f16c")]
+        unsafe fn avx512($($argument: $type),*) {
+            // SAFETY: this function carries the features of the path.
+            unsafe { $function::<$crate::simd::Avx512>($($argument),*) }
+        }
+        #[cfg(target_arch = "x86_64")]
+        #[target_feature(enable = "avx2,fma,f16c")]
+        unsafe fn avx2($($argument: $type),*) {
+            // SAFETY: this function carries the features of the path.
+            unsafe { $function::<$crate::simd::Avx2>($($argument),*) }
+        }
+        match $cpu {
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: a Cpu value above Scalar only exists where detection found the features.
+            $crate::Cpu::Avx512 => unsafe { avx512($($argument),*) },
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: as above.
+            $crate::Cpu::Avx2 => unsafe { avx2($($argument),*) },
+            // SAFETY: the scalar path needs no features.
+            _ => unsafe { $function::<$crate::simd::Scalar>($($argument),*) },
+        }
+    }};
+}
