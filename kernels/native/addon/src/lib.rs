@@ -73,18 +73,8 @@ impl Engine {
     }
 
     #[napi]
-    pub fn allocate(&self, id: u32, bytes: f64) {
-        self.push(Command::Allocate { id, bytes: bytes as usize });
-    }
-
-    #[napi]
     pub fn map_file(&self, id: u32, path: String, offset: f64, bytes: f64) {
         self.push(Command::Map { id, path, offset: offset as u64, bytes: bytes as usize });
-    }
-
-    #[napi]
-    pub fn release(&self, id: u32) {
-        self.push(Command::Release { id });
     }
 
     /// Drops the pages of a mapped buffer from this process.
@@ -98,7 +88,7 @@ impl Engine {
         self.push(Command::Write { id, offset: offset as usize, data: data.to_vec() });
     }
 
-    /// Queues ops: records of `[length, op, token, …]`.
+    /// Queues ops, allocations and releases: records of `[length, kind, …]`.
     #[napi]
     pub fn submit(&self, message: &[f64]) {
         self.push(Command::Ops { message: message.to_vec() });

@@ -17,7 +17,7 @@ pub enum Block {
     Empty,
     Small { start: NonNull<u8>, class: usize },
     Large { map: MmapMut },
-    File { map: Mmap, skip: usize, bytes: usize },
+    File { map: Mmap },
 }
 
 // SAFETY: a block owns its memory; the stream thread alone holds it.
@@ -29,8 +29,7 @@ impl Block {
             Block::Empty => NonNull::<u64>::dangling().as_ptr().cast(),
             Block::Small { start, .. } => start.as_ptr(),
             Block::Large { map } => map.as_ptr().cast_mut(),
-            // SAFETY: `skip` is within the map by construction.
-            Block::File { map, skip, .. } => unsafe { map.as_ptr().add(*skip).cast_mut() },
+            Block::File { map } => map.as_ptr().cast_mut(),
         }
     }
 
@@ -41,7 +40,7 @@ impl Block {
     /// Drops the pages of a mapped file from this process; they come back from the page cache when read again.
     pub fn discard(&self) {
         #[cfg(unix)]
-        if let Block::File { map, .. } = self {
+        if let Block::File { map } = self {
             // SAFETY: a read-only shared file map: dropped pages are read again from the file.
             unsafe {
                 libc::madvise(map.as_ptr().cast_mut().cast(), map.len(), libc::MADV_DONTNEED);
@@ -148,15 +147,5 @@ pub fn map_file(path: &str, offset: u64, bytes: usize) -> Result<Block, String> 
     // SAFETY: changing a file under a map is documented as undefined for users of mapFile.
     let map = unsafe { MmapOptions::new().offset(offset).len(bytes).map(&file) };
     let map = map.map_err(|error| format!("cannot map {path}: {error}"))?;
-    Ok(Block::File { map, skip: 0, bytes })
-}
-
-impl Block {
-    /// Mapped bytes, for accounting.
-    pub fn mapped(&self) -> usize {
-        match self {
-            Block::File { bytes, .. } => *bytes,
-            _ => 0,
-        }
-    }
+    Ok(Block::File { map })
 }

@@ -25,12 +25,11 @@ impl Failure {
 pub type Reply<T> = Box<dyn FnOnce(Result<T, Failure>) + Send>;
 
 pub enum Command {
-    Allocate { id: u32, bytes: usize },
     Map { id: u32, path: String, offset: u64, bytes: usize },
-    Release { id: u32 },
     Discard { id: u32 },
     Write { id: u32, offset: usize, data: Vec<u8> },
     Read { id: u32, offset: usize, bytes: usize, reply: Reply<Vec<u8>> },
+    /// Records `[length, kind, …]`: 0 an op, 1 `[id, bytes]` allocates, 2 `[id]` releases.
     Ops { message: Vec<f64> },
     /// Replies when reached; `failures` also takes and reports the first failure since the last sync.
     Fence { failures: bool, reply: Reply<()> },
@@ -152,20 +151,11 @@ impl Stream {
 
     fn step(&mut self, command: Command) {
         match command {
-            Command::Allocate { id, bytes } => {
-                let block = self.memory.take(bytes).map_err(|message| Failure::new("OUT_OF_MEMORY", message));
-                self.insert(id, bytes, block);
-            }
             Command::Map { id, path, offset, bytes } => {
                 let block = map_file(&path, offset, bytes).map_err(|message| Failure::new("EXECUTION", message));
                 self.memory.live += bytes;
                 self.memory.peak = self.memory.peak.max(self.memory.live);
                 self.insert(id, bytes, block);
-            }
-            Command::Release { id } => {
-                if let Some(buffer) = self.buffers.remove(&id) {
-                    self.memory.give_back(buffer.block, buffer.bytes);
-                }
             }
             Command::Discard { id } => {
                 if let Some(buffer) = self.buffers.get(&id) {
@@ -185,6 +175,17 @@ impl Stream {
                 reply(Ok(entries));
             }
             Command::Stop => {}
+        }
+    }
+
+    fn allocate(&mut self, id: u32, bytes: usize) {
+        let block = self.memory.take(bytes).map_err(|message| Failure::new("OUT_OF_MEMORY", message));
+        self.insert(id, bytes, block);
+    }
+
+    fn release(&mut self, id: u32) {
+        if let Some(buffer) = self.buffers.remove(&id) {
+            self.memory.give_back(buffer.block, buffer.bytes);
         }
     }
 
@@ -232,8 +233,18 @@ impl Stream {
                 self.fail(Failure::new("EXECUTION", "the op message is malformed"));
                 return;
             }
-            if let Err(failure) = self.run_op(&message[at + 1..at + length]) {
-                self.fail(failure);
+            let record = &message[at + 2..at + length];
+            match (message[at + 1] as u32, record) {
+                (0, record) => {
+                    if let Err(failure) = self.run_op(record) {
+                        self.fail(failure);
+                    }
+                }
+                (1, &[id, bytes]) => self.allocate(id as u32, bytes as usize),
+                (2, &[id]) => self.release(id as u32),
+                _ => {
+                    self.fail(Failure::new("EXECUTION", "the op message is malformed"));
+                }
             }
             at += length;
         }

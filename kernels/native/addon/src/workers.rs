@@ -106,7 +106,7 @@ fn wait_for_epoch(shared: &Shared, seen: usize) -> Option<usize> {
     }
 }
 
-fn take_jobs(shared: &Shared, job: &Job) {
+fn take_jobs(shared: &Shared, job: &(dyn Fn(usize) + Sync)) {
     let jobs = shared.jobs.load(Ordering::Acquire);
     loop {
         let index = shared.next.fetch_add(1, Ordering::AcqRel);

@@ -1,0 +1,269 @@
+import {
+  BackendVersionError,
+  BaseBackend,
+  dtypes,
+  inputNames,
+  layoutHash,
+  opSignature,
+  OptionError,
+  throwIfAborted,
+  type AnyOp,
+  type BufferHandle,
+  type Capabilities,
+  type FallbackPolicy,
+  type MemoryUse,
+  type OpCall,
+  type ProfileEntry,
+  type Storage,
+  type Tensor,
+} from '@filigree/core-tensor';
+import { availableParallelism } from 'node:os';
+import type { Engine } from './addon.js';
+import { typedError } from './errors.js';
+import { loadAddon } from './load-addon.js';
+
+export interface NativeBackendOptions {
+  /** Threads that compute, 1 … 256. Default: the cores this process may use, at most 16. */
+  readonly threads?: number | undefined;
+  /** CPU path: `scalar`, `avx2`, `avx512`, `neon`. Default: `FILIGREE_CPU`, else the best of this machine. */
+  readonly cpu?: string | undefined;
+  /** What to do for an op without a native kernel. Default `warn`: run the reference. */
+  readonly fallback?: FallbackPolicy | undefined;
+}
+
+/** Records (ops, allocations, releases) are handed over in groups: one crossing into the addon costs more than one record. */
+const submitAfterRecords = 24;
+/** Commands in the queue at which `ready()` waits. */
+const queueLimit = 1024;
+
+/** Runs ops on the CPU in Rust, in order, on a thread of its own with a worker pool below it. */
+export class NativeBackend extends BaseBackend {
+  readonly kind = 'native';
+  readonly capabilities: Capabilities;
+  readonly #engine: Engine;
+  readonly #ops: ReadonlyMap<string, { index: number; hash: string }>;
+  readonly #names: readonly string[];
+  readonly #checked = new Map<AnyOp, number>();
+  readonly #sizes = new Map<BufferHandle, { bytes: number; mapped: boolean }>();
+  readonly #tokens = new WeakMap<AbortSignal, number>();
+  #nextToken = 1;
+  #nextId = 1;
+  #message: number[] = [];
+  #pendingRecords = 0;
+  #liveBytes = 0;
+  #mappedBytes = 0;
+
+  constructor(options: NativeBackendOptions = {}) {
+    super(options.fallback);
+    const addon = loadAddon();
+    const paths = addon.cpuPaths();
+    const cpu = options.cpu ?? process.env.FILIGREE_CPU ?? paths[paths.length - 1];
+    if (!paths.includes(cpu)) {
+      throw new OptionError(`createNativeBackend: CPU path '${cpu}' is not available here; this machine has ${paths.join(', ')}`);
+    }
+    const threads = options.threads ?? Math.min(availableParallelism(), 16);
+    if (!Number.isInteger(threads) || threads < 1 || threads > 256) {
+      throw new OptionError(`createNativeBackend: threads is ${threads}, it takes a whole number from 1 to 256`);
+    }
+    this.capabilities = { threads, device: cpu, f16: true, f64: true, subgroups: false, limits: {} };
+    const table = addon.opTable();
+    this.#ops = new Map(table.map(({ name, hash }, index) => [name, { index, hash }]));
+    this.#names = table.map(({ name }) => name);
+    this.#engine = new addon.Engine(threads, cpu);
+  }
+
+  allocate(bytes: number): BufferHandle {
+    this.assertAlive();
+    const id = this.#nextId++;
+    this.#message.push(4, 1, id, bytes);
+    this.#queued();
+    this.#sizes.set(id, { bytes, mapped: false });
+    this.#liveBytes += bytes;
+    return id;
+  }
+
+  override mapFile(path: string, byteOffset: number, bytes: number): BufferHandle | undefined {
+    this.assertAlive();
+    this.flush();
+    const id = this.#nextId++;
+    this.#engine.mapFile(id, path, byteOffset, bytes);
+    this.#sizes.set(id, { bytes, mapped: true });
+    this.#liveBytes += bytes;
+    this.#mappedBytes += bytes;
+    return id;
+  }
+
+  /** Drops a mapped tensor's pages from this process once queued work is done with them; they are read from the file again on use. */
+  discardPages(tensor: Tensor): void {
+    this.enqueue(() => {
+      this.flush();
+      this.#engine.discard(tensor.storage.handle as number);
+    });
+  }
+
+  memory(): MemoryUse {
+    const [, peak, pooled] = this.#engine.memory();
+    return {
+      liveBytes: this.#liveBytes,
+      peakBytes: Math.max(peak, this.#liveBytes),
+      buffers: this.#sizes.size,
+      mappedBytes: this.#mappedBytes,
+      pooledBytes: pooled,
+    };
+  }
+
+  flush(): void {
+    if (this.#pendingRecords === 0) return;
+    const message = Float64Array.from(this.#message);
+    this.#message = [];
+    this.#pendingRecords = 0;
+    this.#engine.submit(message);
+  }
+
+  dispose(): void {
+    if (this.disposed) return;
+    this.flush();
+    this.disposed = true;
+    this.#engine.stop();
+    this.#sizes.clear();
+    this.#liveBytes = 0;
+    this.#mappedBytes = 0;
+  }
+
+  protected releaseNow(handle: BufferHandle): void {
+    const size = this.#sizes.get(handle);
+    if (!size) return;
+    this.#message.push(3, 2, handle as number);
+    this.#queued();
+    this.#sizes.delete(handle);
+    this.#liveBytes -= size.bytes;
+    if (size.mapped) this.#mappedBytes -= size.bytes;
+  }
+
+  protected writeNow(storage: Storage, byteOffset: number, data: Uint8Array): void {
+    this.flush();
+    this.#engine.write(storage.handle as number, byteOffset, data);
+  }
+
+  protected async readNow(storage: Storage, byteOffset: number, bytes: number): Promise<Uint8Array> {
+    this.flush();
+    try {
+      return await this.#engine.read(storage.handle as number, byteOffset, bytes);
+    } catch (error) {
+      throw typedError(error);
+    }
+  }
+
+  protected hasKernel(op: AnyOp): boolean {
+    if (op.native === undefined) return false;
+    this.#indexOf(op);
+    return true;
+  }
+
+  protected dispatch(call: OpCall): void {
+    const { op } = call;
+    const start = this.#message.length;
+    const message = this.#message;
+    message.push(0, 0, this.#indexOf(op), call.signal ? this.#tokenOf(call.signal) : 0);
+    message.push(call.inputs.length);
+    for (const tensor of call.inputs) pushTensor(message, tensor);
+    message.push(call.outputs.length);
+    for (const tensor of call.outputs) pushTensor(message, tensor);
+    const names = inputNames(op);
+    message.push(op.mutates.length);
+    for (const name of op.mutates) message.push(names.indexOf(name));
+    for (const value of call.flatAttributes) message.push(value);
+    message[start] = message.length - start;
+    this.#queued();
+  }
+
+  protected async syncNow(): Promise<void> {
+    this.flush();
+    try {
+      await this.#engine.fence(true);
+    } catch (error) {
+      throw typedError(error);
+    }
+  }
+
+  protected async readyNow(): Promise<void> {
+    this.flush();
+    if (this.#engine.depth() > queueLimit) await this.#engine.fence(false);
+  }
+
+  protected startProfile(): void {
+    this.flush();
+    void this.#engine.profile(true);
+  }
+
+  protected async stopProfile(): Promise<ProfileEntry[]> {
+    this.flush();
+    const pairs = await this.#engine.profile(false);
+    const nameOf = new Map([...this.#checked].map(([op, index]) => [index, op.name]));
+    return Array.from({ length: pairs.length / 2 }, (_, entry) => ({
+      op: nameOf.get(pairs[2 * entry]) ?? this.#names[pairs[2 * entry]],
+      kernel: 'native' as const,
+      variant: this.capabilities.device,
+      milliseconds: pairs[2 * entry + 1],
+    }));
+  }
+
+  /** A record was added: hand over when there are enough, or else at the end of the current turn. */
+  #queued(): void {
+    this.#pendingRecords++;
+    if (this.#pendingRecords >= submitAfterRecords) this.flush();
+    else if (this.#pendingRecords === 1) {
+      queueMicrotask(() => {
+        if (!this.disposed) this.flush();
+      });
+    }
+  }
+
+  #indexOf(op: AnyOp): number {
+    const known = this.#checked.get(op);
+    if (known !== undefined) return known;
+    const entry = this.#ops.get(op.native ?? '');
+    const hash = layoutHash(opSignature(op));
+    if (!entry) {
+      throw new BackendVersionError(
+        `${op.name}: the native addon has no kernel '${op.native ?? ''}' (layout ${hash}); install the addon of the same version`,
+      );
+    }
+    if (entry.hash !== hash) {
+      throw new BackendVersionError(
+        `${op.name}: the native addon was built for layout ${entry.hash}, this package has ${hash} (${opSignature(op)}); install matching versions`,
+      );
+    }
+    this.#checked.set(op, entry.index);
+    return entry.index;
+  }
+
+  #tokenOf(signal: AbortSignal): number {
+    const known = this.#tokens.get(signal);
+    if (known !== undefined) return known;
+    throwIfAborted(signal);
+    const token = this.#nextToken++;
+    this.#tokens.set(signal, token);
+    signal.addEventListener(
+      'abort',
+      () => {
+        if (!this.disposed) this.#engine.abort(token);
+      },
+      { once: true },
+    );
+    return token;
+  }
+}
+
+function pushTensor(message: number[], tensor: Tensor | undefined): void {
+  if (!tensor) {
+    message.push(-1);
+    return;
+  }
+  message.push(tensor.storage.handle as number, tensor.byteOffset, dtypes.indexOf(tensor.dtype), tensor.shape.length, ...tensor.shape);
+}
+
+/** The backend on native kernels: Node, Bun and Deno. */
+export function createNativeBackend(options?: NativeBackendOptions): NativeBackend {
+  return new NativeBackend(options);
+}
