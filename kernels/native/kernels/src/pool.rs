@@ -48,6 +48,18 @@ impl<T> Disjoint<T> {
     }
 }
 
+impl<T> Disjoint<T> {
+    /// Pointer to element `index`, for panels whose rows are not adjacent.
+    ///
+    /// # Safety
+    /// The caller writes only elements that no other job touches, within the slice.
+    pub unsafe fn start_at(&self, index: usize) -> *mut T {
+        assert!(index < self.length, "Disjoint: element outside of the slice");
+        // SAFETY: in bounds by the assertion.
+        unsafe { self.start.add(index) }
+    }
+}
+
 /// Splits `rows` rows of `width` elements over the pool in pieces of at least `grain` elements; `body(first_row, rows_of_output)`.
 pub fn for_rows<T: Send>(pool: &dyn Pool, out: &mut [T], rows: usize, grain: usize, body: impl Fn(usize, &mut [T]) + Sync) {
     if rows == 0 || out.is_empty() {

@@ -22,6 +22,8 @@ pub unsafe trait Simd: Copy {
     unsafe fn fma(a: Self::V, b: Self::V, c: Self::V) -> Self::V;
     /// The greater one; `b` when either is NaN.
     unsafe fn max(a: Self::V, b: Self::V) -> Self::V;
+    /// The lesser one; `b` when either is NaN.
+    unsafe fn min(a: Self::V, b: Self::V) -> Self::V;
     unsafe fn floor(a: Self::V) -> Self::V;
     /// p · 2^n for integral n ≥ −126; smaller n give 0.
     unsafe fn scale2(p: Self::V, n: Self::V) -> Self::V;
@@ -41,6 +43,16 @@ pub unsafe fn exp2<S: Simd>(x: S::V) -> S::V {
         p = S::fma(p, f, S::splat(c));
     }
     S::scale2(p, n)
+}
+
+/// e^x for any x; NaN stays NaN, −∞ gives 0.
+#[inline(always)]
+pub unsafe fn exp<S: Simd>(x: S::V) -> S::V {
+    // SAFETY: the caller's promise. The bounds come first, so that NaN in `x` survives them.
+    unsafe {
+        let bounded = S::min(S::splat(130.0), S::max(S::splat(-150.0), S::mul(x, S::splat(std::f32::consts::LOG2_E))));
+        exp2::<S>(bounded)
+    }
 }
 
 /// One lane of plain Rust: the path of machines without SIMD, and the oracle of the others.
@@ -88,6 +100,14 @@ unsafe impl Simd for Scalar {
     #[inline(always)]
     unsafe fn max(a: f32, b: f32) -> f32 {
         if a > b {
+            a
+        } else {
+            b
+        }
+    }
+    #[inline(always)]
+    unsafe fn min(a: f32, b: f32) -> f32 {
+        if a < b {
             a
         } else {
             b
@@ -176,6 +196,10 @@ mod x86 {
             _mm256_max_ps(a, b)
         }
         #[inline(always)]
+        unsafe fn min(a: __m256, b: __m256) -> __m256 {
+            _mm256_min_ps(a, b)
+        }
+        #[inline(always)]
         unsafe fn floor(a: __m256) -> __m256 {
             _mm256_floor_ps(a)
         }
@@ -244,6 +268,10 @@ mod x86 {
         #[inline(always)]
         unsafe fn max(a: __m512, b: __m512) -> __m512 {
             _mm512_max_ps(a, b)
+        }
+        #[inline(always)]
+        unsafe fn min(a: __m512, b: __m512) -> __m512 {
+            _mm512_min_ps(a, b)
         }
         #[inline(always)]
         unsafe fn floor(a: __m512) -> __m512 {

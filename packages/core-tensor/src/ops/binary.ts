@@ -1,0 +1,161 @@
+import shader from '@filigree/wgsl/core/binary.wgsl';
+import { caseTensor } from '../cases.js';
+import { DTypeError } from '../errors.js';
+import { defineOp, type TensorMeta } from '../op.js';
+import { broadcastShapes, sizeOf, stridesOf, type Shape } from '../shape.js';
+import type { Tensor } from '../tensor.js';
+import { expectDType } from './check.js';
+import { elementwiseDispatch, u32 } from './plan.js';
+
+/** Functions of two numbers, in the order in which kernels number them; comparisons give 1 or 0. */
+export const binaryKinds = ['add', 'sub', 'mul', 'div', 'max', 'min', 'pow', 'eq', 'ne', 'lt', 'le', 'gt', 'ge'] as const;
+export type BinaryKind = (typeof binaryKinds)[number];
+
+/** Axes of a broadcast result that kernels support. */
+const maximumRank = 6;
+
+/** The definition of each kind; `max` and `min` return NaN when either side is NaN. */
+function applyBinary(kind: string, a: number, b: number): number {
+  switch (kind) {
+    case 'add':
+      return a + b;
+    case 'sub':
+      return a - b;
+    case 'mul':
+      return a * b;
+    case 'div':
+      return a / b;
+    case 'max':
+      return Math.max(a, b);
+    case 'min':
+      return Math.min(a, b);
+    case 'pow':
+      return a ** b;
+    case 'eq':
+      return a === b ? 1 : 0;
+    case 'ne':
+      return a !== b ? 1 : 0;
+    case 'lt':
+      return a < b ? 1 : 0;
+    case 'le':
+      return a <= b ? 1 : 0;
+    case 'gt':
+      return a > b ? 1 : 0;
+    default:
+      return a >= b ? 1 : 0;
+  }
+}
+
+/** Strides of `shape` seen as the broadcast `result`: 0 along repeated axes. */
+export function broadcastStrides(shape: Shape, result: Shape): number[] {
+  const strides = stridesOf(shape);
+  return result.map((_, axis) => {
+    const own = axis - result.length + shape.length;
+    return own < 0 || shape[own] === 1 ? 0 : strides[own];
+  });
+}
+
+/**
+ * y = f(a, b) with NumPy broadcasting. a, b f32 or both i32 → y of the same dtype; comparisons give 1 and 0 in that dtype.
+ *
+ * i32 supports everything but `pow`; integer division truncates towards zero, and by zero gives 0.
+ */
+export const binaryOp = /* @__PURE__ */ defineOp({
+  name: 'core/binary',
+  inputs: ['a', 'b'],
+  outputs: ['y'],
+  attributes: { kind: { type: 'enum', values: binaryKinds } },
+  infer({ a, b }, { kind }) {
+    expectDType('binary', 'a', a, 'f32', 'i32');
+    if (a.dtype !== b.dtype) throw new DTypeError(`binary ${kind}: a is ${a.dtype} and b is ${b.dtype}; cast one of them`);
+    if (a.dtype === 'i32' && kind === 'pow') throw new DTypeError('binary pow: takes f32, a and b are i32');
+    const shape = broadcastShapes(a.shape, b.shape, `binary ${kind}`);
+    if (shape.length > maximumRank) throw new DTypeError(`binary ${kind}: results have at most ${maximumRank} axes`);
+    return { y: { shape, dtype: a.dtype } };
+  },
+  reference({ a, b, y }, { kind }) {
+    const strides = stridesOf(y.shape);
+    const [stridesA, stridesB] = [broadcastStrides(a.shape, y.shape), broadcastStrides(b.shape, y.shape)];
+    for (let index = 0; index < y.data.length; index++) {
+      let [rest, atA, atB] = [index, 0, 0];
+      for (let axis = 0; axis < strides.length; axis++) {
+        const position = Math.floor(rest / strides[axis]);
+        rest -= position * strides[axis];
+        atA += position * stridesA[axis];
+        atB += position * stridesB[axis];
+      }
+      const value = applyBinary(kind, a.data[atA], b.data[atB]);
+      y.data[index] = y.dtype === 'i32' ? (Number.isFinite(value) ? Math.trunc(value) : 0) : value;
+    }
+  },
+  native: 'core_binary',
+  webgpu: {
+    shader: (_, { a }) => (a?.dtype === 'i32' ? shader.replaceAll('element_t', 'i32') : shader.replaceAll('element_t', 'f32')),
+    plan({ a, b, y }, { kind }) {
+      const shape = y?.shape ?? [];
+      const pad = (values: readonly number[], fill: number): number[] => [...Array<number>(maximumRank - values.length).fill(fill), ...values];
+      return elementwiseDispatch(sizeOf(shape), [
+        u32(binaryKinds.indexOf(kind as BinaryKind)),
+        ...pad(shape, 1).map(u32),
+        ...pad(broadcastStrides(a?.shape ?? [], shape), 0).map(u32),
+        ...pad(broadcastStrides(b?.shape ?? [], shape), 0).map(u32),
+      ]);
+    },
+  },
+  tolerance: { y: { absolute: 1e-6, relative: 2e-5 } },
+  cases: (fc) =>
+    fc
+      .record({
+        shape: fc.array(fc.nat(5), { maxLength: 4 }),
+        dropA: fc.array(fc.boolean(), { minLength: 4, maxLength: 4 }),
+        dropB: fc.array(fc.boolean(), { minLength: 4, maxLength: 4 }),
+        cutB: fc.nat(4),
+        dtype: fc.constantFrom('f32' as const, 'f32' as const, 'i32' as const),
+      })
+      .chain(({ shape, dropA, dropB, cutB, dtype }) => {
+        const shapeA = shape.map((dimension, axis) => (dropA[axis] ? 1 : dimension));
+        const shapeB = shape.map((dimension, axis) => (dropB[axis] ? 1 : dimension)).slice(Math.min(cutB, shape.length));
+        const kinds = dtype === 'i32' ? binaryKinds.filter((kind) => kind !== 'pow') : binaryKinds;
+        return fc.constantFrom(...kinds).chain((kind) => {
+          // Bases of pow are positive: the result for negative ones differs between definitions.
+          const range = kind === 'pow' ? { low: 1, high: 2 } : { low: -4, high: 4 };
+          return fc.record({
+            inputs: fc.record({
+              a: kind === 'pow' ? caseTensor(fc, shapeA, { dtype, ...range }).map(positive) : caseTensor(fc, shapeA, { dtype, ...range }),
+              b: caseTensor(fc, shapeB, { dtype, ...range }),
+            }),
+            attributes: fc.constant({ kind }),
+          });
+        });
+      }),
+});
+
+function positive<T extends TensorMeta & { data: { [index: number]: number; length: number } }>(tensor: T): T {
+  for (let index = 0; index < tensor.data.length; index++) tensor.data[index] = Math.min(Math.abs(tensor.data[index]) + 0.5, 4);
+  return tensor;
+}
+
+/** y = f(a, b) for a named function f, with broadcasting. */
+export function binary(a: Tensor, b: Tensor, kind: BinaryKind): Tensor {
+  return binaryOp({ a, b }, { kind }).y;
+}
+
+/** a + b with broadcasting. */
+export function add(a: Tensor, b: Tensor): Tensor {
+  return binary(a, b, 'add');
+}
+
+/** a − b with broadcasting. */
+export function sub(a: Tensor, b: Tensor): Tensor {
+  return binary(a, b, 'sub');
+}
+
+/** a · b, element by element, with broadcasting. */
+export function mul(a: Tensor, b: Tensor): Tensor {
+  return binary(a, b, 'mul');
+}
+
+/** a / b with broadcasting. */
+export function div(a: Tensor, b: Tensor): Tensor {
+  return binary(a, b, 'div');
+}

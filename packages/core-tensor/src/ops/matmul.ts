@@ -1,0 +1,131 @@
+import shader from '@filigree/wgsl/core/matmul.wgsl';
+import { caseDimension, caseTensor } from '../cases.js';
+import { DTypeError, ShapeError } from '../errors.js';
+import { defineOp } from '../op.js';
+import { broadcastShapes, formatShape, sizeOf, type Shape } from '../shape.js';
+import type { Tensor } from '../tensor.js';
+import { broadcastStrides } from './binary.js';
+import { expectDType } from './check.js';
+import { u32 } from './plan.js';
+
+/** Output columns per invocation of the shader. */
+const columnsPerInvocation = 4;
+
+function parts(shape: Shape, transpose: boolean): { batch: Shape; rows: number; columns: number } {
+  const [first, second] = [shape[shape.length - 2], shape[shape.length - 1]];
+  return { batch: shape.slice(0, -2), rows: transpose ? second : first, columns: transpose ? first : second };
+}
+
+/** Matrix index into a and b for every matrix of the broadcast batch. */
+function batchOffsets(a: Shape, b: Shape, batch: Shape): { a: number[]; b: number[] } {
+  const [stridesA, stridesB] = [broadcastStrides(a, batch), broadcastStrides(b, batch)];
+  const offsets = { a: [] as number[], b: [] as number[] };
+  for (let index = 0; index < sizeOf(batch); index++) {
+    let [rest, atA, atB] = [index, 0, 0];
+    for (let axis = batch.length - 1; axis >= 0; axis--) {
+      const position = rest % batch[axis];
+      rest = Math.floor(rest / batch[axis]);
+      atA += position * stridesA[axis];
+      atB += position * stridesB[axis];
+    }
+    offsets.a.push(atA);
+    offsets.b.push(atB);
+  }
+  return offsets;
+}
+
+/**
+ * y = a · b over the last two axes; the axes before broadcast.
+ *
+ * a [..., M, K] (or [..., K, M] with `transposeA`)   b [..., K, N] (or [..., N, K] with `transposeB`)   y [..., M, N]
+ *
+ * f32, or f64 where the backend computes in it. Rows of y are the same bits whatever other rows a has.
+ */
+export const matmulOp = /* @__PURE__ */ defineOp({
+  name: 'core/matmul',
+  inputs: ['a', 'b'],
+  outputs: ['y'],
+  attributes: { transposeA: { type: 'boolean', default: false }, transposeB: { type: 'boolean', default: false } },
+  infer({ a, b }, { transposeA, transposeB }) {
+    expectDType('matmul', 'a', a, 'f32', 'f64');
+    if (a.dtype !== b.dtype) throw new DTypeError(`matmul: a is ${a.dtype} and b is ${b.dtype}; cast one of them`);
+    if (a.shape.length < 2 || b.shape.length < 2) {
+      throw new ShapeError(`matmul: a ${formatShape(a.shape)} and b ${formatShape(b.shape)} need two axes or more`);
+    }
+    const [left, right] = [parts(a.shape, transposeA), parts(b.shape, transposeB)];
+    if (left.columns !== right.rows) {
+      throw new ShapeError(`matmul: a ${formatShape(a.shape)} has ${left.columns} columns, b ${formatShape(b.shape)} has ${right.rows} rows`);
+    }
+    const batch = broadcastShapes(left.batch, right.batch, 'matmul');
+    return { y: { shape: [...batch, left.rows, right.columns], dtype: a.dtype } };
+  },
+  reference({ a, b, y }, { transposeA, transposeB }) {
+    const [left, right] = [parts(a.shape, transposeA), parts(b.shape, transposeB)];
+    const [m, k, n] = [left.rows, left.columns, right.columns];
+    const offsets = batchOffsets(left.batch, right.batch, y.shape.slice(0, -2));
+    for (let batch = 0; batch < offsets.a.length; batch++) {
+      const [atA, atB] = [offsets.a[batch] * m * k, offsets.b[batch] * k * n];
+      for (let row = 0; row < m; row++) {
+        for (let column = 0; column < n; column++) {
+          let sum = 0;
+          for (let inner = 0; inner < k; inner++) {
+            const valueA = a.data[atA + (transposeA ? inner * m + row : row * k + inner)];
+            const valueB = b.data[atB + (transposeB ? column * k + inner : inner * n + column)];
+            sum += valueA * valueB;
+          }
+          y.data[(batch * m + row) * n + column] = sum;
+        }
+      }
+    }
+  },
+  native: 'core_matmul',
+  webgpu: {
+    shader: () => shader,
+    plan({ a, b, y }, { transposeA, transposeB }) {
+      if (!a || !b || !y) return [];
+      const [left, right] = [parts(a.shape, Boolean(transposeA)), parts(b.shape, Boolean(transposeB))];
+      const [m, k, n] = [left.rows, left.columns, right.columns];
+      const offsets = batchOffsets(left.batch, right.batch, y.shape.slice(0, -2));
+      const invocations = m * Math.ceil(n / columnsPerInvocation);
+      return offsets.a.map((matrixA, batch) => ({
+        workgroups: [Math.ceil(invocations / 64)] as const,
+        uniforms: [m, k, n, transposeA ? 1 : 0, transposeB ? 1 : 0, matrixA * m * k, offsets.b[batch] * k * n, batch * m * n].map(u32),
+      }));
+    },
+  },
+  tolerance: { y: { absolute: 1e-4, relative: 2e-5 } },
+  cases: (fc) =>
+    fc
+      .record({
+        m: caseDimension(fc, 40),
+        k: caseDimension(fc, 70),
+        n: caseDimension(fc, 40),
+        batch: fc.array(fc.integer({ min: 1, max: 3 }), { maxLength: 2 }),
+        shared: fc.boolean(),
+        transposeA: fc.boolean(),
+        transposeB: fc.boolean(),
+      })
+      .chain(({ m, k, n, batch, shared, transposeA, transposeB }) =>
+        fc.record({
+          inputs: fc.record({
+            a: caseTensor(fc, [...batch, ...(transposeA ? [k, m] : [m, k])], { low: -1, high: 1 }),
+            b: caseTensor(fc, [...(shared ? [] : batch), ...(transposeB ? [n, k] : [k, n])], { low: -1, high: 1 }),
+          }),
+          attributes: fc.constant({ transposeA, transposeB }),
+        }),
+      )
+      // Sums of products of large values need a tolerance of their own size: keep magnitudes near one.
+      .map((generated) => ({ ...generated, inputs: { a: unit(generated.inputs.a), b: unit(generated.inputs.b) } })),
+});
+
+function unit<T extends { data: { [index: number]: number; length: number } }>(tensor: T): T {
+  let largest = 1;
+  for (let index = 0; index < tensor.data.length; index++) largest = Math.max(largest, Math.abs(tensor.data[index]));
+  for (let index = 0; index < tensor.data.length; index++) tensor.data[index] = Math.fround(tensor.data[index] / largest);
+  return tensor;
+}
+
+/** Matrix product over the last two axes, batched and broadcast over the others. */
+export function matmul(a: Tensor, b: Tensor, options: { transposeA?: boolean; transposeB?: boolean } = {}): Tensor {
+  return matmulOp({ a, b }, options).y;
+}

@@ -1,0 +1,76 @@
+import shader from '@filigree/wgsl/core/reduce.wgsl';
+import { caseTensor } from '../cases.js';
+import { ShapeError } from '../errors.js';
+import { defineOp } from '../op.js';
+import { normalizeAxis, sizeOf, type Shape } from '../shape.js';
+import type { Tensor } from '../tensor.js';
+import { expectDType } from './check.js';
+import { elementwiseDispatch, u32 } from './plan.js';
+
+/** Reductions, in the order in which kernels number them. */
+export const reduceKinds = ['sum', 'mean', 'max', 'min', 'prod'] as const;
+export type ReduceKind = (typeof reduceKinds)[number];
+
+function split(shape: Shape, axis: number): { outer: number; length: number; inner: number } {
+  const at = normalizeAxis(axis, shape.length, 'reduce');
+  return { outer: sizeOf(shape.slice(0, at)), length: shape[at], inner: sizeOf(shape.slice(at + 1)) };
+}
+
+/**
+ * Reduction over one axis. x [..., n, ...] f32 → y [..., ...] (or [..., 1, ...] with `keepDims`) f32.
+ *
+ * Empty axes give 0 for `sum`, 1 for `prod`, NaN for `mean`; `max` and `min` of nothing are refused; they return NaN when there is one.
+ */
+export const reduceOp = /* @__PURE__ */ defineOp({
+  name: 'core/reduce',
+  inputs: ['x'],
+  outputs: ['y'],
+  attributes: {
+    kind: { type: 'enum', values: reduceKinds },
+    axis: { type: 'number', default: -1 },
+    keepDims: { type: 'boolean', default: false },
+  },
+  infer({ x }, { kind, axis, keepDims }) {
+    expectDType('reduce', 'x', x, 'f32');
+    const at = normalizeAxis(axis, x.shape.length, `reduce ${kind}`);
+    if (x.shape[at] === 0 && (kind === 'max' || kind === 'min')) throw new ShapeError(`reduce ${kind}: axis ${axis} of x is empty`);
+    return { y: { shape: keepDims ? x.shape.map((d, i) => (i === at ? 1 : d)) : x.shape.filter((_, i) => i !== at), dtype: 'f32' } };
+  },
+  reference({ x, y }, { kind, axis }) {
+    const { outer, length, inner } = split(x.shape, axis);
+    for (let index = 0; index < outer * inner; index++) {
+      const at = Math.floor(index / inner) * length * inner + (index % inner);
+      let value = kind === 'prod' ? 1 : kind === 'max' ? -Infinity : kind === 'min' ? Infinity : 0;
+      for (let step = 0; step < length; step++) {
+        const element = x.data[at + step * inner];
+        if (kind === 'max') value = Math.max(value, element);
+        else if (kind === 'min') value = Math.min(value, element);
+        else if (kind === 'prod') value *= element;
+        else value += element;
+      }
+      y.data[index] = kind === 'mean' ? value / length : value;
+    }
+  },
+  native: 'core_reduce',
+  webgpu: {
+    shader: () => shader,
+    plan({ x }, { kind, axis }) {
+      if (!x) return [];
+      const { outer, length, inner } = split(x.shape, Number(axis));
+      return elementwiseDispatch(outer * inner, [length, inner, reduceKinds.indexOf(kind as ReduceKind)].map(u32));
+    },
+  },
+  tolerance: { y: { absolute: 1e-3, relative: 1e-4 } },
+  cases: (fc) =>
+    fc.tuple(fc.array(fc.integer({ min: 1, max: 12 }), { minLength: 1, maxLength: 3 }), fc.constantFrom(...reduceKinds)).chain(([shape, kind]) =>
+      fc.record({
+        inputs: fc.record({ x: caseTensor(fc, shape, kind === 'prod' ? { low: 0.9, high: 1.1 } : {}) }),
+        attributes: fc.record({ kind: fc.constant(kind), axis: fc.integer({ min: -shape.length, max: shape.length - 1 }), keepDims: fc.boolean() }),
+      }),
+    ),
+});
+
+/** Reduces one axis of x (the last by default). */
+export function reduce(x: Tensor, kind: ReduceKind, options: { axis?: number; keepDims?: boolean } = {}): Tensor {
+  return reduceOp({ x }, { kind, ...options }).y;
+}
