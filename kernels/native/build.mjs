@@ -9,7 +9,9 @@ const names = { linux: 'libfiligree_addon.so', darwin: 'libfiligree_addon.dylib'
 
 const cargo = spawnSync('cargo', ['build', '--release', '--locked', '-p', 'filigree-addon'], { cwd: here, stdio: 'inherit' });
 if (cargo.error) {
-  console.error('filigree: no Rust toolchain (cargo) was found, so the native backend is not built; the portable backend is used.');
+  console.error(
+    'filigree: no Rust toolchain (cargo) was found, so the native backend is not built; the portable backend is used.',
+  );
   process.exit(1);
 }
 if (cargo.status !== 0) process.exit(cargo.status ?? 1);

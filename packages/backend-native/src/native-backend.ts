@@ -59,7 +59,9 @@ export class NativeBackend extends BaseBackend {
     const paths = addon.cpuPaths();
     const cpu = options.cpu ?? process.env.FILIGREE_CPU ?? paths[paths.length - 1];
     if (!paths.includes(cpu)) {
-      throw new OptionError(`createNativeBackend: CPU path '${cpu}' is not available here; this machine has ${paths.join(', ')}`);
+      throw new OptionError(
+        `createNativeBackend: CPU path '${cpu}' is not available here; this machine has ${paths.join(', ')}`,
+      );
     }
     const threads = options.threads ?? Math.min(availableParallelism(), 16);
     if (!Number.isInteger(threads) || threads < 1 || threads > 256) {
@@ -260,7 +262,13 @@ function pushTensor(message: number[], tensor: Tensor | undefined): void {
     message.push(-1);
     return;
   }
-  message.push(tensor.storage.handle as number, tensor.byteOffset, dtypes.indexOf(tensor.dtype), tensor.shape.length, ...tensor.shape);
+  message.push(
+    tensor.storage.handle as number,
+    tensor.byteOffset,
+    dtypes.indexOf(tensor.dtype),
+    tensor.shape.length,
+    ...tensor.shape,
+  );
 }
 
 /** The backend on native kernels: Node, Bun and Deno. */

@@ -32,7 +32,8 @@ export function resolveAttributes(
   given: Readonly<Record<string, AttributeValue | undefined>>,
 ): Record<string, AttributeValue> {
   for (const name of Object.keys(given)) {
-    if (!(name in specs)) throw new OptionError(`${op}: unknown attribute '${name}'; it takes ${Object.keys(specs).join(', ') || 'none'}`);
+    if (!(name in specs))
+      throw new OptionError(`${op}: unknown attribute '${name}'; it takes ${Object.keys(specs).join(', ') || 'none'}`);
   }
   const resolved: Record<string, AttributeValue> = {};
   for (const [name, spec] of Object.entries(specs)) {
@@ -46,10 +47,12 @@ export function resolveAttributes(
 function checkValue(op: string, name: string, spec: AttributeSpec, value: AttributeValue): AttributeValue {
   switch (spec.type) {
     case 'number':
-      if (typeof value !== 'number') throw new OptionError(`${op}: attribute '${name}' is a number, got ${JSON.stringify(value)}`);
+      if (typeof value !== 'number')
+        throw new OptionError(`${op}: attribute '${name}' is a number, got ${JSON.stringify(value)}`);
       return value;
     case 'boolean':
-      if (typeof value !== 'boolean') throw new OptionError(`${op}: attribute '${name}' is true or false, got ${JSON.stringify(value)}`);
+      if (typeof value !== 'boolean')
+        throw new OptionError(`${op}: attribute '${name}' is true or false, got ${JSON.stringify(value)}`);
       return value;
     case 'enum':
       if (typeof value !== 'string' || !spec.values.includes(value)) {
@@ -57,7 +60,8 @@ function checkValue(op: string, name: string, spec: AttributeSpec, value: Attrib
       }
       return value;
     case 'numbers':
-      if (!Array.isArray(value)) throw new OptionError(`${op}: attribute '${name}' is a list of numbers, got ${JSON.stringify(value)}`);
+      if (!Array.isArray(value))
+        throw new OptionError(`${op}: attribute '${name}' is a list of numbers, got ${JSON.stringify(value)}`);
       return value as readonly number[];
   }
 }

@@ -11,7 +11,15 @@ import type {
   RunOptions,
 } from './backend.js';
 import { encodeValues } from './dtype.js';
-import { AbortError, BackendMismatchError, DisposedError, DTypeError, MissingKernelError, ShapeError, throwIfAborted } from './errors.js';
+import {
+  AbortError,
+  BackendMismatchError,
+  DisposedError,
+  DTypeError,
+  MissingKernelError,
+  ShapeError,
+  throwIfAborted,
+} from './errors.js';
 import { inputNames, isOptionalInput, type AnyOp, type TensorMeta } from './op.js';
 import { hostTensor, zeroHostTensor } from './reference/host-tensor.js';
 import { sizeOf } from './shape.js';
@@ -120,7 +128,9 @@ export abstract class BaseBackend implements Backend {
   write(storage: Storage, byteOffset: number, data: Uint8Array): void {
     this.assertAlive();
     if (byteOffset < 0 || byteOffset + data.length > storage.bytes) {
-      throw new ShapeError(`write: bytes ${byteOffset} … ${byteOffset + data.length} are outside of a buffer of ${storage.bytes}`);
+      throw new ShapeError(
+        `write: bytes ${byteOffset} … ${byteOffset + data.length} are outside of a buffer of ${storage.bytes}`,
+      );
     }
     if (data.length === 0) return;
     if (!this.#tail) {
@@ -243,7 +253,9 @@ export abstract class BaseBackend implements Backend {
       this.#warned.add(op.name);
       console.warn(`filigree: ${op.name} has no ${this.kind} kernel and runs on the reference implementation, which is slow`);
     }
-    const held = [...call.inputs, ...call.outputs].filter((tensor) => tensor !== undefined).map((tensor) => tensor.storage.retain());
+    const held = [...call.inputs, ...call.outputs]
+      .filter((tensor) => tensor !== undefined)
+      .map((tensor) => tensor.storage.retain());
     this.#chain(async () => {
       try {
         if (call.signal?.aborted) throw new AbortError(undefined, { cause: call.signal.reason });
@@ -273,7 +285,8 @@ export abstract class BaseBackend implements Backend {
       ...op.mutates.map((name) => [call.inputs[names.indexOf(name)], io[name]] as const),
     ];
     for (const [tensor, host] of written) {
-      if (tensor && host && sizeOf(tensor.shape) > 0) this.writeNow(tensor.storage, tensor.byteOffset, encodeValues(host.data, tensor.dtype));
+      if (tensor && host && sizeOf(tensor.shape) > 0)
+        this.writeNow(tensor.storage, tensor.byteOffset, encodeValues(host.data, tensor.dtype));
     }
     this.#profile?.push({ op: op.name, kernel: 'reference', variant: 'fallback', milliseconds: performance.now() - started });
   }

@@ -14,7 +14,11 @@ export interface CaseTensorOptions {
 }
 
 /** A tensor of seeded random values whose seed and magnitude shrink; cheap for large shapes. */
-export function caseTensor(fc: typeof FastCheck, shape: Shape, options: CaseTensorOptions = {}): FastCheck.Arbitrary<HostTensor> {
+export function caseTensor(
+  fc: typeof FastCheck,
+  shape: Shape,
+  options: CaseTensorOptions = {},
+): FastCheck.Arbitrary<HostTensor> {
   return fc
     .record({ seed: fc.nat(0x7fffffff), magnitude: fc.constantFrom(1, 1, 1, 1, 1e-3, 100) })
     .map(({ seed, magnitude }) => seededTensor(seed, shape, options, magnitude));
@@ -38,7 +42,9 @@ export function seededTensor(seed: number, shape: Shape, options: CaseTensorOpti
 
 /** Dimensions worth testing: 0, 1, odd sizes, and sizes around multiples of the usual block. */
 export function caseDimension(fc: typeof FastCheck, maximum: number, minimum = 0): FastCheck.Arbitrary<number> {
-  const edges = [0, 1, 2, 3, 5, 7, 8, 15, 16, 17, 31, 32, 33, 63, 64, 65, 127, 128, 129].filter((n) => n >= minimum && n <= maximum);
+  const edges = [0, 1, 2, 3, 5, 7, 8, 15, 16, 17, 31, 32, 33, 63, 64, 65, 127, 128, 129].filter(
+    (n) => n >= minimum && n <= maximum,
+  );
   return fc.oneof(fc.constantFrom(...edges), fc.integer({ min: minimum, max: maximum }));
 }
 

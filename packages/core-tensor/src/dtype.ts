@@ -10,7 +10,18 @@ export type HostArray = Float32Array | Float64Array | Int32Array | Uint32Array |
 /** A host array whose elements are numbers; what reference kernels read and write. */
 export type NumberArray = Exclude<HostArray, BigInt64Array>;
 
-const bytesOf: Readonly<Record<DType, number>> = { f32: 4, f64: 8, f16: 2, bf16: 2, i32: 4, u32: 4, i64: 8, i8: 1, u8: 1, bool: 1 };
+const bytesOf: Readonly<Record<DType, number>> = {
+  f32: 4,
+  f64: 8,
+  f16: 2,
+  bf16: 2,
+  i32: 4,
+  u32: 4,
+  i64: 8,
+  i8: 1,
+  u8: 1,
+  bool: 1,
+};
 
 /** Bytes of one element. */
 export function byteSize(dtype: DType): number {

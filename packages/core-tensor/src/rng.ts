@@ -38,8 +38,10 @@ export class Random {
 
   /** @param seed a non-negative safe integer. */
   constructor(seed: number, stream = 0) {
-    if (!Number.isSafeInteger(seed) || seed < 0) throw new OptionError(`Random: seed ${seed} is not a non-negative safe integer`);
-    if (!Number.isSafeInteger(stream) || stream < 0) throw new OptionError(`Random: stream ${stream} is not a non-negative safe integer`);
+    if (!Number.isSafeInteger(seed) || seed < 0)
+      throw new OptionError(`Random: seed ${seed} is not a non-negative safe integer`);
+    if (!Number.isSafeInteger(stream) || stream < 0)
+      throw new OptionError(`Random: stream ${stream} is not a non-negative safe integer`);
     this.#key = [seed >>> 0, Math.floor(seed / 2 ** 32) >>> 0];
     this.#stream = [stream >>> 0, Math.floor(stream / 2 ** 32) >>> 0];
   }
@@ -47,7 +49,11 @@ export class Random {
   /** A uniform 32-bit word. */
   nextWord(): number {
     if (this.#used === 4) {
-      this.#words = philox4x32(this.#key, [this.#block >>> 0, Math.floor(this.#block / 2 ** 32) >>> 0, ...this.#stream]) as Uint32Array<ArrayBuffer>;
+      this.#words = philox4x32(this.#key, [
+        this.#block >>> 0,
+        Math.floor(this.#block / 2 ** 32) >>> 0,
+        ...this.#stream,
+      ]) as Uint32Array<ArrayBuffer>;
       this.#block++;
       this.#used = 0;
     }
@@ -66,7 +72,8 @@ export class Random {
 
   /** Uniform integer in [0, bound), without modulo bias. */
   nextInt(bound: number): number {
-    if (!Number.isInteger(bound) || bound < 1 || bound > 2 ** 32) throw new OptionError(`Random.nextInt: bound ${bound} is not in 1 … 2^32`);
+    if (!Number.isInteger(bound) || bound < 1 || bound > 2 ** 32)
+      throw new OptionError(`Random.nextInt: bound ${bound} is not in 1 … 2^32`);
     const limit = 2 ** 32 - (2 ** 32 % bound);
     for (;;) {
       const word = this.nextWord();

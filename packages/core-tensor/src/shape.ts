@@ -56,7 +56,9 @@ export function broadcastShapes(a: Shape, b: Shape, what: string): number[] {
     const fromA = a[axis - rank + a.length] ?? 1;
     const fromB = b[axis - rank + b.length] ?? 1;
     if (fromA !== fromB && fromA !== 1 && fromB !== 1) {
-      throw new ShapeError(`${what}: ${formatShape(a)} and ${formatShape(b)} do not broadcast: axis ${axis} is ${fromA} and ${fromB}`);
+      throw new ShapeError(
+        `${what}: ${formatShape(a)} and ${formatShape(b)} do not broadcast: axis ${axis} is ${fromA} and ${fromB}`,
+      );
     }
     shape[axis] = fromA === 1 ? fromB : fromA;
   }

@@ -36,7 +36,11 @@ export interface WebGpuDispatch {
 
 export interface WebGpuKernel {
   /** Complete WGSL module per variant; text from kernels/wgsl, inlined at build. */
-  readonly shader: (variant: ShaderVariant, io: Readonly<Record<string, TensorMeta | undefined>>, attributes: Readonly<Record<string, AttributeValue>>) => string;
+  readonly shader: (
+    variant: ShaderVariant,
+    io: Readonly<Record<string, TensorMeta | undefined>>,
+    attributes: Readonly<Record<string, AttributeValue>>,
+  ) => string;
   /** Variants worth having beside the plain one. */
   readonly variants?: readonly (keyof ShaderVariant)[];
   readonly plan: (

@@ -62,7 +62,12 @@ impl Engine {
         std::thread::Builder::new()
             .name("filigree-stream".into())
             .spawn(move || Stream::new(stream_queue, all_ops(), cpu, threads.clamp(1, 256) as usize).run())
-            .map_err(|error| Error::new(Status::GenericFailure, format!("BACKEND_UNAVAILABLE|cannot start a thread: {error}")))?;
+            .map_err(|error| {
+                Error::new(
+                    Status::GenericFailure,
+                    format!("BACKEND_UNAVAILABLE|cannot start a thread: {error}"),
+                )
+            })?;
         Ok(Self { queue, stopped: false })
     }
 
@@ -74,7 +79,12 @@ impl Engine {
 
     #[napi]
     pub fn map_file(&self, id: u32, path: String, offset: f64, bytes: f64) {
-        self.push(Command::Map { id, path, offset: offset as u64, bytes: bytes as usize });
+        self.push(Command::Map {
+            id,
+            path,
+            offset: offset as u64,
+            bytes: bytes as usize,
+        });
     }
 
     /// Drops the pages of a mapped buffer from this process.
@@ -85,13 +95,19 @@ impl Engine {
 
     #[napi]
     pub fn write(&self, id: u32, offset: f64, data: &[u8]) {
-        self.push(Command::Write { id, offset: offset as usize, data: data.to_vec() });
+        self.push(Command::Write {
+            id,
+            offset: offset as usize,
+            data: data.to_vec(),
+        });
     }
 
     /// Queues ops, allocations and releases: records of `[length, kind, …]`.
     #[napi]
     pub fn submit(&self, message: &[f64]) {
-        self.push(Command::Ops { message: message.to_vec() });
+        self.push(Command::Ops {
+            message: message.to_vec(),
+        });
     }
 
     #[napi(ts_return_type = "Promise<Uint8Array>")]
@@ -101,7 +117,12 @@ impl Engine {
             Ok(data) => deferred.resolve(move |_| Ok(Uint8Array::from(data))),
             Err(failure) => deferred.reject(to_error(failure)),
         });
-        self.push(Command::Read { id, offset: offset as usize, bytes: bytes as usize, reply });
+        self.push(Command::Read {
+            id,
+            offset: offset as usize,
+            bytes: bytes as usize,
+            reply,
+        });
         Ok(promise)
     }
 
@@ -154,7 +175,9 @@ impl Engine {
     /// `[live, peak, pooled]` bytes as of the last finished command.
     #[napi]
     pub fn memory(&self) -> Vec<f64> {
-        [&self.queue.live, &self.queue.peak, &self.queue.pooled].map(|value| value.load(Ordering::Acquire) as f64).to_vec()
+        [&self.queue.live, &self.queue.peak, &self.queue.pooled]
+            .map(|value| value.load(Ordering::Acquire) as f64)
+            .to_vec()
     }
 
     /// Ends the stream after what is queued; buffers are freed there.

@@ -81,7 +81,10 @@ impl Memory {
                 self.pooled -= class;
                 return Ok(Block::Large { map });
             }
-            let map = MmapOptions::new().len(class).map_anon().map_err(|error| failed(&error.to_string()))?;
+            let map = MmapOptions::new()
+                .len(class)
+                .map_anon()
+                .map_err(|error| failed(&error.to_string()))?;
             return Ok(Block::Large { map });
         }
         if let Some(start) = self.small.get_mut(&class).and_then(Vec::pop) {

@@ -18,22 +18,49 @@ pub struct Failure {
 
 impl Failure {
     pub fn new(kind: &'static str, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into() }
+        Self {
+            kind,
+            message: message.into(),
+        }
     }
 }
 
 pub type Reply<T> = Box<dyn FnOnce(Result<T, Failure>) + Send>;
 
 pub enum Command {
-    Map { id: u32, path: String, offset: u64, bytes: usize },
-    Discard { id: u32 },
-    Write { id: u32, offset: usize, data: Vec<u8> },
-    Read { id: u32, offset: usize, bytes: usize, reply: Reply<Vec<u8>> },
+    Map {
+        id: u32,
+        path: String,
+        offset: u64,
+        bytes: usize,
+    },
+    Discard {
+        id: u32,
+    },
+    Write {
+        id: u32,
+        offset: usize,
+        data: Vec<u8>,
+    },
+    Read {
+        id: u32,
+        offset: usize,
+        bytes: usize,
+        reply: Reply<Vec<u8>>,
+    },
     /// Records `[length, kind, …]`: 0 an op, 1 `[id, bytes]` allocates, 2 `[id]` releases.
-    Ops { message: Vec<f64> },
+    Ops {
+        message: Vec<f64>,
+    },
     /// Replies when reached; `failures` also takes and reports the first failure since the last sync.
-    Fence { failures: bool, reply: Reply<()> },
-    Profile { on: bool, reply: Reply<Vec<f64>> },
+    Fence {
+        failures: bool,
+        reply: Reply<()>,
+    },
+    Profile {
+        on: bool,
+        reply: Reply<Vec<f64>>,
+    },
     Stop,
 }
 
@@ -77,7 +104,12 @@ impl Queue {
         let start = Instant::now();
         loop {
             if self.depth.load(Ordering::Acquire) > 0 {
-                if let Some(command) = self.commands.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).pop_front() {
+                if let Some(command) = self
+                    .commands
+                    .lock()
+                    .unwrap_or_else(|poisoned| poisoned.into_inner())
+                    .pop_front()
+                {
                     return command;
                 }
             }
@@ -163,7 +195,12 @@ impl Stream {
                 }
             }
             Command::Write { id, offset, data } => self.write(id, offset, &data),
-            Command::Read { id, offset, bytes, reply } => reply(self.read(id, offset, bytes)),
+            Command::Read {
+                id,
+                offset,
+                bytes,
+                reply,
+            } => reply(self.read(id, offset, bytes)),
             Command::Ops { message } => self.run_ops(&message),
             Command::Fence { failures, reply } => match self.first_failure.take().filter(|_| failures) {
                 Some(failure) => reply(Err((*failure).clone())),
@@ -179,7 +216,10 @@ impl Stream {
     }
 
     fn allocate(&mut self, id: u32, bytes: usize) {
-        let block = self.memory.take(bytes).map_err(|message| Failure::new("OUT_OF_MEMORY", message));
+        let block = self
+            .memory
+            .take(bytes)
+            .map_err(|message| Failure::new("OUT_OF_MEMORY", message));
         self.insert(id, bytes, block);
     }
 
@@ -214,7 +254,10 @@ impl Stream {
     }
 
     fn read(&self, id: u32, offset: usize, bytes: usize) -> Result<Vec<u8>, Failure> {
-        let buffer = self.buffers.get(&id).ok_or_else(|| Failure::new("DISPOSED", "read: the buffer was released"))?;
+        let buffer = self
+            .buffers
+            .get(&id)
+            .ok_or_else(|| Failure::new("DISPOSED", "read: the buffer was released"))?;
         if let Some(poison) = &buffer.poison {
             return Err((**poison).clone());
         }
@@ -252,7 +295,10 @@ impl Stream {
 
     fn run_op(&mut self, message: &[f64]) -> Result<(), Failure> {
         let parsed = ParsedCall::read(message).ok_or_else(|| Failure::new("EXECUTION", "the op message is malformed"))?;
-        let spec = *self.ops.get(parsed.op).ok_or_else(|| Failure::new("EXECUTION", "the op is not in the table"))?;
+        let spec = *self
+            .ops
+            .get(parsed.op)
+            .ok_or_else(|| Failure::new("EXECUTION", "the op is not in the table"))?;
         let started = Instant::now();
         let result = self.execute(spec, &parsed);
         if let Some(profile) = &mut self.profile {
@@ -280,16 +326,33 @@ impl Stream {
             }
         }
         let describe = || {
-            let shapes: Vec<_> = parsed.inputs.iter().map(|t| t.as_ref().map_or("none".into(), |t| format!("{:?}", t.shape))).collect();
+            let shapes: Vec<_> = parsed
+                .inputs
+                .iter()
+                .map(|t| t.as_ref().map_or("none".into(), |t| format!("{:?}", t.shape)))
+                .collect();
             format!("{} on {}", spec.name, shapes.join(", "))
         };
-        let written: Vec<&Argument> =
-            parsed.outputs.iter().chain(parsed.mutated.iter().filter_map(|&index| parsed.inputs[index].as_ref())).collect();
+        let written: Vec<&Argument> = parsed
+            .outputs
+            .iter()
+            .chain(parsed.mutated.iter().filter_map(|&index| parsed.inputs[index].as_ref()))
+            .collect();
         for (position, target) in written.iter().enumerate() {
-            let others = parsed.inputs.iter().enumerate().filter(|(index, _)| !parsed.mutated.contains(index));
+            let others = parsed
+                .inputs
+                .iter()
+                .enumerate()
+                .filter(|(index, _)| !parsed.mutated.contains(index));
             let inputs = others.filter_map(|(_, input)| input.as_ref());
-            if inputs.chain(written[position + 1..].iter().copied()).any(|other| target.overlaps(other)) {
-                return Err(Failure::new("EXECUTION", format!("{}: an argument that is written overlaps another", describe())));
+            if inputs
+                .chain(written[position + 1..].iter().copied())
+                .any(|other| target.overlaps(other))
+            {
+                return Err(Failure::new(
+                    "EXECUTION",
+                    format!("{}: an argument that is written overlaps another", describe()),
+                ));
             }
         }
         let mut inputs = Vec::with_capacity(parsed.inputs.len());
@@ -299,7 +362,11 @@ impl Stream {
                     let (pointer, length) = self.range(tensor)?;
                     // SAFETY: in bounds by `range`; nothing that is written overlaps it, by the check above.
                     let bytes = unsafe { std::slice::from_raw_parts(pointer, length) };
-                    Some(TensorRef { dtype: tensor.dtype, shape: &tensor.shape, bytes })
+                    Some(TensorRef {
+                        dtype: tensor.dtype,
+                        shape: &tensor.shape,
+                        bytes,
+                    })
                 }
                 _ => None,
             });
@@ -307,15 +374,27 @@ impl Stream {
         let mut outputs = Vec::with_capacity(written.len());
         for tensor in written {
             if !self.buffers.get(&tensor.id).is_some_and(|buffer| buffer.block.writable()) {
-                return Err(Failure::new("EXECUTION", format!("{}: a mapped file cannot be written", describe())));
+                return Err(Failure::new(
+                    "EXECUTION",
+                    format!("{}: a mapped file cannot be written", describe()),
+                ));
             }
             let (pointer, length) = self.range(tensor)?;
             // SAFETY: in bounds by `range`; exclusive by the overlap check; the stream thread owns the block.
             let bytes = unsafe { std::slice::from_raw_parts_mut(pointer, length) };
-            outputs.push(TensorMut { dtype: tensor.dtype, shape: &tensor.shape, bytes });
+            outputs.push(TensorMut {
+                dtype: tensor.dtype,
+                shape: &tensor.shape,
+                bytes,
+            });
         }
-        let mut call =
-            Call { inputs: &inputs, outputs: &mut outputs, attrs: parsed.attributes, pool: &self.workers, cpu: self.cpu };
+        let mut call = Call {
+            inputs: &inputs,
+            outputs: &mut outputs,
+            attrs: parsed.attributes,
+            pool: &self.workers,
+            cpu: self.cpu,
+        };
         match catch_unwind(AssertUnwindSafe(|| (spec.run)(&mut call))) {
             Ok(Ok(())) => Ok(()),
             Ok(Err(error)) => Err(Failure::new("EXECUTION", format!("{}: {error}", describe()))),
@@ -324,7 +403,10 @@ impl Stream {
     }
 
     fn range(&self, tensor: &Argument) -> Result<(*mut u8, usize), Failure> {
-        let buffer = self.buffers.get(&tensor.id).ok_or_else(|| Failure::new("DISPOSED", "an argument was released"))?;
+        let buffer = self
+            .buffers
+            .get(&tensor.id)
+            .ok_or_else(|| Failure::new("DISPOSED", "an argument was released"))?;
         let end = tensor.offset.checked_add(tensor.bytes).filter(|&end| end <= buffer.bytes);
         if end.is_none() {
             return Err(Failure::new("SHAPE", "an argument reaches beyond its buffer"));
@@ -347,7 +429,11 @@ struct Argument {
 
 impl Argument {
     fn overlaps(&self, other: &Self) -> bool {
-        self.id == other.id && self.bytes > 0 && other.bytes > 0 && self.offset < other.offset + other.bytes && other.offset < self.offset + self.bytes
+        self.id == other.id
+            && self.bytes > 0
+            && other.bytes > 0
+            && self.offset < other.offset + other.bytes
+            && other.offset < self.offset + self.bytes
     }
 }
 
@@ -379,10 +465,18 @@ impl<'a> ParsedCall<'a> {
             if rank > 16 {
                 return None;
             }
-            let shape = (0..rank).map(|_| next().map(|dimension| dimension as usize)).collect::<Option<Vec<_>>>()?;
+            let shape = (0..rank)
+                .map(|_| next().map(|dimension| dimension as usize))
+                .collect::<Option<Vec<_>>>()?;
             let elements = shape.iter().try_fold(1usize, |product, &d| product.checked_mul(d))?;
             let bytes = elements.checked_mul(dtype.size())?;
-            Some(Some(Argument { id: id as u32, offset, bytes, dtype, shape }))
+            Some(Some(Argument {
+                id: id as u32,
+                offset,
+                bytes,
+                dtype,
+                shape,
+            }))
         };
         if count > 64 {
             return None;
@@ -392,12 +486,23 @@ impl<'a> ParsedCall<'a> {
         if count > 64 {
             return None;
         }
-        let outputs = (0..count).map(|_| argument(&mut next).flatten()).collect::<Option<Vec<_>>>()?;
+        let outputs = (0..count)
+            .map(|_| argument(&mut next).flatten())
+            .collect::<Option<Vec<_>>>()?;
         let count = next()? as usize;
-        let mutated = (0..count.min(64)).map(|_| next().map(|i| i as usize)).collect::<Option<Vec<_>>>()?;
+        let mutated = (0..count.min(64))
+            .map(|_| next().map(|i| i as usize))
+            .collect::<Option<Vec<_>>>()?;
         if mutated.iter().any(|&index| index >= inputs.len()) {
             return None;
         }
-        Some(Self { op, token, inputs, outputs, mutated, attributes: message.get(at..)? })
+        Some(Self {
+            op,
+            token,
+            inputs,
+            outputs,
+            mutated,
+            attributes: message.get(at..)?,
+        })
     }
 }

@@ -56,7 +56,10 @@ impl Workers {
         let threads = (1..threads)
             .filter_map(|index| {
                 let shared = Arc::clone(&shared);
-                std::thread::Builder::new().name(format!("filigree-{index}")).spawn(move || work(&shared)).ok()
+                std::thread::Builder::new()
+                    .name(format!("filigree-{index}"))
+                    .spawn(move || work(&shared))
+                    .ok()
             })
             .collect();
         Self { shared, threads }
@@ -147,7 +150,7 @@ impl Pool for Workers {
         let mut spins = 0u32;
         while shared.busy.load(Ordering::Acquire) > 0 {
             spins += 1;
-            if spins % 1024 == 0 {
+            if spins.is_multiple_of(1024) {
                 std::thread::yield_now();
             }
             std::hint::spin_loop();

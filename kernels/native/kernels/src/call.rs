@@ -54,7 +54,12 @@ pub struct TensorMut<'a> {
 impl<'a> TensorRef<'a> {
     /// The elements, when they are of type `T`: checks dtype, length and alignment.
     pub fn elements<T: AnyBitPattern + Element>(&self) -> Result<&'a [T], KernelError> {
-        ensure!(self.dtype == T::DTYPE, "argument is {:?}, the kernel takes {:?}", self.dtype, T::DTYPE);
+        ensure!(
+            self.dtype == T::DTYPE,
+            "argument is {:?}, the kernel takes {:?}",
+            self.dtype,
+            T::DTYPE
+        );
         let slice = try_cast_slice(self.bytes).map_err(|error| KernelError(format!("argument bytes: {error}")))?;
         check_length(slice.len(), self.shape)?;
         Ok(slice)
@@ -71,7 +76,12 @@ impl<'a> TensorRef<'a> {
 
 impl TensorMut<'_> {
     pub fn elements<T: AnyBitPattern + NoUninit + Element>(&mut self) -> Result<&mut [T], KernelError> {
-        ensure!(self.dtype == T::DTYPE, "result is {:?}, the kernel writes {:?}", self.dtype, T::DTYPE);
+        ensure!(
+            self.dtype == T::DTYPE,
+            "result is {:?}, the kernel writes {:?}",
+            self.dtype,
+            T::DTYPE
+        );
         let slice = try_cast_slice_mut(self.bytes).map_err(|error| KernelError(format!("result bytes: {error}")))?;
         check_length(slice.len(), self.shape)?;
         Ok(slice)
@@ -88,7 +98,10 @@ impl TensorMut<'_> {
 
 fn check_length(length: usize, shape: &[usize]) -> Result<(), KernelError> {
     let expected = checked_product(shape)?;
-    ensure!(length == expected, "shape {shape:?} has {expected} elements, the bytes hold {length}");
+    ensure!(
+        length == expected,
+        "shape {shape:?} has {expected} elements, the bytes hold {length}"
+    );
     Ok(())
 }
 
@@ -121,7 +134,8 @@ pub struct Call<'c, 'a> {
 
 impl<'a> Call<'_, 'a> {
     pub fn input(&self, index: usize) -> Result<TensorRef<'a>, KernelError> {
-        self.optional(index).ok_or_else(|| KernelError(format!("input {index} is missing")))
+        self.optional(index)
+            .ok_or_else(|| KernelError(format!("input {index} is missing")))
     }
 
     pub fn optional(&self, index: usize) -> Option<TensorRef<'a>> {
@@ -129,12 +143,18 @@ impl<'a> Call<'_, 'a> {
     }
 
     pub fn attr(&self, index: usize) -> Result<f64, KernelError> {
-        self.attrs.get(index).copied().ok_or_else(|| KernelError(format!("attribute {index} is missing")))
+        self.attrs
+            .get(index)
+            .copied()
+            .ok_or_else(|| KernelError(format!("attribute {index} is missing")))
     }
 
     pub fn attr_usize(&self, index: usize) -> Result<usize, KernelError> {
         let value = self.attr(index)?;
-        ensure!(value >= 0.0 && value.fract() == 0.0 && value <= 9e15, "attribute {index} is {value}, not a non-negative integer");
+        ensure!(
+            value >= 0.0 && value.fract() == 0.0 && value <= 9e15,
+            "attribute {index} is {value}, not a non-negative integer"
+        );
         Ok(value as usize)
     }
 
@@ -146,13 +166,18 @@ impl<'a> Call<'_, 'a> {
     pub fn attr_list(&self, index: usize) -> Result<(Vec<i64>, usize), KernelError> {
         let count = self.attr_usize(index)?;
         ensure!(index + 1 + count <= self.attrs.len(), "attribute list at {index} is cut off");
-        let items = self.attrs[index + 1..index + 1 + count].iter().map(|&value| value as i64).collect();
+        let items = self.attrs[index + 1..index + 1 + count]
+            .iter()
+            .map(|&value| value as i64)
+            .collect();
         Ok((items, index + 1 + count))
     }
 
     /// The only output together with the other fields, so that inputs and output can be borrowed at once.
     pub fn output(&mut self, index: usize) -> Result<&mut TensorMut<'a>, KernelError> {
-        self.outputs.get_mut(index).ok_or_else(|| KernelError(format!("output {index} is missing")))
+        self.outputs
+            .get_mut(index)
+            .ok_or_else(|| KernelError(format!("output {index} is missing")))
     }
 }
 

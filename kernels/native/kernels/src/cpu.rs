@@ -56,7 +56,10 @@ impl Cpu {
         let available = Self::available();
         available.iter().copied().find(|path| path.name() == name).ok_or_else(|| {
             let names: Vec<_> = available.iter().map(|path| path.name()).collect();
-            KernelError(format!("CPU path '{name}' is not available on this machine; it has {}", names.join(", ")))
+            KernelError(format!(
+                "CPU path '{name}' is not available on this machine; it has {}",
+                names.join(", ")
+            ))
         })
     }
 }

@@ -18,10 +18,15 @@ pub use pool::{Pool, SerialPool};
 
 /// Every op of every package.
 pub fn all_ops() -> Vec<&'static OpSpec> {
-    [core::OPS, quantization::OPS, sparse_attention::OPS, kv_cache::OPS].into_iter().flatten().collect()
+    [core::OPS, quantization::OPS, sparse_attention::OPS, kv_cache::OPS]
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 /// 32-bit FNV-1a of an op's signature; the JavaScript side computes the same.
 pub fn layout_hash(signature: &str) -> u32 {
-    signature.bytes().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
+    signature
+        .bytes()
+        .fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
 }

@@ -33,7 +33,10 @@ unsafe impl<T: Send> Send for Disjoint<T> {}
 
 impl<T> Disjoint<T> {
     pub fn new(slice: &mut [T]) -> Self {
-        Self { start: slice.as_mut_ptr(), length: slice.len() }
+        Self {
+            start: slice.as_mut_ptr(),
+            length: slice.len(),
+        }
     }
 
     /// Elements `from … from + count`.
@@ -42,7 +45,10 @@ impl<T> Disjoint<T> {
     /// No two live parts may overlap, and the slice given to `new` must outlive them.
     #[allow(clippy::mut_from_ref)]
     pub unsafe fn part(&self, from: usize, count: usize) -> &mut [T] {
-        assert!(from.checked_add(count).is_some_and(|end| end <= self.length), "Disjoint: part outside of the slice");
+        assert!(
+            from.checked_add(count).is_some_and(|end| end <= self.length),
+            "Disjoint: part outside of the slice"
+        );
         // SAFETY: in bounds by the assertion; exclusive by the caller's promise.
         unsafe { std::slice::from_raw_parts_mut(self.start.add(from), count) }
     }

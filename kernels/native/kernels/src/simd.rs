@@ -39,7 +39,7 @@ pub unsafe fn exp2<S: Simd>(x: S::V) -> S::V {
     let n = S::floor(x);
     let f = S::sub(x, n);
     let mut p = S::splat(0.001_877_576_7);
-    for c in [0.008_989_34, 0.055_826_318, 0.240_153_62, 0.693_153_07, 0.999_999_93] {
+    for c in [0.008_989_34, 0.055_826_318, 0.240_153_62, 0.693_153_1, 0.999_999_94] {
         p = S::fma(p, f, S::splat(c));
     }
     S::scale2(p, n)
@@ -50,7 +50,10 @@ pub unsafe fn exp2<S: Simd>(x: S::V) -> S::V {
 pub unsafe fn exp<S: Simd>(x: S::V) -> S::V {
     // SAFETY: the caller's promise. The bounds come first, so that NaN in `x` survives them.
     unsafe {
-        let bounded = S::min(S::splat(130.0), S::max(S::splat(-150.0), S::mul(x, S::splat(std::f32::consts::LOG2_E))));
+        let bounded = S::min(
+            S::splat(130.0),
+            S::max(S::splat(-150.0), S::mul(x, S::splat(std::f32::consts::LOG2_E))),
+        );
         exp2::<S>(bounded)
     }
 }

@@ -34,9 +34,11 @@ export const argMaxOp = /* @__PURE__ */ defineOp({
     plan: ({ x }) => (x ? [{ workgroups: [x.shape[0]], uniforms: [u32(x.shape[0]), u32(x.shape[1])] }] : []),
   },
   cases: (fc) =>
-    fc.tuple(fc.nat(5), caseDimension(fc, 200, 1)).chain(([rows, width]) =>
-      fc.record({ inputs: fc.record({ x: caseTensor(fc, [rows, width]) }), attributes: fc.constant({}) }),
-    ),
+    fc
+      .tuple(fc.nat(5), caseDimension(fc, 200, 1))
+      .chain(([rows, width]) =>
+        fc.record({ inputs: fc.record({ x: caseTensor(fc, [rows, width]) }), attributes: fc.constant({}) }),
+      ),
 });
 
 /** Index of the largest element of each row of x [R, N]. */

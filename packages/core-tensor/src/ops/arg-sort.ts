@@ -33,9 +33,7 @@ export const argSortOp = /* @__PURE__ */ defineOp({
   webgpu: {
     shader: () => shader,
     plan: ({ x }, attributes) =>
-      x
-        ? elementwiseDispatch(x.shape[0] * x.shape[1], [u32(x.shape[1]), u32(attributes['descending'] ? 1 : 0)])
-        : [],
+      x ? elementwiseDispatch(x.shape[0] * x.shape[1], [u32(x.shape[1]), u32(attributes['descending'] ? 1 : 0)]) : [],
   },
   cases: (fc) =>
     fc.tuple(fc.nat(4), caseDimension(fc, 130)).chain(([rows, width]) =>

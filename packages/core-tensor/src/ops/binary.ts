@@ -93,7 +93,10 @@ export const binaryOp = /* @__PURE__ */ defineOp({
     shader: (_, { a }) => (a?.dtype === 'i32' ? shader.replaceAll('element_t', 'i32') : shader.replaceAll('element_t', 'f32')),
     plan({ a, b, y }, { kind }) {
       const shape = y?.shape ?? [];
-      const pad = (values: readonly number[], fill: number): number[] => [...Array<number>(maximumRank - values.length).fill(fill), ...values];
+      const pad = (values: readonly number[], fill: number): number[] => [
+        ...Array<number>(maximumRank - values.length).fill(fill),
+        ...values,
+      ];
       return elementwiseDispatch(sizeOf(shape), [
         u32(binaryKinds.indexOf(kind as BinaryKind)),
         ...pad(shape, 1).map(u32),
@@ -121,7 +124,10 @@ export const binaryOp = /* @__PURE__ */ defineOp({
           const range = kind === 'pow' ? { low: 1, high: 2 } : { low: -4, high: 4 };
           return fc.record({
             inputs: fc.record({
-              a: kind === 'pow' ? caseTensor(fc, shapeA, { dtype, ...range }).map(positive) : caseTensor(fc, shapeA, { dtype, ...range }),
+              a:
+                kind === 'pow'
+                  ? caseTensor(fc, shapeA, { dtype, ...range }).map(positive)
+                  : caseTensor(fc, shapeA, { dtype, ...range }),
               b: caseTensor(fc, shapeB, { dtype, ...range }),
             }),
             attributes: fc.constant({ kind }),

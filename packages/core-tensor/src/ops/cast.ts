@@ -56,13 +56,22 @@ export const castOp = /* @__PURE__ */ defineOp({
   },
   cases: (fc) => {
     const numeric = dtypes.filter((dtype) => dtype !== 'i64' && dtype !== 'f64');
-    return fc.tuple(caseDimension(fc, 150), fc.constantFrom(...numeric), fc.constantFrom(...numeric)).chain(([size, from, to]) => {
-      const range = from === 'u8' || from === 'u32' ? { low: 0, high: 250 } : from === 'bool' ? { low: 0, high: 1 } : { low: -300, high: 300 };
-      return fc.record({
-        inputs: fc.record({ x: caseTensor(fc, [size], { dtype: from, ...(from === 'i8' ? { low: -128, high: 127 } : range) }) }),
-        attributes: fc.constant({ dtype: to }),
+    return fc
+      .tuple(caseDimension(fc, 150), fc.constantFrom(...numeric), fc.constantFrom(...numeric))
+      .chain(([size, from, to]) => {
+        const range =
+          from === 'u8' || from === 'u32'
+            ? { low: 0, high: 250 }
+            : from === 'bool'
+              ? { low: 0, high: 1 }
+              : { low: -300, high: 300 };
+        return fc.record({
+          inputs: fc.record({
+            x: caseTensor(fc, [size], { dtype: from, ...(from === 'i8' ? { low: -128, high: 127 } : range) }),
+          }),
+          attributes: fc.constant({ dtype: to }),
+        });
       });
-    });
   },
   tolerance: { y: { absolute: 0, relative: 0 } },
 });
@@ -71,4 +80,3 @@ export const castOp = /* @__PURE__ */ defineOp({
 export function cast(x: Tensor, dtype: DType): Tensor {
   return castOp({ x }, { dtype }).y;
 }
-

@@ -11,7 +11,8 @@ import { elementwiseDispatch, u32 } from './plan.js';
 /** Ids are data: a bad one fails the op when it runs, and so poisons y. On WebGPU it gives a row of zeros. */
 export function checkIds(op: string, ids: ArrayLike<number>, rows: number): void {
   for (let index = 0; index < ids.length; index++) {
-    if (ids[index] < 0 || ids[index] >= rows) throw new ExecutionError(`${op}: id ${ids[index]} is outside of a table of ${rows} rows`);
+    if (ids[index] < 0 || ids[index] >= rows)
+      throw new ExecutionError(`${op}: id ${ids[index]} is outside of a table of ${rows} rows`);
   }
 }
 

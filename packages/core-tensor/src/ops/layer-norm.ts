@@ -22,7 +22,9 @@ export const layerNormOp = /* @__PURE__ */ defineOp({
     for (const [name, meta] of Object.entries({ x, weight, bias })) {
       expectDType('layer-norm', name, meta, 'f32');
       if (name !== 'x' && (meta.shape.length !== 1 || meta.shape[0] !== width)) {
-        throw new ShapeError(`layer-norm: ${name} ${formatShape(meta.shape)} does not match the last axis of x ${formatShape(x.shape)}`);
+        throw new ShapeError(
+          `layer-norm: ${name} ${formatShape(meta.shape)} does not match the last axis of x ${formatShape(x.shape)}`,
+        );
       }
     }
     return { y: x };

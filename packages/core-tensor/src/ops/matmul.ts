@@ -54,7 +54,9 @@ export const matmulOp = /* @__PURE__ */ defineOp({
     }
     const [left, right] = [parts(a.shape, transposeA), parts(b.shape, transposeB)];
     if (left.columns !== right.rows) {
-      throw new ShapeError(`matmul: a ${formatShape(a.shape)} has ${left.columns} columns, b ${formatShape(b.shape)} has ${right.rows} rows`);
+      throw new ShapeError(
+        `matmul: a ${formatShape(a.shape)} has ${left.columns} columns, b ${formatShape(b.shape)} has ${right.rows} rows`,
+      );
     }
     const batch = broadcastShapes(left.batch, right.batch, 'matmul');
     return { y: { shape: [...batch, left.rows, right.columns], dtype: a.dtype } };
@@ -89,7 +91,16 @@ export const matmulOp = /* @__PURE__ */ defineOp({
       const invocations = m * Math.ceil(n / columnsPerInvocation);
       return offsets.a.map((matrixA, batch) => ({
         workgroups: [Math.ceil(invocations / 64)] as const,
-        uniforms: [m, k, n, transposeA ? 1 : 0, transposeB ? 1 : 0, matrixA * m * k, offsets.b[batch] * k * n, batch * m * n].map(u32),
+        uniforms: [
+          m,
+          k,
+          n,
+          transposeA ? 1 : 0,
+          transposeB ? 1 : 0,
+          matrixA * m * k,
+          offsets.b[batch] * k * n,
+          batch * m * n,
+        ].map(u32),
       }));
     },
   },

@@ -21,9 +21,14 @@ export const permuteOp = /* @__PURE__ */ defineOp({
   },
   reference({ x, y }, { axes }) {
     const strides = stridesOf(x.shape);
-    forEachStrided(y.shape, 0, axes.map((axis) => strides[axis]), (target, source) => {
-      y.data[target] = x.data[source];
-    });
+    forEachStrided(
+      y.shape,
+      0,
+      axes.map((axis) => strides[axis]),
+      (target, source) => {
+        y.data[target] = x.data[source];
+      },
+    );
   },
   native: 'core_permute',
   webgpu: {
@@ -31,7 +36,11 @@ export const permuteOp = /* @__PURE__ */ defineOp({
     plan({ x, y }, { axes }) {
       if (!x || !y) return [];
       const strides = stridesOf(x.shape);
-      return stridedCopyPlan(y, 0, (axes as readonly number[]).map((axis) => strides[axis]));
+      return stridedCopyPlan(
+        y,
+        0,
+        (axes as readonly number[]).map((axis) => strides[axis]),
+      );
     },
   },
   cases: (fc) =>

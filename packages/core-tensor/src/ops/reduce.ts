@@ -33,8 +33,11 @@ export const reduceOp = /* @__PURE__ */ defineOp({
   infer({ x }, { kind, axis, keepDims }) {
     expectDType('reduce', 'x', x, 'f32');
     const at = normalizeAxis(axis, x.shape.length, `reduce ${kind}`);
-    if (x.shape[at] === 0 && (kind === 'max' || kind === 'min')) throw new ShapeError(`reduce ${kind}: axis ${axis} of x is empty`);
-    return { y: { shape: keepDims ? x.shape.map((d, i) => (i === at ? 1 : d)) : x.shape.filter((_, i) => i !== at), dtype: 'f32' } };
+    if (x.shape[at] === 0 && (kind === 'max' || kind === 'min'))
+      throw new ShapeError(`reduce ${kind}: axis ${axis} of x is empty`);
+    return {
+      y: { shape: keepDims ? x.shape.map((d, i) => (i === at ? 1 : d)) : x.shape.filter((_, i) => i !== at), dtype: 'f32' },
+    };
   },
   reference({ x, y }, { kind, axis }) {
     const { outer, length, inner } = split(x.shape, axis);
@@ -62,12 +65,18 @@ export const reduceOp = /* @__PURE__ */ defineOp({
   },
   tolerance: { y: { absolute: 1e-3, relative: 1e-4 } },
   cases: (fc) =>
-    fc.tuple(fc.array(fc.integer({ min: 1, max: 12 }), { minLength: 1, maxLength: 3 }), fc.constantFrom(...reduceKinds)).chain(([shape, kind]) =>
-      fc.record({
-        inputs: fc.record({ x: caseTensor(fc, shape, kind === 'prod' ? { low: 0.9, high: 1.1 } : {}) }),
-        attributes: fc.record({ kind: fc.constant(kind), axis: fc.integer({ min: -shape.length, max: shape.length - 1 }), keepDims: fc.boolean() }),
-      }),
-    ),
+    fc
+      .tuple(fc.array(fc.integer({ min: 1, max: 12 }), { minLength: 1, maxLength: 3 }), fc.constantFrom(...reduceKinds))
+      .chain(([shape, kind]) =>
+        fc.record({
+          inputs: fc.record({ x: caseTensor(fc, shape, kind === 'prod' ? { low: 0.9, high: 1.1 } : {}) }),
+          attributes: fc.record({
+            kind: fc.constant(kind),
+            axis: fc.integer({ min: -shape.length, max: shape.length - 1 }),
+            keepDims: fc.boolean(),
+          }),
+        }),
+      ),
 });
 
 /** Reduces one axis of x (the last by default). */

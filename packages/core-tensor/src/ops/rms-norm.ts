@@ -22,7 +22,9 @@ export const rmsNormOp = /* @__PURE__ */ defineOp({
     if (x.shape.length === 0) throw new ShapeError('rms-norm: x is a scalar, it needs a last axis to normalise over');
     const width = x.shape[x.shape.length - 1];
     if (weight.shape.length !== 1 || weight.shape[0] !== width) {
-      throw new ShapeError(`rms-norm: weight ${formatShape(weight.shape)} does not match the last axis of x ${formatShape(x.shape)}`);
+      throw new ShapeError(
+        `rms-norm: weight ${formatShape(weight.shape)} does not match the last axis of x ${formatShape(x.shape)}`,
+      );
     }
     if (x.dtype !== 'f32') throw new DTypeError(`rms-norm: x is ${x.dtype}, it takes f32`);
     if (weight.dtype !== 'f32') throw new DTypeError(`rms-norm: weight is ${weight.dtype}, it takes f32`);

@@ -35,8 +35,12 @@ export interface RopeFrequencyOptions {
  * linear: Chen et al., arXiv:2306.15595; llama3: Llama 3 technical report, arXiv:2407.21783; YaRN: Peng et al., arXiv:2309.00071;
  * LongRoPE: Ding et al., arXiv:2402.13753.
  */
-export function ropeFrequencies({ base, dims, scaling }: RopeFrequencyOptions): { inverseFrequencies: Float32Array; scale: number } {
-  if (!Number.isInteger(dims) || dims < 0 || dims % 2 !== 0) throw new OptionError(`ropeFrequencies: dims is ${dims}, it must be even`);
+export function ropeFrequencies({ base, dims, scaling }: RopeFrequencyOptions): {
+  inverseFrequencies: Float32Array;
+  scale: number;
+} {
+  if (!Number.isInteger(dims) || dims < 0 || dims % 2 !== 0)
+    throw new OptionError(`ropeFrequencies: dims is ${dims}, it must be even`);
   if (!(base > 0)) throw new OptionError(`ropeFrequencies: base is ${base}, it must be positive`);
   const plain = Float64Array.from({ length: dims / 2 }, (_, pair) => base ** ((-2 * pair) / dims));
   switch (scaling?.type) {

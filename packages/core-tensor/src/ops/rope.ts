@@ -36,7 +36,9 @@ export const ropeOp = /* @__PURE__ */ defineOp({
       throw new ShapeError(`rope: positions ${formatShape(positions.shape)} do not match the ${x.shape[0]} tokens of x`);
     }
     if (inverseFrequencies.shape.length !== 1 || 2 * inverseFrequencies.shape[0] > x.shape[2]) {
-      throw new ShapeError(`rope: inverseFrequencies ${formatShape(inverseFrequencies.shape)} turn more channels than the ${x.shape[2]} of x`);
+      throw new ShapeError(
+        `rope: inverseFrequencies ${formatShape(inverseFrequencies.shape)} turn more channels than the ${x.shape[2]} of x`,
+      );
     }
     return { y: x };
   },

@@ -26,7 +26,9 @@ export const scatterRowsOp = /* @__PURE__ */ defineOp({
     expectDType('scatter-rows', 'ids', ids, 'i32');
     expectRank('scatter-rows', 'x', x, 2, '[rows, width]');
     if (!sameShape(rows.shape, [ids.shape[0], x.shape[1]])) {
-      throw new ShapeError(`scatter-rows: rows ${formatShape(rows.shape)} do not match ids ${formatShape(ids.shape)} and x ${formatShape(x.shape)}`);
+      throw new ShapeError(
+        `scatter-rows: rows ${formatShape(rows.shape)} do not match ids ${formatShape(ids.shape)} and x ${formatShape(x.shape)}`,
+      );
     }
     return { y: x };
   },

@@ -25,7 +25,10 @@ export const sliceOp = /* @__PURE__ */ defineOp({
         const [start, size] = [starts[axis], sizes[axis]];
         return Number.isInteger(start) && Number.isInteger(size) && start >= 0 && size >= 0 && start + size <= dimension;
       });
-    if (!fits) throw new ShapeError(`slice: starts ${formatShape(starts)} with sizes ${formatShape(sizes)} do not fit x ${formatShape(x.shape)}`);
+    if (!fits)
+      throw new ShapeError(
+        `slice: starts ${formatShape(starts)} with sizes ${formatShape(sizes)} do not fit x ${formatShape(x.shape)}`,
+      );
     return { y: { shape: sizes, dtype: x.dtype } };
   },
   reference({ x, y }, { starts }) {
@@ -48,7 +51,11 @@ export const sliceOp = /* @__PURE__ */ defineOp({
       .chain(({ axes, dtype }) =>
         fc.record({
           inputs: fc.record({
-            x: caseTensor(fc, axes.map(([size, before, after]) => size + before + after), dtype === 'u8' ? { dtype, low: 0, high: 255 } : { dtype }),
+            x: caseTensor(
+              fc,
+              axes.map(([size, before, after]) => size + before + after),
+              dtype === 'u8' ? { dtype, low: 0, high: 255 } : { dtype },
+            ),
           }),
           attributes: fc.constant({ starts: axes.map(([, before]) => before), sizes: axes.map(([size]) => size) }),
         }),

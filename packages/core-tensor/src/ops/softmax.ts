@@ -34,7 +34,8 @@ export const softmaxOp = /* @__PURE__ */ defineOp({
   native: 'core_softmax',
   webgpu: {
     shader: () => shader,
-    plan: ({ x }) => (x ? [{ workgroups: [Math.ceil(rowCount(x) / 64)], uniforms: [u32(rowCount(x)), u32(lastAxis('softmax', 'x', x))] }] : []),
+    plan: ({ x }) =>
+      x ? [{ workgroups: [Math.ceil(rowCount(x) / 64)], uniforms: [u32(rowCount(x)), u32(lastAxis('softmax', 'x', x))] }] : [],
   },
   cases: (fc) =>
     fc.tuple(caseDimension(fc, 9), caseDimension(fc, 150)).chain(([rows, width]) =>

@@ -13,11 +13,17 @@ export const stridedCopyShader = shader;
 
 /** Throws when a tensor has more axes than copying kernels support. */
 export function expectCopyRank(op: string, meta: TensorMeta): void {
-  if (meta.shape.length > copyRank) throw new OptionError(`${op}: x has ${meta.shape.length} axes, at most ${copyRank} are supported`);
+  if (meta.shape.length > copyRank)
+    throw new OptionError(`${op}: x has ${meta.shape.length} axes, at most ${copyRank} are supported`);
 }
 
 /** Calls `visit(target, source)` for every element of a result read from `source` by start and strides. */
-export function forEachStrided(shape: Shape, start: number, strides: readonly number[], visit: (target: number, source: number) => void): void {
+export function forEachStrided(
+  shape: Shape,
+  start: number,
+  strides: readonly number[],
+  visit: (target: number, source: number) => void,
+): void {
   const own = stridesOf(shape);
   for (let target = 0; target < sizeOf(shape); target++) {
     let [rest, source] = [target, start];
@@ -32,7 +38,10 @@ export function forEachStrided(shape: Shape, start: number, strides: readonly nu
 
 /** The dispatch of the strided-copy shader: result shape, start and strides in elements of the source. */
 export function stridedCopyPlan(y: TensorMeta, start: number, strides: readonly number[]): WebGpuDispatch[] {
-  const pad = (values: readonly number[], fill: number): number[] => [...Array<number>(copyRank - values.length).fill(fill), ...values];
+  const pad = (values: readonly number[], fill: number): number[] => [
+    ...Array<number>(copyRank - values.length).fill(fill),
+    ...values,
+  ];
   const size = byteSize(y.dtype);
   return elementwiseDispatch(Math.ceil((sizeOf(y.shape) * size) / 4), [
     u32(sizeOf(y.shape)),

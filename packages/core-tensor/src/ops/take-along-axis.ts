@@ -19,7 +19,9 @@ export const takeAlongAxisOp = /* @__PURE__ */ defineOp({
     expectDType('take-along-axis', 'indices', indices, 'i32');
     expectRank('take-along-axis', 'x', x, 2, '[rows, n]');
     if (indices.shape.length !== 2 || indices.shape[0] !== x.shape[0]) {
-      throw new ShapeError(`take-along-axis: indices ${formatShape(indices.shape)} do not have the rows of x ${formatShape(x.shape)}`);
+      throw new ShapeError(
+        `take-along-axis: indices ${formatShape(indices.shape)} do not have the rows of x ${formatShape(x.shape)}`,
+      );
     }
     return { y: { shape: indices.shape, dtype: 'f32' } };
   },
@@ -27,13 +29,15 @@ export const takeAlongAxisOp = /* @__PURE__ */ defineOp({
     checkIds('take-along-axis', indices.data, x.shape[1]);
     const [rows, count] = indices.shape;
     for (let row = 0; row < rows; row++) {
-      for (let item = 0; item < count; item++) y.data[row * count + item] = x.data[row * x.shape[1] + indices.data[row * count + item]];
+      for (let item = 0; item < count; item++)
+        y.data[row * count + item] = x.data[row * x.shape[1] + indices.data[row * count + item]];
     }
   },
   native: 'core_take_along_axis',
   webgpu: {
     shader: () => shader,
-    plan: ({ x, indices }) => (x && indices ? elementwiseDispatch(sizeOf(indices.shape), [u32(x.shape[1]), u32(indices.shape[1])]) : []),
+    plan: ({ x, indices }) =>
+      x && indices ? elementwiseDispatch(sizeOf(indices.shape), [u32(x.shape[1]), u32(indices.shape[1])]) : [],
   },
   cases: (fc) =>
     fc.record({ rows: fc.nat(5), width: fc.integer({ min: 1, max: 20 }), count: fc.nat(9) }).chain(({ rows, width, count }) =>

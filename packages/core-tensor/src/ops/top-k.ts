@@ -27,7 +27,8 @@ export const topKOp = /* @__PURE__ */ defineOp({
   infer({ x }, { k }) {
     expectDType('top-k', 'x', x, 'f32');
     expectRank('top-k', 'x', x, 2, '[rows, n]');
-    if (!Number.isInteger(k) || k < 0 || k > x.shape[1]) throw new ShapeError(`top-k: k is ${k}, rows of x have ${x.shape[1]} elements`);
+    if (!Number.isInteger(k) || k < 0 || k > x.shape[1])
+      throw new ShapeError(`top-k: k is ${k}, rows of x have ${x.shape[1]} elements`);
     return { values: { shape: [x.shape[0], k], dtype: 'f32' }, indices: { shape: [x.shape[0], k], dtype: 'i32' } };
   },
   reference({ x, values, indices }, { k }) {

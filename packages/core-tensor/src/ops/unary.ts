@@ -65,7 +65,9 @@ export function applyUnary(kind: string, x: number): number {
 /** Error function to 1.2e-7 relative: Numerical Recipes' erfc Chebyshev fit (Press et al., §6.2). */
 function erf(x: number): number {
   const t = 1 / (1 + 0.5 * Math.abs(x));
-  const coefficients = [0.17087277, -0.82215223, 1.48851587, -1.13520398, 0.27886807, -0.18628806, 0.09678418, 0.37409196, 1.00002368];
+  const coefficients = [
+    0.17087277, -0.82215223, 1.48851587, -1.13520398, 0.27886807, -0.18628806, 0.09678418, 0.37409196, 1.00002368,
+  ];
   const polynomial = coefficients.reduce((sum, c) => sum * t + c, 0);
   const complement = t * Math.exp(-x * x - 1.26551223 + t * polynomial);
   return x >= 0 ? 1 - complement : complement - 1;

@@ -18,7 +18,9 @@ export const whereOp = /* @__PURE__ */ defineOp({
     expectDType('where', 'a', a, 'f32');
     expectDType('where', 'b', b, 'f32');
     if (!sameShape(condition.shape, a.shape) || !sameShape(a.shape, b.shape)) {
-      throw new ShapeError(`where: condition ${formatShape(condition.shape)}, a ${formatShape(a.shape)} and b ${formatShape(b.shape)} differ`);
+      throw new ShapeError(
+        `where: condition ${formatShape(condition.shape)}, a ${formatShape(a.shape)} and b ${formatShape(b.shape)} differ`,
+      );
     }
     return { y: a };
   },

@@ -25,12 +25,15 @@ export const writeSliceOp = /* @__PURE__ */ defineOp({
   infer({ target, source }, { axis, start }) {
     if (target.dtype !== source.dtype) throw new DTypeError(`write-slice: target is ${target.dtype}, source ${source.dtype}`);
     const rank = target.shape.length;
-    if (!Number.isInteger(axis) || axis < 0 || axis >= rank) throw new ShapeError(`write-slice: axis ${axis} is outside of rank ${rank}`);
+    if (!Number.isInteger(axis) || axis < 0 || axis >= rank)
+      throw new ShapeError(`write-slice: axis ${axis} is outside of rank ${rank}`);
     const fits =
       source.shape.length === rank &&
       Number.isInteger(start) &&
       start >= 0 &&
-      source.shape.every((dimension, at) => (at === axis ? start + dimension <= target.shape[at] : dimension === target.shape[at]));
+      source.shape.every((dimension, at) =>
+        at === axis ? start + dimension <= target.shape[at] : dimension === target.shape[at],
+      );
     if (!fits) {
       throw new ShapeError(
         `write-slice: source ${formatShape(source.shape)} does not fit target ${formatShape(target.shape)} at ${start} of axis ${axis}`,
@@ -73,7 +76,11 @@ export const writeSliceOp = /* @__PURE__ */ defineOp({
         return fc.record({
           inputs: fc.record({
             target: caseTensor(fc, shape, range),
-            source: caseTensor(fc, shape.map((dimension, at) => (at === axis ? count : dimension)), range),
+            source: caseTensor(
+              fc,
+              shape.map((dimension, at) => (at === axis ? count : dimension)),
+              range,
+            ),
           }),
           attributes: fc.constant({ axis, start }),
         });
@@ -90,7 +97,11 @@ export function concat(tensors: readonly Tensor[], axis: number): Tensor {
   const first = tensors.at(0);
   if (!first) throw new OptionError('concat: the list of tensors is empty');
   const length = tensors.reduce((sum, tensor) => sum + (tensor.shape[axis] ?? 0), 0);
-  const joined = empty(first.backend, first.shape.map((dimension, at) => (at === axis ? length : dimension)), first.dtype);
+  const joined = empty(
+    first.backend,
+    first.shape.map((dimension, at) => (at === axis ? length : dimension)),
+    first.dtype,
+  );
   let start = 0;
   for (const tensor of tensors) {
     writeSlice(joined, tensor, { axis, start });

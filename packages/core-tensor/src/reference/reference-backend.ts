@@ -133,7 +133,9 @@ export class ReferenceBackend extends BaseBackend {
     const failure =
       error instanceof FiligreeError
         ? error
-        : new ExecutionError(`${call.op.name} failed on ${shapes}: ${error instanceof Error ? error.message : String(error)}`, { cause: error });
+        : new ExecutionError(`${call.op.name} failed on ${shapes}: ${error instanceof Error ? error.message : String(error)}`, {
+            cause: error,
+          });
     this.#failure ??= failure;
     for (const output of call.outputs) output.storage.poison = failure;
   }

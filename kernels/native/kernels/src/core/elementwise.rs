@@ -29,7 +29,7 @@ fn scalar_unary(kind: usize, x: f32) -> f32 {
         7 => x * x,
         8 => x.tanh(),
         RELU => keep_positive(x),
-        RELU2 => keep_positive(x) * x,
+        RELU2 => keep_positive(x) * keep_positive(x),
         _ => 0.5 * x * (1.0 + erf(x * std::f32::consts::FRAC_1_SQRT_2)),
     }
 }
@@ -47,8 +47,17 @@ fn keep_positive(x: f32) -> f32 {
 fn erf(x: f32) -> f32 {
     let x = f64::from(x);
     let t = 1.0 / (1.0 + 0.5 * x.abs());
-    let coefficients =
-        [0.17087277, -0.82215223, 1.48851587, -1.13520398, 0.27886807, -0.18628806, 0.09678418, 0.37409196, 1.00002368];
+    let coefficients = [
+        0.17087277,
+        -0.82215223,
+        1.48851587,
+        -1.13520398,
+        0.27886807,
+        -0.18628806,
+        0.09678418,
+        0.37409196,
+        1.00002368,
+    ];
     let polynomial = coefficients.iter().fold(0.0, |sum, c| sum * t + c);
     let complement = t * (-x * x - 1.26551223 + t * polynomial).exp();
     (if x >= 0.0 { 1.0 - complement } else { complement - 1.0 }) as f32
@@ -66,7 +75,7 @@ unsafe fn smooth<S: Simd>(kind: usize, x: S::V) -> S::V {
         let argument = if kind == GELU {
             // 0.5 (1 + tanh u) = σ(2 u), u = √(2/π) (x + 0.044715 x³).
             let cubic = S::fma(S::mul(S::mul(x, x), S::splat(0.044_715)), x, x);
-            S::mul(cubic, S::splat(2.0 * 0.797_884_56))
+            S::mul(cubic, S::splat(2.0 * 0.797_884_6))
         } else {
             x
         };
@@ -133,7 +142,9 @@ pub fn unary(call: &mut Call) -> Result<(), KernelError> {
     let y = call.output(0)?.f32s()?;
     ensure!(y.len() == x.len(), "unary: y has {} elements, x {}", y.len(), x.len());
     let length = y.len();
-    for_rows(pool, y, length, GRAIN, |first, y| activate(cpu, kind, &x[first..first + y.len()], None, y));
+    for_rows(pool, y, length, GRAIN, |first, y| {
+        activate(cpu, kind, &x[first..first + y.len()], None, y)
+    });
     Ok(())
 }
 
@@ -145,7 +156,10 @@ pub fn gated_activation(call: &mut Call) -> Result<(), KernelError> {
     let up = call.input(1)?.f32s()?;
     let (pool, cpu) = (call.pool, call.cpu);
     let y = call.output(0)?.f32s()?;
-    ensure!(y.len() == gate.len() && y.len() == up.len(), "gated-activation: gate, up and y differ in length");
+    ensure!(
+        y.len() == gate.len() && y.len() == up.len(),
+        "gated-activation: gate, up and y differ in length"
+    );
     let length = y.len();
     for_rows(pool, y, length, GRAIN, |first, y| {
         let end = first + y.len();
@@ -175,7 +189,10 @@ pub fn select(call: &mut Call) -> Result<(), KernelError> {
     ensure!(condition.dtype == DType::Bool, "where: condition is {:?}", condition.dtype);
     let (a, b) = (call.input(1)?.f32s()?, call.input(2)?.f32s()?);
     let y = call.output(0)?.f32s()?;
-    ensure!(y.len() == a.len() && y.len() == b.len() && y.len() == condition.bytes.len(), "where: lengths differ");
+    ensure!(
+        y.len() == a.len() && y.len() == b.len() && y.len() == condition.bytes.len(),
+        "where: lengths differ"
+    );
     for (index, value) in y.iter_mut().enumerate() {
         *value = if condition.bytes[index] != 0 { a[index] } else { b[index] };
     }
@@ -227,7 +244,9 @@ pub fn binary(call: &mut Call) -> Result<(), KernelError> {
     let shape = y.shape.to_vec();
     if y.dtype == DType::I32 {
         let (left, right) = (a.i32s()?, b.i32s()?);
-        return broadcast(pool, &shape, (a.shape, left), (b.shape, right), y.i32s()?, |a, b| binary_i32(kind, a, b));
+        return broadcast(pool, &shape, (a.shape, left), (b.shape, right), y.i32s()?, |a, b| {
+            binary_i32(kind, a, b)
+        });
     }
     let (left, right) = (a.f32s()?, b.f32s()?);
     let y = y.f32s()?;
@@ -246,7 +265,9 @@ pub fn binary(call: &mut Call) -> Result<(), KernelError> {
         });
         return Ok(());
     }
-    broadcast(pool, &shape, (a.shape, left), (b.shape, right), y, |a, b| binary_f32(kind, a, b))
+    broadcast(pool, &shape, (a.shape, left), (b.shape, right), y, |a, b| {
+        binary_f32(kind, a, b)
+    })
 }
 
 fn broadcast<T: Copy + Send + Sync>(
@@ -258,19 +279,28 @@ fn broadcast<T: Copy + Send + Sync>(
     f: impl Fn(T, T) -> T + Sync,
 ) -> Result<(), KernelError> {
     let strides = |own: &[usize], length: usize| -> Result<Vec<usize>, KernelError> {
-        ensure!(own.len() <= shape.len() && own.iter().product::<usize>() == length, "binary: {own:?} does not broadcast to {shape:?}");
+        ensure!(
+            own.len() <= shape.len() && own.iter().product::<usize>() == length,
+            "binary: {own:?} does not broadcast to {shape:?}"
+        );
         let mut out = vec![0; shape.len()];
         let mut stride = 1;
         for axis in (0..own.len()).rev() {
             let at = axis + shape.len() - own.len();
-            ensure!(own[axis] == 1 || own[axis] == shape[at], "binary: {own:?} does not broadcast to {shape:?}");
+            ensure!(
+                own[axis] == 1 || own[axis] == shape[at],
+                "binary: {own:?} does not broadcast to {shape:?}"
+            );
             out[at] = if own[axis] == 1 { 0 } else { stride };
             stride *= own[axis];
         }
         Ok(out)
     };
     let (stride_a, stride_b) = (strides(a.0, a.1.len())?, strides(b.0, b.1.len())?);
-    ensure!(y.len() == shape.iter().product::<usize>(), "binary: y does not have the elements of {shape:?}");
+    ensure!(
+        y.len() == shape.iter().product::<usize>(),
+        "binary: y does not have the elements of {shape:?}"
+    );
     let length = y.len();
     for_rows(pool, y, length, GRAIN, |first, y| {
         for (index, value) in y.iter_mut().enumerate() {
@@ -329,7 +359,10 @@ pub fn cast(call: &mut Call) -> Result<(), KernelError> {
     let y = call.output(0)?;
     ensure!(x.dtype != DType::I64 && y.dtype != DType::I64, "cast: i64 is a storage type");
     let count = x.bytes.len() / x.dtype.size();
-    ensure!(y.bytes.len() == count * y.dtype.size(), "cast: y does not have {count} elements");
+    ensure!(
+        y.bytes.len() == count * y.dtype.size(),
+        "cast: y does not have {count} elements"
+    );
     if x.dtype == y.dtype {
         y.bytes.copy_from_slice(x.bytes);
         return Ok(());

@@ -9,14 +9,25 @@ pub fn run(call: &mut Call) -> Result<(), KernelError> {
     let x = call.input(0)?.f32s()?;
     let (weight, bias) = (call.input(1)?.f32s()?, call.input(2)?.f32s()?);
     let width = weight.len();
-    ensure!(bias.len() == width, "layer-norm: bias has {} elements, weight {width}", bias.len());
+    ensure!(
+        bias.len() == width,
+        "layer-norm: bias has {} elements, weight {width}",
+        bias.len()
+    );
     let pool = call.pool;
     let y = call.output(0)?.f32s()?;
-    ensure!(y.len() == x.len() && (width > 0 || x.is_empty()), "layer-norm: x and y do not fit");
+    ensure!(
+        y.len() == x.len() && (width > 0 || x.is_empty()),
+        "layer-norm: x and y do not fit"
+    );
     if width == 0 {
         return Ok(());
     }
-    ensure!(x.len() % width == 0, "layer-norm: x has {} elements, rows have {width}", x.len());
+    ensure!(
+        x.len() % width == 0,
+        "layer-norm: x has {} elements, rows have {width}",
+        x.len()
+    );
     for_rows(pool, y, x.len() / width, 1 << 14, |first, y| {
         for (row, y) in y.chunks_exact_mut(width).enumerate() {
             let x = &x[(first + row) * width..][..width];

@@ -38,19 +38,49 @@ pub fn run(call: &mut Call) -> Result<(), KernelError> {
     let (m, k, stride_a) = dims(a.shape, transpose_a);
     let (k_b, n, stride_b) = dims(b.shape, transpose_b);
     ensure!(k == k_b, "matmul: a has {k} columns, b {k_b} rows");
-    let product = Product { m, k, n, a: stride_a, b: stride_b };
+    let product = Product {
+        m,
+        k,
+        n,
+        a: stride_a,
+        b: stride_b,
+    };
     let (pool, cpu) = (call.pool, call.cpu);
     let y = call.output(0)?;
     let batch = y.shape[..y.shape.len().saturating_sub(2)].to_vec();
     let at = |shape: &[usize]| matrices(&shape[..shape.len() - 2], &batch);
     let (at_a, at_b) = (at(a.shape), at(b.shape));
-    ensure!(y.bytes.len() == at_a.len() * m * n * y.dtype.size(), "matmul: y {:?} does not fit", y.shape);
+    ensure!(
+        y.bytes.len() == at_a.len() * m * n * y.dtype.size(),
+        "matmul: y {:?} does not fit",
+        y.shape
+    );
     if y.dtype == DType::F64 {
         let (a, b) = (a.elements::<f64>()?, b.elements::<f64>()?);
-        return multiply(pool, cpu, product, a, b, (&at_a, &at_b), y.elements::<f64>()?, matrixmultiply::dgemm, |x, y, z| x.mul_add(y, z));
+        return multiply(
+            pool,
+            cpu,
+            product,
+            a,
+            b,
+            (&at_a, &at_b),
+            y.elements::<f64>()?,
+            matrixmultiply::dgemm,
+            |x, y, z| x.mul_add(y, z),
+        );
     }
     let (a, b) = (a.f32s()?, b.f32s()?);
-    multiply(pool, cpu, product, a, b, (&at_a, &at_b), y.f32s()?, matrixmultiply::sgemm, |x, y, z| x.mul_add(y, z))
+    multiply(
+        pool,
+        cpu,
+        product,
+        a,
+        b,
+        (&at_a, &at_b),
+        y.f32s()?,
+        matrixmultiply::sgemm,
+        |x, y, z| x.mul_add(y, z),
+    )
 }
 
 /// Which matrix of an operand each matrix of the batch reads.
@@ -92,7 +122,10 @@ fn multiply<T: Copy + Default + From<u8> + Send + Sync>(
         return Ok(());
     }
     let inside = |at: &[usize], elements: usize, length: usize| at.iter().all(|&matrix| (matrix + 1) * elements <= length);
-    ensure!(inside(at.0, m * k, a.len()) && inside(at.1, k * n, b.len()), "matmul: an operand is too short");
+    ensure!(
+        inside(at.0, m * k, a.len()) && inside(at.1, k * n, b.len()),
+        "matmul: an operand is too short"
+    );
     let (rows, columns) = (m.div_ceil(PANEL), n.div_ceil(PANEL));
     let out = Disjoint::new(y);
     pool.run(at.0.len() * rows * columns, &|job| {
@@ -109,7 +142,11 @@ fn multiply<T: Copy + Default + From<u8> + Send + Sync>(
                 for j in 0..width {
                     let mut sum = T::default();
                     for inner in 0..k {
-                        sum = fma(a[from_a + i * p.a.0 + inner * p.a.1], b[from_b + inner * p.b.0 + j * p.b.1], sum);
+                        sum = fma(
+                            a[from_a + i * p.a.0 + inner * p.a.1],
+                            b[from_b + inner * p.b.0 + j * p.b.1],
+                            sum,
+                        );
                     }
                     // SAFETY: inside this job's panel.
                     unsafe { *target.add(i * n + j) = sum };

@@ -15,7 +15,11 @@ use crate::OpSpec;
 
 macro_rules! op {
     ($name:literal, $rest:literal, $run:path) => {
-        OpSpec { name: $name, signature: concat!($name, $rest), run: $run }
+        OpSpec {
+            name: $name,
+            signature: concat!($name, $rest),
+            run: $run,
+        }
     };
 }
 

@@ -13,12 +13,28 @@ fn strides_of(shape: &[usize]) -> Vec<usize> {
 }
 
 /// y[i…] = source[start + Σ i·stride], runs of contiguous elements at once.
-fn strided(pool: &dyn Pool, source: &[u8], size: usize, shape: &[usize], start: usize, strides: &[usize], y: &mut [u8]) -> Result<(), KernelError> {
+fn strided(
+    pool: &dyn Pool,
+    source: &[u8],
+    size: usize,
+    shape: &[usize],
+    start: usize,
+    strides: &[usize],
+    y: &mut [u8],
+) -> Result<(), KernelError> {
     if y.is_empty() {
         return Ok(());
     }
-    let last = start + shape.iter().zip(strides).map(|(&dimension, &stride)| (dimension - 1) * stride).sum::<usize>();
-    ensure!((last + 1) * size <= source.len(), "copy: the result reaches beyond its source");
+    let last = start
+        + shape
+            .iter()
+            .zip(strides)
+            .map(|(&dimension, &stride)| (dimension - 1) * stride)
+            .sum::<usize>();
+    ensure!(
+        (last + 1) * size <= source.len(),
+        "copy: the result reaches beyond its source"
+    );
     let (run, outer) = match (shape.last(), strides.last()) {
         (Some(&dimension), Some(1)) => (dimension, &shape[..shape.len() - 1]),
         _ => (1, shape),
@@ -45,12 +61,27 @@ pub fn slice(call: &mut Call) -> Result<(), KernelError> {
     let y = call.output(0)?;
     let fits = starts.len() == x.shape.len()
         && sizes.len() == x.shape.len()
-        && x.shape.iter().zip(&starts).zip(&sizes).all(|((&d, &start), &size)| start >= 0 && size >= 0 && (start + size) as usize <= d);
-    ensure!(fits && y.dtype == x.dtype, "slice: {starts:?} with {sizes:?} does not fit {:?}", x.shape);
+        && x.shape
+            .iter()
+            .zip(&starts)
+            .zip(&sizes)
+            .all(|((&d, &start), &size)| start >= 0 && size >= 0 && (start + size) as usize <= d);
+    ensure!(
+        fits && y.dtype == x.dtype,
+        "slice: {starts:?} with {sizes:?} does not fit {:?}",
+        x.shape
+    );
     let strides = strides_of(x.shape);
-    let start = starts.iter().zip(&strides).map(|(&start, &stride)| start as usize * stride).sum();
+    let start = starts
+        .iter()
+        .zip(&strides)
+        .map(|(&start, &stride)| start as usize * stride)
+        .sum();
     let shape: Vec<usize> = sizes.iter().map(|&size| size as usize).collect();
-    ensure!(y.bytes.len() == shape.iter().product::<usize>() * x.dtype.size(), "slice: y does not fit {sizes:?}");
+    ensure!(
+        y.bytes.len() == shape.iter().product::<usize>() * x.dtype.size(),
+        "slice: y does not fit {sizes:?}"
+    );
     strided(pool, x.bytes, x.dtype.size(), &shape, start, &strides, y.bytes)
 }
 
@@ -62,7 +93,11 @@ pub fn permute(call: &mut Call) -> Result<(), KernelError> {
     let mut sorted = axes.clone();
     sorted.sort_unstable();
     let valid = sorted.iter().enumerate().all(|(index, &axis)| axis == index as i64) && axes.len() == x.shape.len();
-    ensure!(valid && y.dtype == x.dtype && y.bytes.len() == x.bytes.len(), "permute: {axes:?} does not permute {:?}", x.shape);
+    ensure!(
+        valid && y.dtype == x.dtype && y.bytes.len() == x.bytes.len(),
+        "permute: {axes:?} does not permute {:?}",
+        x.shape
+    );
     let own = strides_of(x.shape);
     let shape: Vec<usize> = axes.iter().map(|&axis| x.shape[axis as usize]).collect();
     let strides: Vec<usize> = axes.iter().map(|&axis| own[axis as usize]).collect();
@@ -76,8 +111,19 @@ pub fn write_slice(call: &mut Call) -> Result<(), KernelError> {
     let fits = source.dtype == target.dtype
         && source.shape.len() == target.shape.len()
         && axis < target.shape.len()
-        && source.shape.iter().enumerate().all(|(at, &d)| if at == axis { start + d <= target.shape[at] } else { d == target.shape[at] });
-    ensure!(fits, "write-slice: {:?} does not fit {:?} at {start} of axis {axis}", source.shape, target.shape);
+        && source.shape.iter().enumerate().all(|(at, &d)| {
+            if at == axis {
+                start + d <= target.shape[at]
+            } else {
+                d == target.shape[at]
+            }
+        });
+    ensure!(
+        fits,
+        "write-slice: {:?} does not fit {:?} at {start} of axis {axis}",
+        source.shape,
+        target.shape
+    );
     let inner = target.shape[axis + 1..].iter().product::<usize>() * target.dtype.size();
     let (width, part) = (target.shape[axis] * inner, source.shape[axis] * inner);
     if part == 0 {

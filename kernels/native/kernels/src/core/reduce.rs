@@ -15,7 +15,12 @@ pub fn run(call: &mut Call) -> Result<(), KernelError> {
     let x = x.f32s()?;
     let pool = call.pool;
     let y = call.output(0)?.f32s()?;
-    ensure!(y.len() * length == x.len(), "reduce: y has {} elements, x {}", y.len(), x.len());
+    ensure!(
+        y.len() * length == x.len(),
+        "reduce: y has {} elements, x {}",
+        y.len(),
+        x.len()
+    );
     let count = y.len();
     for_rows(pool, y, count, (1 << 15) / length.max(1), |first, y| {
         for (index, out) in y.iter_mut().enumerate() {

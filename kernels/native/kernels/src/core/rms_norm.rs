@@ -17,7 +17,11 @@ pub fn run(call: &mut Call) -> Result<(), KernelError> {
     if width == 0 {
         return Ok(());
     }
-    ensure!(x.len() % width == 0, "rms-norm: x has {} elements, rows have {width}", x.len());
+    ensure!(
+        x.len() % width == 0,
+        "rms-norm: x has {} elements, rows have {width}",
+        x.len()
+    );
     for_rows(pool, y, x.len() / width, 1 << 15, |first, y| {
         let x = &x[first * width..first * width + y.len()];
         rows(cpu, x, weight, y, eps, offset);
@@ -30,8 +34,9 @@ fn rows(cpu: Cpu, x: &[f32], weight: &[f32], y: &mut [f32], eps: f64, offset: f3
 }
 
 /// # Safety
-/// As for [`Simd`].
+/// As for [`Simd`]; plain loops that the compiler vectorises with the features of the path.
 #[inline(always)]
+#[allow(clippy::extra_unused_type_parameters)] // The type picks the path this is compiled for.
 unsafe fn body<S: Simd>(x: &[f32], weight: &[f32], y: &mut [f32], eps: f64, offset: f32) {
     let width = weight.len();
     for (x, y) in x.chunks_exact(width).zip(y.chunks_exact_mut(width)) {

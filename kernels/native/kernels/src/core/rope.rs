@@ -15,7 +15,10 @@ pub fn run(call: &mut Call) -> Result<(), KernelError> {
     let positions = call.input(1)?.i32s()?;
     let frequencies = call.input(2)?.f32s()?;
     let pairs = frequencies.len();
-    ensure!(positions.len() == tokens && 2 * pairs <= dim, "rope: positions or frequencies do not fit x");
+    ensure!(
+        positions.len() == tokens && 2 * pairs <= dim,
+        "rope: positions or frequencies do not fit x"
+    );
     let pool = call.pool;
     let y = call.output(0)?.f32s()?;
     ensure!(y.len() == x.len(), "rope: y has {} elements, x {}", y.len(), x.len());
@@ -35,7 +38,11 @@ pub fn run(call: &mut Call) -> Result<(), KernelError> {
             y.copy_from_slice(x);
             for (x, y) in x.chunks_exact(dim).zip(y.chunks_exact_mut(dim)) {
                 for (pair, &(cosine, sine)) in turns.iter().enumerate() {
-                    let (i, j) = if half { (pair, pair + pairs) } else { (2 * pair, 2 * pair + 1) };
+                    let (i, j) = if half {
+                        (pair, pair + pairs)
+                    } else {
+                        (2 * pair, 2 * pair + 1)
+                    };
                     let (a, b) = (x[i], x[j]);
                     y[i] = a * cosine - b * sine;
                     y[j] = b * cosine + a * sine;

@@ -5,7 +5,10 @@ use crate::pool::for_rows;
 use crate::{ensure, KernelError};
 
 fn checked(id: i32, rows: usize, op: &str) -> Result<usize, KernelError> {
-    ensure!(id >= 0 && (id as usize) < rows, "{op}: id {id} is outside of a table of {rows} rows");
+    ensure!(
+        id >= 0 && (id as usize) < rows,
+        "{op}: id {id} is outside of a table of {rows} rows"
+    );
     Ok(id as usize)
 }
 
@@ -15,13 +18,19 @@ pub fn gather(call: &mut Call) -> Result<(), KernelError> {
     let rows = table.shape[0];
     let ids = call.input(1)?.i32s()?;
     let width = table.shape[1..].iter().product::<usize>() * table.dtype.size();
-    ensure!(table.bytes.len() == rows * width, "gather-rows: table does not have {rows} rows of {width} bytes");
+    ensure!(
+        table.bytes.len() == rows * width,
+        "gather-rows: table does not have {rows} rows of {width} bytes"
+    );
     for &id in ids {
         checked(id, rows, "gather-rows")?;
     }
     let pool = call.pool;
     let y = call.output(0)?;
-    ensure!(y.dtype == table.dtype && y.bytes.len() == ids.len() * width, "gather-rows: y does not fit");
+    ensure!(
+        y.dtype == table.dtype && y.bytes.len() == ids.len() * width,
+        "gather-rows: y does not fit"
+    );
     for_rows(pool, y.bytes, ids.len(), 1 << 17, |first, part| {
         for (row, out) in part.chunks_exact_mut(width.max(1)).enumerate() {
             let at = ids[first + row] as usize * width;
@@ -58,7 +67,10 @@ pub fn scatter(call: &mut Call) -> Result<(), KernelError> {
 pub fn take_along_axis(call: &mut Call) -> Result<(), KernelError> {
     let x = call.input(0)?;
     let indices = call.input(1)?;
-    ensure!(x.shape.len() == 2 && indices.shape.len() == 2 && x.shape[0] == indices.shape[0], "take-along-axis: rows differ");
+    ensure!(
+        x.shape.len() == 2 && indices.shape.len() == 2 && x.shape[0] == indices.shape[0],
+        "take-along-axis: rows differ"
+    );
     let (width, count) = (x.shape[1], indices.shape[1]);
     let (x, indices) = (x.f32s()?, indices.i32s()?);
     let y = call.output(0)?.f32s()?;

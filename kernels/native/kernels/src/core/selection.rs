@@ -53,7 +53,10 @@ pub fn top_k(call: &mut Call) -> Result<(), KernelError> {
 pub fn arg_max(call: &mut Call) -> Result<(), KernelError> {
     let (rows, width, x) = rows_of(call, "arg-max")?;
     let y = call.output(0)?.i32s()?;
-    ensure!(y.len() == rows && (width > 0 || rows == 0), "arg-max: y does not fit or rows are empty");
+    ensure!(
+        y.len() == rows && (width > 0 || rows == 0),
+        "arg-max: y does not fit or rows are empty"
+    );
     for (row, out) in y.iter_mut().enumerate() {
         let x = &x[row * width..(row + 1) * width];
         let mut best = 0;

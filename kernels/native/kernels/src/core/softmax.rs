@@ -17,7 +17,9 @@ pub fn run(call: &mut Call) -> Result<(), KernelError> {
     for_rows(pool, y, x.len() / width, 1 << 13, |first, y| {
         for (row, y) in y.chunks_exact_mut(width).enumerate() {
             let x = &x[(first + row) * width..][..width];
-            let largest = x.iter().fold(f32::NEG_INFINITY, |a, &b| if b > a || b.is_nan() { b } else { a });
+            let largest = x
+                .iter()
+                .fold(f32::NEG_INFINITY, |a, &b| if b > a || b.is_nan() { b } else { a });
             let mut sum = 0f64;
             for (y, &x) in y.iter_mut().zip(x) {
                 *y = (x - largest).exp();

@@ -49,8 +49,9 @@ fn quantize_rows(cpu: Cpu, x: &[f32], codes: &mut [i8], meta: &mut [GroupMeta], 
 }
 
 /// # Safety
-/// As for [`Simd`].
+/// As for [`Simd`]; plain loops that the compiler vectorises with the features of the path.
 #[inline(always)]
+#[allow(clippy::extra_unused_type_parameters)] // The type picks the path this is compiled for.
 unsafe fn body<S: Simd>(x: &[f32], codes: &mut [i8], meta: &mut [GroupMeta], bias: i32) {
     for ((x, codes), meta) in x.chunks_exact(STEP).zip(codes.chunks_exact_mut(STEP)).zip(meta) {
         let mut lanes = [0f32; 8];
@@ -66,7 +67,11 @@ unsafe fn body<S: Simd>(x: &[f32], codes: &mut [i8], meta: &mut [GroupMeta], bia
         let amax = lanes.iter().fold(0f32, |a, &b| if b > a { b } else { a });
         if poison.iter().any(|value| value.is_nan()) {
             codes.fill(0);
-            *meta = GroupMeta { d: f32::NAN, d_sum: f32::NAN, start: [0, 0] };
+            *meta = GroupMeta {
+                d: f32::NAN,
+                d_sum: f32::NAN,
+                start: [0, 0],
+            };
             continue;
         }
         let d = amax / 127.0;
@@ -83,6 +88,10 @@ unsafe fn body<S: Simd>(x: &[f32], codes: &mut [i8], meta: &mut [GroupMeta], bia
             }
             sums[half] = sum;
         }
-        *meta = GroupMeta { d, d_sum: d * (sums[0] + sums[1]) as f32, start: [bias * sums[0], bias * sums[1]] };
+        *meta = GroupMeta {
+            d,
+            d_sum: d * (sums[0] + sums[1]) as f32,
+            start: [bias * sums[0], bias * sums[1]],
+        };
     }
 }

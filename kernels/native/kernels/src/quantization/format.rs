@@ -58,8 +58,13 @@ impl WeightType {
     /// Bytes of one row of `k` elements in the file.
     pub fn row_bytes(self, k: usize) -> Result<usize, KernelError> {
         let (elements, bytes) = self.block();
-        ensure!(k % elements == 0, "rows of {k} elements are not whole blocks of {elements} ({self:?})");
-        (k / elements).checked_mul(bytes).ok_or_else(|| KernelError(format!("rows of {k} elements are too long")))
+        ensure!(
+            k.is_multiple_of(elements),
+            "rows of {k} elements are not whole blocks of {elements} ({self:?})"
+        );
+        (k / elements)
+            .checked_mul(bytes)
+            .ok_or_else(|| KernelError(format!("rows of {k} elements are too long")))
     }
 
     /// Bytes of codes for 16 rows × 32 inputs.
@@ -124,16 +129,32 @@ impl TileLayout {
         let up = |bytes: usize| bytes.div_ceil(64) * 64;
         if kind.is_float() {
             let element = kind.block().1;
-            return Ok(Self { kind, k, steps: k, scales: 0, codes: 0, bytes: up(k * element * TILE_ROWS) });
+            return Ok(Self {
+                kind,
+                k,
+                steps: k,
+                scales: 0,
+                codes: 0,
+                bytes: up(k * element * TILE_ROWS),
+            });
         }
         let steps = k / STEP;
         let scales = up(kind.super_bytes() * k.div_ceil(256));
         let codes = scales + up(kind.scale_bytes() * steps);
-        Ok(Self { kind, k, steps, scales, codes, bytes: codes + up(kind.code_bytes() * steps) })
+        Ok(Self {
+            kind,
+            k,
+            steps,
+            scales,
+            codes,
+            bytes: codes + up(kind.code_bytes() * steps),
+        })
     }
 
     /// Bytes of `n` rows: whole tiles, the last one padded with zero weights.
     pub fn packed_bytes(&self, n: usize) -> Result<usize, KernelError> {
-        n.div_ceil(TILE_ROWS).checked_mul(self.bytes).ok_or_else(|| KernelError(format!("{n} rows are too many")))
+        n.div_ceil(TILE_ROWS)
+            .checked_mul(self.bytes)
+            .ok_or_else(|| KernelError(format!("{n} rows are too many")))
     }
 }

@@ -37,25 +37,52 @@ pub fn run(call: &mut Call) -> Result<(), KernelError> {
     let integer = call.attr_usize(4)? == 1 && !kind.is_float();
     let layout = TileLayout::new(kind, k)?;
     let x = call.input(0)?;
-    ensure!(x.shape.len() == 2 && x.shape[1] == k, "matmul: x {:?} does not have rows of {k}", x.shape);
+    ensure!(
+        x.shape.len() == 2 && x.shape[1] == k,
+        "matmul: x {:?} does not have rows of {k}",
+        x.shape
+    );
     let tokens = x.shape[0];
     let x = x.f32s()?;
     let weights = call.input(1)?.elements::<u8>()?;
     let row_bytes = if packed { 0 } else { kind.row_bytes(k)? };
     let expected = if packed { layout.packed_bytes(n)? } else { n * row_bytes };
-    ensure!(weights.len() == expected, "matmul: weights have {} bytes, {n} rows of {k} take {expected}", weights.len());
+    ensure!(
+        weights.len() == expected,
+        "matmul: weights have {} bytes, {n} rows of {k} take {expected}",
+        weights.len()
+    );
     let bias = call.optional(2).map(|bias| bias.f32s()).transpose()?;
-    ensure!(bias.is_none_or(|bias| bias.len() == n), "matmul: bias does not have {n} elements");
+    ensure!(
+        bias.is_none_or(|bias| bias.len() == n),
+        "matmul: bias does not have {n} elements"
+    );
     let residual = call.optional(3).map(|residual| residual.f32s()).transpose()?;
-    ensure!(residual.is_none_or(|residual| residual.len() == tokens * n), "matmul: residual is not [{tokens}, {n}]");
+    ensure!(
+        residual.is_none_or(|residual| residual.len() == tokens * n),
+        "matmul: residual is not [{tokens}, {n}]"
+    );
     let (cpu, pool) = (call.cpu, call.pool);
     let y = call.output(0)?.f32s()?;
-    ensure!(y.len() == tokens * n, "matmul: y has {} elements, needs {tokens} x {n}", y.len());
+    ensure!(
+        y.len() == tokens * n,
+        "matmul: y has {} elements, needs {tokens} x {n}",
+        y.len()
+    );
     if y.is_empty() {
         return Ok(());
     }
     let quantized = (integer && k > 0).then(|| Activations::quantize(x, tokens, k, kind.bias(), cpu, pool));
-    let problem = Problem { layout, cpu, x, weights, row_bytes, quantized, tokens, n };
+    let problem = Problem {
+        layout,
+        cpu,
+        x,
+        weights,
+        row_bytes,
+        quantized,
+        tokens,
+        n,
+    };
     let tiles = n.div_ceil(TILE_ROWS);
     // Enough pieces to balance the threads; which thread takes a tile does not change its result.
     let per_job = tiles.div_ceil(pool.threads() * 4).max(1);
@@ -84,7 +111,12 @@ fn run_tile(
         let end = ((tile + 1) * TILE_ROWS).min(p.n) * p.row_bytes;
         scratch.clear();
         scratch.resize(bytes, 0);
-        pack_tile(&p.layout, &p.weights[tile * TILE_ROWS * p.row_bytes..end], p.row_bytes, scratch);
+        pack_tile(
+            &p.layout,
+            &p.weights[tile * TILE_ROWS * p.row_bytes..end],
+            p.row_bytes,
+            scratch,
+        );
         &scratch[..]
     };
     let mut token = 0;
@@ -155,7 +187,9 @@ fn integer<const NT: usize>(p: &Problem, q: &Activations, weights: &[u8], token:
                         WeightType::Q8_0 => x86::$tile::<x86::Q8_0, NT>(layout, w, c, m, acc),
                         WeightType::Q4K => x86::$tile::<x86::Q4K, NT>(layout, w, c, m, acc),
                         WeightType::Q6K => x86::$tile::<x86::Q6K, NT>(layout, w, c, m, acc),
-                        WeightType::F32 | WeightType::F16 | WeightType::BF16 => unreachable!("float weights take the panel path"),
+                        WeightType::F32 | WeightType::F16 | WeightType::BF16 => {
+                            unreachable!("float weights take the panel path")
+                        }
                     }
                 }
             };

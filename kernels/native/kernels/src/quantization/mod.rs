@@ -14,7 +14,11 @@ pub mod tile_x86;
 use crate::OpSpec;
 
 pub const OPS: &[OpSpec] = &[
-    OpSpec { name: "quantization_repack", signature: "quantization_repack(blocks)->(packed)[type,inFeatures]", run: repack::run },
+    OpSpec {
+        name: "quantization_repack",
+        signature: "quantization_repack(blocks)->(packed)[type,inFeatures]",
+        run: repack::run,
+    },
     OpSpec {
         name: "quantization_matmul",
         signature: "quantization_matmul(x,weights,bias?,residual?)->(y)[type,outFeatures,inFeatures,layout,activations]",

@@ -44,7 +44,12 @@ pub fn tile_scales(layout: &TileLayout, tile: &[u8], step: usize) -> [[(f32, f32
         WeightType::Q4_1 => both(&|r| (half(at, r), half(at + 32, r))),
         WeightType::Q4K => {
             let s = step / 8 * 64;
-            both(&|r| (half(s, r) * f32::from(tile[at + r]), -(half(s + 32, r) * f32::from(tile[at + 16 + r]))))
+            both(&|r| {
+                (
+                    half(s, r) * f32::from(tile[at + r]),
+                    -(half(s + 32, r) * f32::from(tile[at + 16 + r])),
+                )
+            })
         }
         WeightType::Q6K => {
             let s = step / 8 * 32;

@@ -31,11 +31,20 @@ pub fn run(call: &mut Call) -> Result<(), KernelError> {
     ensure!(blocks.shape.len() == 2, "repack: blocks must have two axes");
     let n = blocks.shape[0];
     let row_bytes = kind.row_bytes(k)?;
-    ensure!(blocks.shape[1] == row_bytes, "repack: rows have {} bytes, {k} inputs of {kind:?} take {row_bytes}", blocks.shape[1]);
+    ensure!(
+        blocks.shape[1] == row_bytes,
+        "repack: rows have {} bytes, {k} inputs of {kind:?} take {row_bytes}",
+        blocks.shape[1]
+    );
     let source = blocks.elements::<u8>()?;
     let pool = call.pool;
     let out = call.output(0)?.elements::<u8>()?;
-    ensure!(out.len() == layout.packed_bytes(n)?, "repack: packed has {} bytes, needs {}", out.len(), layout.packed_bytes(n)?);
+    ensure!(
+        out.len() == layout.packed_bytes(n)?,
+        "repack: packed has {} bytes, needs {}",
+        out.len(),
+        layout.packed_bytes(n)?
+    );
     let tiles = n.div_ceil(TILE_ROWS);
     if layout.bytes == 0 {
         return Ok(());
@@ -47,7 +56,12 @@ pub fn run(call: &mut Call) -> Result<(), KernelError> {
         packed.fill(0);
         let first = tile * TILE_ROWS;
         let count = TILE_ROWS.min(n - first);
-        pack_tile(&layout, &source[first * row_bytes..(first + count) * row_bytes], row_bytes, packed);
+        pack_tile(
+            &layout,
+            &source[first * row_bytes..(first + count) * row_bytes],
+            row_bytes,
+            packed,
+        );
     });
     Ok(())
 }

@@ -12,7 +12,10 @@ pub fn q4k_scales(bytes: &[u8], t: usize) -> (u8, u8) {
     if t < 4 {
         (bytes[t] & 63, bytes[t + 4] & 63)
     } else {
-        ((bytes[t + 4] & 15) | ((bytes[t - 4] >> 6) << 4), (bytes[t + 4] >> 4) | ((bytes[t] >> 6) << 4))
+        (
+            (bytes[t + 4] & 15) | ((bytes[t - 4] >> 6) << 4),
+            (bytes[t + 4] >> 4) | ((bytes[t] >> 6) << 4),
+        )
     }
 }
 
@@ -72,7 +75,11 @@ pub fn decode_row(kind: WeightType, row: &[u8], out: &mut [f32]) {
         WeightType::F16 | WeightType::BF16 => {
             for (value, bytes) in out.iter_mut().zip(row.chunks_exact(2)) {
                 let bits = u16::from_le_bytes([bytes[0], bytes[1]]);
-                *value = if kind == WeightType::F16 { f16::from_bits(bits).to_f32() } else { bf16::from_bits(bits).to_f32() };
+                *value = if kind == WeightType::F16 {
+                    f16::from_bits(bits).to_f32()
+                } else {
+                    bf16::from_bits(bits).to_f32()
+                };
             }
         }
         _ => {

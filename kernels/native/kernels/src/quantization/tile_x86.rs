@@ -262,7 +262,11 @@ pub unsafe fn tile256<F: Kind, const NT: usize>(
                 let q = codes.add(t * layout.k + step * STEP).cast::<i32>();
                 let group = &*meta.add(t * layout.steps + step);
                 // Q8_0 multiplies signed weights, so it has no bias to take back.
-                let biased = if matches!(kind, WeightType::Q8_0) { [0, 0] } else { group.start };
+                let biased = if matches!(kind, WeightType::Q8_0) {
+                    [0, 0]
+                } else {
+                    group.start
+                };
                 let first = _mm256_add_epi32(_mm256_set1_epi32(biased[0]), dot256::<F>(&weights[..4], q));
                 let last = _mm256_add_epi32(_mm256_set1_epi32(biased[1]), dot256::<F>(&weights[4..], q.add(4)));
                 let d = _mm256_set1_ps(group.d);

@@ -1,0 +1,151 @@
+import {
+  createReferenceBackend,
+  fromArray,
+  inputNames,
+  isFloat,
+  type AnyOp,
+  type Backend,
+  type HostTensor,
+  type NumberArray,
+  type OpCase,
+  type Tensor,
+} from '@filigree/core-tensor';
+import * as fc from 'fast-check';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { backendsUnderTest, type BackendUnderTest } from './backends.js';
+import { firstDifference, toleranceOf } from './compare.js';
+import { casesPerOp } from './tier.js';
+
+export interface ConformanceOptions {
+  /** Cases that must have run per op and backend; the suite fails when it shrinks. */
+  readonly minimumCases?: number;
+}
+
+/** Results of one call: outputs and mutated inputs, by name. */
+type Results = Record<string, { data: NumberArray; dtype: HostTensor['dtype'] }>;
+
+/** Puts a host tensor on a backend; `padded` makes it a view with a non-zero offset. */
+function upload(backend: Backend, host: HostTensor, padded: boolean): Tensor {
+  if (!padded || host.shape.length === 0) return fromArray(backend, host.data, host.shape, host.dtype);
+  const front = Math.max(1, Math.ceil(8 / Math.max(1, host.data.length)));
+  const inner = host.shape.slice(1).reduce((product, dimension) => product * dimension, 1);
+  const values = new Float64Array((front + host.shape[0]) * inner);
+  values.set(host.data, front * inner);
+  const whole = fromArray(backend, values, [front + host.shape[0], ...host.shape.slice(1)], host.dtype);
+  const view = whole.view(host.shape, front * inner);
+  whole.dispose();
+  return view;
+}
+
+/** Runs one case and reads everything it produced. */
+export async function runCase(backend: Backend, op: AnyOp, generated: OpCase, padded = false): Promise<Results> {
+  const inputs: Record<string, Tensor> = {};
+  for (const name of inputNames(op)) {
+    const host = generated.inputs[name];
+    if (host) inputs[name] = upload(backend, host, padded);
+  }
+  const results: Results = {};
+  const outputs = backend.run(op, inputs, generated.attributes);
+  try {
+    for (const [name, tensor] of [...Object.entries(outputs), ...op.mutates.map((name) => [name, inputs[name]] as const)]) {
+      results[name] = { data: await tensor.readNumbers(), dtype: tensor.dtype };
+    }
+  } finally {
+    for (const tensor of [...Object.values(inputs), ...Object.values(outputs)]) tensor.dispose();
+  }
+  return results;
+}
+
+/** What differs between two runs of a case, or undefined. */
+export function difference(op: AnyOp, actual: Results, expected: Results): string | undefined {
+  for (const [name, { data, dtype }] of Object.entries(expected)) {
+    const found = firstDifference(actual[name].data, data, toleranceOf(op, name, dtype));
+    if (found !== undefined) return `${op.name}: ${name} ${found}`;
+  }
+  return undefined;
+}
+
+/** The case with NaN and ∞ planted in its f32 inputs. */
+function withSpecials(generated: OpCase, seed: number): OpCase {
+  const specials = [NaN, Infinity, -Infinity];
+  const inputs = Object.entries(generated.inputs).map(([name, host]) => {
+    if (!host || !isFloat(host.dtype) || host.data.length === 0) return [name, host] as const;
+    const data = host.data.slice();
+    data[seed % data.length] = specials[seed % 3];
+    return [name, { ...host, data }] as const;
+  });
+  return { ...generated, inputs: Object.fromEntries(inputs) };
+}
+
+function checkBackend(ops: readonly AnyOp[], under: BackendUnderTest, minimum: number): void {
+  describe(under.name, () => {
+    let backend: Backend;
+    const reference = createReferenceBackend();
+    let total = 0;
+
+    beforeAll(async () => {
+      backend = await under.create();
+    });
+
+    afterAll(() => {
+      console.log(`conformance ${under.name}: ${ops.length} ops, ${total} cases`);
+      backend.dispose();
+      expect(total).toBeGreaterThanOrEqual(ops.length * minimum);
+    });
+
+    for (const op of ops) {
+      it(`${op.name} agrees with its reference`, async () => {
+        if (!op.cases) throw new Error(`${op.name} declares no cases`);
+        await backend.sync();
+        const before = backend.memory();
+        const profile = backend.profile();
+        let ran = 0;
+        await fc.assert(
+          fc.asyncProperty(op.cases(fc), fc.boolean(), async (generated, padded) => {
+            const actual = await runCase(backend, op, generated, padded);
+            const found = difference(op, actual, await runCase(reference, op, generated));
+            if (found !== undefined) throw new Error(found);
+            ran++;
+          }),
+          { numRuns: casesPerOp, seed: 20261124 },
+        );
+        const entries = await profile.stop();
+        expect(ran).toBeGreaterThanOrEqual(minimum);
+        expect(new Set(entries.map((entry) => `${entry.op} ${entry.kernel} ${entry.variant}`))).toEqual(
+          entries.length === 0 ? new Set() : new Set([`${op.name} ${under.kind} ${under.variant}`]),
+        );
+        expect(entries.length).toBeGreaterThan(0);
+        await backend.sync();
+        expect(backend.memory().liveBytes).toBe(before.liveBytes);
+        expect(backend.memory().buffers).toBe(before.buffers);
+        total += ran;
+      });
+
+      if (under.exactSpecials) {
+        it(`${op.name} treats NaN and infinities as its reference`, async () => {
+          if (!op.cases) throw new Error(`${op.name} declares no cases`);
+          await fc.assert(
+            fc.asyncProperty(op.cases(fc), fc.nat(999), async (generated, seed) => {
+              const special = withSpecials(generated, seed);
+              const found = difference(op, await runCase(backend, op, special), await runCase(reference, op, special));
+              if (found !== undefined) throw new Error(found);
+            }),
+            { numRuns: casesPerOp, seed: 20261125 },
+          );
+        });
+      } else {
+        it(`${op.name} survives NaN and infinities`, async () => {
+          if (!op.cases) throw new Error(`${op.name} declares no cases`);
+          const [generated] = fc.sample(op.cases(fc), { numRuns: 1, seed: 7 });
+          await runCase(backend, op, withSpecials(generated, 1));
+          await backend.sync();
+        });
+      }
+    }
+  });
+}
+
+/** Registers the conformance suite of some ops: every backend and variant against the reference, on generated cases. */
+export function conformance(ops: readonly AnyOp[], { minimumCases = 20 }: ConformanceOptions = {}): void {
+  for (const under of backendsUnderTest()) checkBackend(ops, under, minimumCases);
+}

@@ -1,0 +1,4 @@
+export * from './backends.js';
+export * from './compare.js';
+export * from './conformance.js';
+export * from './tier.js';

@@ -1,0 +1,65 @@
+// y = f(gate) * up. Contract: packages/core-tensor/src/ops/gated-activation.ts. One invocation an element; 12 bytes moved each.
+
+struct Parameters {
+  gate_offset: u32,
+  up_offset: u32,
+  y_offset: u32,
+  pad0: u32,
+  count: u32,
+  kind: u32,
+}
+
+@group(0) @binding(0) var<storage, read> gate: array<f32>;
+@group(0) @binding(1) var<storage, read> up: array<f32>;
+@group(0) @binding(2) var<storage, read_write> y: array<f32>;
+@group(0) @binding(3) var<uniform> p: Parameters;
+
+fn erf_approximation(x: f32) -> f32 {
+  let t = 1.0 / (1.0 + 0.5 * abs(x));
+  var sum = 0.17087277;
+  sum = sum * t - 0.82215223;
+  sum = sum * t + 1.48851587;
+  sum = sum * t - 1.13520398;
+  sum = sum * t + 0.27886807;
+  sum = sum * t - 0.18628806;
+  sum = sum * t + 0.09678418;
+  sum = sum * t + 0.37409196;
+  sum = sum * t + 1.00002368;
+  let complement = t * exp(-x * x - 1.26551223 + t * sum);
+  return select(complement - 1.0, 1.0 - complement, x >= 0.0);
+}
+
+// tanh overflows in some implementations for large arguments; it is 1 to f32 precision from 10 on.
+fn safe_tanh(x: f32) -> f32 {
+  return tanh(clamp(x, -10.0, 10.0));
+}
+
+// The list of packages/core-tensor/src/ops/unary.ts, in its order.
+fn unary(kind: u32, x: f32) -> f32 {
+  switch kind {
+    case 0u: { return -x; }
+    case 1u: { return abs(x); }
+    case 2u: { return exp(x); }
+    case 3u: { return log(x); }
+    case 4u: { return sqrt(x); }
+    case 5u: { return 1.0 / sqrt(x); }
+    case 6u: { return 1.0 / x; }
+    case 7u: { return x * x; }
+    case 8u: { return safe_tanh(x); }
+    case 9u: { return 1.0 / (1.0 + exp(-x)); }
+    case 10u: { return max(x, 0.0); }
+    case 11u: { return max(x, 0.0) * max(x, 0.0); }
+    case 12u: { return x / (1.0 + exp(-x)); }
+    case 13u: { return 0.5 * x * (1.0 + safe_tanh(0.7978845608 * (x + 0.044715 * x * x * x))); }
+    default: { return 0.5 * x * (1.0 + erf_approximation(x * 0.7071067812)); }
+  }
+}
+
+@compute @workgroup_size(64)
+fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
+  let index = (group.y * groups.x + group.x) * 64u + lane;
+  if (index >= p.count) {
+    return;
+  }
+  y[p.y_offset + index] = unary(p.kind, gate[p.gate_offset + index]) * up[p.up_offset + index];
+}

@@ -1,0 +1,50 @@
+// y[i] = table[ids[i]], elements of any size up to 4 bytes. Contract: packages/core-tensor/src/ops/gather-rows.ts.
+// One invocation writes one word of y. An id outside of the table gives zeros.
+
+struct Parameters {
+  table_offset: u32,
+  ids_offset: u32,
+  y_offset: u32,
+  pad0: u32,
+  count: u32,
+  rows: u32,
+  width: u32,
+  size: u32,
+  elements: u32,
+}
+
+@group(0) @binding(0) var<storage, read> table: array<u32>;
+@group(0) @binding(1) var<storage, read> ids: array<i32>;
+@group(0) @binding(2) var<storage, read_write> y: array<u32>;
+@group(0) @binding(3) var<uniform> p: Parameters;
+
+// Elements of 1, 2 or 4 bytes inside words; offsets count elements.
+fn load_element(at: u32) -> u32 {
+  let per_word = 4u / p.size;
+  let word = table[at / per_word];
+  if (p.size == 4u) {
+    return word;
+  }
+  return (word >> (8u * p.size * (at % per_word))) & ((1u << (8u * p.size)) - 1u);
+}
+
+@compute @workgroup_size(64)
+fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
+  let index = (group.y * groups.x + group.x) * 64u + lane;
+  if (index >= p.count) {
+    return;
+  }
+  let per_word = 4u / p.size;
+  var word = 0u;
+  for (var part = 0u; part < per_word; part++) {
+    let at = index * per_word + part;
+    if (at >= p.elements) {
+      break;
+    }
+    let id = u32(ids[p.ids_offset + at / p.width]);
+    if (id < p.rows) {
+      word |= load_element(p.table_offset + id * p.width + at % p.width) << (8u * p.size * part);
+    }
+  }
+  y[p.y_offset / per_word + index] = word;
+}

@@ -1,0 +1,70 @@
+// y[i...] = x[start + sum i * stride], elements of any size up to 4 bytes: slices and permutations.
+// Contracts: packages/core-tensor/src/ops/{slice,permute}.ts. One invocation writes one word of y.
+
+struct Parameters {
+  x_offset: u32,
+  y_offset: u32,
+  pad0: u32,
+  pad1: u32,
+  count: u32,
+  elements: u32,
+  size: u32,
+  start: u32,
+  shape0: u32,
+  shape1: u32,
+  shape2: u32,
+  shape3: u32,
+  shape4: u32,
+  shape5: u32,
+  stride0: u32,
+  stride1: u32,
+  stride2: u32,
+  stride3: u32,
+  stride4: u32,
+  stride5: u32,
+}
+
+@group(0) @binding(0) var<storage, read> x: array<u32>;
+@group(0) @binding(1) var<storage, read_write> y: array<u32>;
+@group(0) @binding(2) var<uniform> p: Parameters;
+
+// Elements of 1, 2 or 4 bytes inside words; offsets count elements.
+fn load_element(at: u32) -> u32 {
+  let per_word = 4u / p.size;
+  let word = x[at / per_word];
+  if (p.size == 4u) {
+    return word;
+  }
+  return (word >> (8u * p.size * (at % per_word))) & ((1u << (8u * p.size)) - 1u);
+}
+
+@compute @workgroup_size(64)
+fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
+  let index = (group.y * groups.x + group.x) * 64u + lane;
+  if (index >= p.count) {
+    return;
+  }
+  let per_word = 4u / p.size;
+  var word = 0u;
+  for (var part = 0u; part < per_word; part++) {
+    var rest = index * per_word + part;
+    if (rest >= p.elements) {
+      break;
+    }
+    var at = p.start;
+    at += (rest % p.shape5) * p.stride5;
+    rest /= p.shape5;
+    at += (rest % p.shape4) * p.stride4;
+    rest /= p.shape4;
+    at += (rest % p.shape3) * p.stride3;
+    rest /= p.shape3;
+    at += (rest % p.shape2) * p.stride2;
+    rest /= p.shape2;
+    at += (rest % p.shape1) * p.stride1;
+    rest /= p.shape1;
+    at += (rest % p.shape0) * p.stride0;
+    rest /= p.shape0;
+    word |= load_element(p.x_offset + at) << (8u * p.size * part);
+  }
+  y[p.y_offset / per_word + index] = word;
+}
