@@ -1,78 +1,31 @@
 import tseslint from 'typescript-eslint';
+import { nodeOnly } from './scripts/eslint/arrows.mjs';
+import { importArrows } from './scripts/eslint/import-arrows.mjs';
 
-/** What each package may import of the others; the arrows of docs/architecture. Everything not listed is an error. */
-const arrows = {
-  'core-tensor': [],
-  'backend-native': ['core-tensor'],
-  'backend-webgpu': ['core-tensor'],
-  checkpoint: ['core-tensor'],
-  training: ['core-tensor', 'checkpoint'],
-  'sparse-attention': ['core-tensor', 'checkpoint'],
-  'kv-cache': ['core-tensor', 'checkpoint', 'sparse-attention'],
-  'moe-routing': ['core-tensor', 'checkpoint'],
-  'nm-sparsity': ['core-tensor', 'checkpoint'],
-  quantization: ['core-tensor', 'checkpoint', 'nm-sparsity'],
-  sae: ['core-tensor', 'checkpoint', 'training'],
-  transformer: [
-    'core-tensor',
-    'checkpoint',
-    'sparse-attention',
-    'kv-cache',
-    'moe-routing',
-    'nm-sparsity',
-    'quantization',
-    'training',
-  ],
-  evaluation: [
-    'core-tensor',
-    'checkpoint',
-    'sparse-attention',
-    'kv-cache',
-    'moe-routing',
-    'nm-sparsity',
-    'quantization',
-    'sae',
-    'transformer',
-  ],
-};
-
-/** Backends are optional peers of transformer: only the files that choose the default one import them. */
-const backendChoosers = ['packages/transformer/src/default-backend.*.ts'];
-
-/** Files that may use Node's modules: reached through package.json `imports` or living in Node-only packages. */
-const nodeFiles = ['packages/*/src/**/*.node.ts', 'packages/backend-native/src/**'];
-
-function forbidden(name, { node, backends = false }) {
-  const allowed = [...arrows[name], name, ...(backends ? ['backend-native', 'backend-webgpu'] : [])];
-  const others = `^@filigree/(?!(?:${[...allowed, 'wgsl'].join('|')})(?:/|$))`;
-  const patterns = [
-    { regex: others, message: `${name} imports only ${allowed.slice(0, -1).join(', ') || 'nothing'} of the other packages.` },
-  ];
-  if (!node) patterns.push({ regex: '^node:', message: 'Only *.node.ts files use Node modules; the rest runs in browsers.' });
-  return { 'no-restricted-imports': ['error', { patterns }] };
-}
+const source = ['packages/*/src/**/*.ts', 'apps/*/src/**/*.ts', 'internal/*/src/**/*.ts'];
+const nodeFiles = ['**/*.node.ts', '**/src/node.ts', ...nodeOnly.map((name) => `packages/${name}/src/**`)];
+const nodeGlobals = ['process', 'Buffer', 'global', 'require', '__dirname', '__filename', 'setImmediate'];
 
 export default tseslint.config(
   {
-    ignores: [
-      '**/dist/**',
-      '**/target/**',
-      '**/node_modules/**',
-      '.tools/**',
-      '.cache/**',
-      '.turbo/**',
-      'docs/**',
-      'test/lint-fixtures/**',
-    ],
+    ignores: ['**/dist/**', '**/target/**', '**/node_modules/**', '.tools/**', '.cache/**', '.turbo/**', 'docs/**'],
   },
   ...tseslint.configs.strict,
+  { linterOptions: { reportUnusedDisableDirectives: 'error' } },
   {
     files: ['**/*.ts'],
+    languageOptions: { parserOptions: { projectService: true } },
     rules: {
       '@typescript-eslint/no-explicit-any': 'error',
       '@typescript-eslint/no-non-null-assertion': 'error',
       '@typescript-eslint/consistent-type-imports': 'error',
       '@typescript-eslint/no-unused-vars': ['error', { argsIgnorePattern: '^_', varsIgnorePattern: '^_' }],
+      // The rules that need types and find real faults: forgotten awaits, promises as conditions, missing cases.
+      '@typescript-eslint/await-thenable': 'error',
+      '@typescript-eslint/no-floating-promises': 'error',
+      '@typescript-eslint/no-misused-promises': 'error',
+      '@typescript-eslint/only-throw-error': 'error',
+      '@typescript-eslint/switch-exhaustiveness-check': ['error', { considerDefaultExhaustiveForUnions: true }],
       // Zero-filled outputs of ops without results are written `{}`.
       '@typescript-eslint/no-empty-object-type': 'off',
       '@typescript-eslint/no-invalid-void-type': 'off',
@@ -82,15 +35,21 @@ export default tseslint.config(
     },
   },
   {
-    files: ['packages/*/src/**/*.ts', 'apps/*/src/**/*.ts'],
-    rules: { 'no-restricted-syntax': ['error', { selector: 'ExportDefaultDeclaration', message: 'No default exports.' }] },
-  },
-  ...Object.keys(arrows).flatMap((name) => [
-    { files: [`packages/${name}/src/**/*.ts`], ignores: nodeFiles, rules: forbidden(name, { node: false }) },
-    {
-      files: [`packages/${name}/src/**/*.node.ts`, ...(name === 'backend-native' ? ['packages/backend-native/src/**'] : [])],
-      rules: forbidden(name, { node: true }),
+    files: source,
+    plugins: { filigree: { rules: { 'import-arrows': importArrows } } },
+    rules: {
+      'filigree/import-arrows': 'error',
+      'no-restricted-syntax': ['error', { selector: 'ExportDefaultDeclaration', message: 'No default exports.' }],
     },
-  ]),
-  { files: backendChoosers, rules: forbidden('transformer', { node: true, backends: true }) },
+  },
+  {
+    files: ['packages/*/src/**/*.ts'],
+    ignores: nodeFiles,
+    rules: {
+      'no-restricted-globals': [
+        'error',
+        ...nodeGlobals.map((name) => ({ name, message: 'Only *.node.ts files use what Node alone has.' })),
+      ],
+    },
+  },
 );

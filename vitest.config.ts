@@ -1,6 +1,8 @@
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { defineConfig, type Plugin } from 'vitest/config';
+
+const root = fileURLToPath(new URL('.', import.meta.url));
 
 /** Shaders are imported as text, as the build inlines them. */
 const wgslText: Plugin = {
@@ -10,9 +12,20 @@ const wgslText: Plugin = {
   },
 };
 
-const root = fileURLToPath(new URL('.', import.meta.url));
+/** `#name`, which package.json maps to a built file per platform, is `src/name.node.ts` of the same package here. */
+const nodeSources: Plugin = {
+  name: 'node-sources',
+  enforce: 'pre',
+  resolveId(source, importer) {
+    const folder = /^.*\/(?:packages|apps)\/[^/]+\//.exec(importer ?? '')?.[0];
+    if (!folder || !source.startsWith('#')) return undefined;
+    const file = `${folder}src/${source.slice(1)}.node.ts`;
+    return existsSync(file) ? file : undefined;
+  },
+};
+
 const shared = {
-  plugins: [wgslText],
+  plugins: [wgslText, nodeSources],
   resolve: {
     alias: [
       { find: /^@filigree\/wgsl\/(.*)$/, replacement: `${root}kernels/wgsl/$1` },
@@ -23,6 +36,8 @@ const shared = {
   },
 };
 
+const installed = ['**/node_modules/**', '**/.tools/**', '**/.cache/**'];
+
 export default defineConfig({
   test: {
     projects: [
@@ -30,13 +45,8 @@ export default defineConfig({
         ...shared,
         test: {
           name: 'node',
-          include: [
-            'packages/*/test/**/*.test.ts',
-            'apps/*/test/**/*.test.ts',
-            'internal/*/test/**/*.test.ts',
-            'test/**/*.test.ts',
-          ],
-          exclude: ['**/*.browser.test.ts', '**/node_modules/**'],
+          include: ['{packages,apps,internal}/*/test/**/*.test.ts', 'test/**/*.test.ts'],
+          exclude: ['**/*.browser.test.ts', '**/*.dist.test.ts', ...installed],
           pool: 'forks',
           testTimeout: 120_000,
           hookTimeout: 120_000,
@@ -46,8 +56,20 @@ export default defineConfig({
         ...shared,
         test: {
           name: 'browser',
-          include: ['**/*.browser.test.ts'],
-          exclude: ['**/node_modules/**'],
+          include: ['{packages,apps,internal}/*/test/**/*.browser.test.ts', 'test/**/*.browser.test.ts'],
+          exclude: installed,
+          pool: 'forks',
+          fileParallelism: false,
+          testTimeout: 300_000,
+          hookTimeout: 300_000,
+        },
+      },
+      {
+        // The built and packed packages, as a user gets them: `npm run build` goes before. No aliases here.
+        test: {
+          name: 'dist',
+          include: ['test/dist/**/*.dist.test.ts'],
+          exclude: installed,
           pool: 'forks',
           fileParallelism: false,
           testTimeout: 300_000,

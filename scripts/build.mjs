@@ -1,13 +1,7 @@
-// Builds every published package: JavaScript through turbo and tsup, declarations through one tsc program.
-import { join } from 'node:path';
-import { root, step } from './lib/run.mjs';
+// Builds every published package: JavaScript through turbo and tsup, declarations through tsc.
+import { toolEnvironment } from './lib/bootstrap.mjs';
+import { bin, step } from './lib/run.mjs';
 
-step(
-  'tsup (turbo run build)',
-  join(root, 'node_modules/.bin/turbo'),
-  ['run', 'build', '--output-logs=errors-only', '--no-update-notifier'],
-  {
-    env: { PATH: `${join(root, '.tools/node_modules/.bin')}:${process.env.PATH}`, TURBO_TELEMETRY_DISABLED: '1' },
-  },
-);
-step('declarations (tsc)', 'node', ['scripts/emit-types.mjs']);
+const flags = ['--output-logs=errors-only', '--no-update-notifier', '--cache-dir=.cache/turbo'];
+await step('JavaScript (turbo run build)', bin('turbo'), ['run', 'build', ...flags], { env: toolEnvironment });
+await step('declarations (tsc -b)', 'node', ['scripts/emit-types.mjs']);

@@ -1,20 +1,19 @@
 // Emits dist/*.d.ts of every published package: one composite project per package, built in dependency order by `tsc -b`.
+// The projects are generated from package.json, so that references and dependencies cannot disagree.
 import { spawnSync } from 'node:child_process';
-import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { writeFileSync } from 'node:fs';
 import { join, relative } from 'node:path';
-import { root } from './lib/run.mjs';
+import { packages } from './lib/packages.mjs';
+import { bin, root } from './lib/run.mjs';
 
-const folders = ['packages', 'apps'].flatMap((group) => readdirSync(join(root, group)).map((name) => join(root, group, name)));
-const projects = new Map();
-for (const folder of folders) {
-  const manifest = JSON.parse(readFileSync(join(folder, 'package.json'), 'utf8'));
-  if (manifest.exports?.['.']?.types && existsSync(join(folder, 'src/index.ts')))
-    projects.set(manifest.name, { folder, manifest });
-}
-const out = join(root, '.cache/types');
-mkdirSync(out, { recursive: true });
-for (const [name, { folder, manifest }] of projects) {
-  const needs = { ...manifest.dependencies, ...manifest.peerDependencies };
+const projects = new Map(
+  packages()
+    .filter(({ manifest, hasSource }) => manifest.exports?.['.']?.types && hasSource)
+    .map((found) => [found.manifest.name, found]),
+);
+const file = 'tsconfig.types.json';
+for (const { folder, manifest } of projects.values()) {
+  const needs = Object.keys({ ...manifest.dependencies, ...manifest.peerDependencies, ...manifest.devDependencies });
   const config = {
     extends: relative(folder, join(root, 'tsconfig.base.json')),
     compilerOptions: {
@@ -23,16 +22,15 @@ for (const [name, { folder, manifest }] of projects) {
       emitDeclarationOnly: true,
       rootDir: 'src',
       outDir: 'dist',
-      tsBuildInfoFile: join(out, `${name.replaceAll('/', '-')}.tsbuildinfo`),
+      // Next to its outputs: whoever deletes dist deletes the belief that it is up to date.
+      tsBuildInfoFile: 'dist/types.tsbuildinfo',
     },
     include: ['src', relative(folder, join(root, 'types'))],
-    references: Object.keys(needs)
+    references: needs
       .filter((need) => projects.has(need))
-      .map((need) => ({ path: join(relative(folder, projects.get(need).folder), 'tsconfig.types.json') })),
+      .map((need) => ({ path: join(relative(folder, projects.get(need).folder), file) })),
   };
-  // The ambient shader declaration lies outside of rootDir, and holds no code.
-  writeFileSync(join(folder, 'tsconfig.types.json'), `${JSON.stringify(config, null, 2)}\n`);
+  writeFileSync(join(folder, file), `${JSON.stringify(config, null, 2)}\n`);
 }
-const references = [...projects.values()].map(({ folder }) => join(folder, 'tsconfig.types.json'));
-const result = spawnSync(join(root, 'node_modules/.bin/tsc'), ['-b', ...references], { stdio: 'inherit', cwd: root });
-process.exit(result.status ?? 1);
+const references = [...projects.values()].map(({ folder }) => join(folder, file));
+process.exit(spawnSync(bin('tsc'), ['-b', ...references], { stdio: 'inherit', cwd: root }).status ?? 1);

@@ -1,47 +1,29 @@
 // The README's test command. `--full` adds the long tier; `--rest` runs only what the short one leaves out (for CI).
-import { buildAddon, installBrowser, installPackages, rustAvailable } from './lib/bootstrap.mjs';
-import { count, finish, root, step } from './lib/run.mjs';
-import { existsSync } from 'node:fs';
 import { join } from 'node:path';
+import { buildAddon, installBrowser, installPackages, rustAvailable } from './lib/bootstrap.mjs';
+import { bin, cargoTest, check, reportTotalsAtExit, root, step, vitest } from './lib/run.mjs';
+import { fullTier } from './lib/full-tier.mjs';
 
 const rest = process.argv.includes('--rest');
 const full = rest || process.argv.includes('--full');
-const bin = (name) => join(root, 'node_modules/.bin', name);
-const native = 'kernels/native';
+const native = { cwd: join(root, 'kernels/native') };
 
-installPackages();
-installBrowser();
+reportTotalsAtExit();
+await installPackages();
+await installBrowser();
 const rust = rustAvailable();
 
+if (rust && !rest) {
+  await check('rustfmt', 'cargo', ['fmt', '--check'], native);
+  await check('clippy', 'cargo', ['clippy', '--release', '--locked', '--all-targets', '--', '-D', 'warnings'], native);
+  await cargoTest('cargo test', ['test', '--release', '--locked', '-p', 'filigree-kernels'], native);
+}
+if (rust) await buildAddon();
+await step('build the packages', 'node', ['scripts/build.mjs']);
 if (!rest) {
-  if (rust) {
-    step('rustfmt', 'cargo', ['fmt', '--check'], { cwd: join(root, native) });
-    step('clippy', 'cargo', ['clippy', '--release', '--locked', '--all-targets', '--', '-D', 'warnings'], {
-      cwd: join(root, native),
-    });
-    const cargo = step('cargo test', 'cargo', ['test', '--release', '--locked', '-p', 'filigree-kernels'], {
-      cwd: join(root, native),
-      capture: true,
-    });
-    count(cargo.output);
-  }
+  await check('eslint', bin('eslint'), ['.', '--max-warnings', '0']);
+  await check('prettier', bin('prettier'), ['--check', '.', '--log-level', 'warn']);
+  await check('types', bin('tsc'), ['--noEmit', '-p', 'tsconfig.json']);
+  if (!full) await vitest('tests', []);
 }
-if (rust) buildAddon();
-if (!rest) {
-  step('build packages', 'node', ['scripts/build.mjs']);
-  step('eslint', bin('eslint'), ['.', '--max-warnings', '0']);
-  step('prettier', bin('prettier'), ['--check', '.', '--log-level', 'warn']);
-  step('types', bin('tsc'), ['--noEmit', '-p', 'tsconfig.json']);
-}
-
-const vitest = (name, args, env = {}) => {
-  const run = step(name, bin('vitest'), ['run', ...args], { env, capture: true, allowFailure: true });
-  count(run.output);
-  if (run.status !== 0) finish(1);
-};
-if (!rest) vitest('vitest', []);
-if (full) {
-  if (existsSync(join(root, 'scripts/fetch-models.mjs'))) step('get the real models', 'node', ['scripts/fetch-models.mjs']);
-  vitest('vitest, full tier', ['--project', 'node'], { FILIGREE_TEST_TIER: 'full' });
-}
-finish(0);
+if (full) await fullTier({ rust });

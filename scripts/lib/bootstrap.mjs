@@ -5,61 +5,62 @@ import { join } from 'node:path';
 import { root, step } from './run.mjs';
 
 const pnpmVersion = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')).devEngines.packageManager.version;
+
+/** The pinned pnpm; it lives inside the clone, so that nothing has to be installed on the machine. */
 export const pnpm = join(root, '.tools/node_modules/.bin/pnpm');
 
-function has(command, args = ['--version']) {
-  return spawnSync(command, args, { stdio: 'ignore' }).status === 0;
-}
+/** Environment in which tools (turbo, tsup) find the pinned pnpm before any other. */
+export const toolEnvironment = {
+  PATH: `${join(root, '.tools/node_modules/.bin')}:${process.env.PATH}`,
+  TURBO_TELEMETRY_DISABLED: '1',
+  DO_NOT_TRACK: '1',
+};
 
-/** pnpm inside the clone, then the locked packages. */
-export function installPackages() {
+/** Puts pnpm into .tools, then the locked packages into node_modules. */
+export async function installPackages() {
   const manifest = join(root, '.tools/node_modules/pnpm/package.json');
   const installed = existsSync(manifest) ? JSON.parse(readFileSync(manifest, 'utf8')).version : undefined;
   if (installed !== pnpmVersion) {
-    step(`install pnpm ${pnpmVersion} into .tools`, 'npm', [
-      'install',
-      '--prefix',
-      '.tools',
-      '--no-audit',
-      '--no-fund',
-      `pnpm@${pnpmVersion}`,
-    ]);
+    const flags = ['--prefix', '.tools', '--no-audit', '--no-fund', '--loglevel=error'];
+    await step(`install pnpm ${pnpmVersion} into .tools`, 'npm', ['install', ...flags, `pnpm@${pnpmVersion}`]);
   }
-  step('install packages (pnpm install --frozen-lockfile)', pnpm, ['install', '--frozen-lockfile', '--reporter=append-only']);
+  await step('install the locked packages into node_modules', pnpm, ['install', '--frozen-lockfile', '--reporter=append-only']);
 }
 
 /** True where the Rust toolchain is there; says what follows where it is not. */
 export function rustAvailable() {
-  if (has('cargo')) return true;
+  if (spawnSync('cargo', ['--version'], { stdio: 'ignore' }).status === 0) return true;
   if (process.env.CI === 'true') {
-    console.error('✖ cargo was not found; CI needs the Rust toolchain');
+    console.error('✖ cargo was not found; CI needs the Rust toolchain (https://rustup.rs)');
     process.exit(1);
   }
-  console.log('• no Rust toolchain (cargo): the native backend is not built, the portable backend is used, about 100 × slower');
+  console.log(
+    '• no Rust toolchain (cargo): the native backend is neither built nor tested; the portable one is about 100 × slower',
+  );
   return false;
 }
 
 /** Headless Chromium and the Vulkan loader for the WebGPU tests: installed on Debian as root, named elsewhere. */
-export function installBrowser() {
+export async function installBrowser() {
+  if (process.platform !== 'linux') return;
   const missing = [];
-  if (!['/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome'].some(existsSync)) missing.push('chromium');
-  if (!spawnSync('ldconfig', ['-p'], { encoding: 'utf8' }).stdout?.includes('libvulkan.so.1')) missing.push('libvulkan1');
+  const browsers = ['/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome'];
+  if (!browsers.some((path) => existsSync(path))) missing.push('chromium');
+  // Not every PATH of an ordinary user has /sbin.
+  const libraries = spawnSync('/sbin/ldconfig', ['-p'], { encoding: 'utf8' }).stdout ?? '';
+  if (!libraries.includes('libvulkan.so.1')) missing.push('libvulkan1');
   if (missing.length === 0) return;
-  const debianRoot = existsSync('/etc/debian_version') && process.getuid?.() === 0;
-  if (!debianRoot) {
-    console.error(
-      `✖ the WebGPU tests need ${missing.join(' and ')}: install them (Debian: apt-get install ${missing.join(' ')})`,
-    );
+  if (!existsSync('/etc/debian_version') || process.getuid?.() !== 0) {
+    console.error(`✖ the WebGPU tests need ${missing.join(' and ')}; as root on Debian: apt-get install ${missing.join(' ')}`);
     process.exit(1);
   }
   const env = { DEBIAN_FRONTEND: 'noninteractive' };
-  step('apt-get update', 'apt-get', ['update', '-q'], { env });
-  step(`apt-get install ${missing.join(' ')}`, 'apt-get', ['install', '-y', '-q', '--no-install-recommends', ...missing], {
-    env,
-  });
+  const packages = ['-y', '-q', '--no-install-recommends', ...missing];
+  await step('refresh the list of Debian packages', 'apt-get', ['update', '-q'], { env });
+  await step(`install ${missing.join(' and ')} for the WebGPU tests`, 'apt-get', ['install', ...packages], { env });
 }
 
-/** The addon of this machine. */
-export function buildAddon() {
-  step('build the native addon (cargo)', 'node', ['kernels/native/build.mjs']);
+/** Builds the addon of this machine. */
+export async function buildAddon() {
+  await step('build the native addon', 'node', ['kernels/native/build.mjs']);
 }

@@ -1,55 +1,103 @@
-// Runs one step of a script: prints its name and duration; a failing step names its command.
-import { spawnSync } from 'node:child_process';
+// Runs the steps of a script: prints the name and duration of each, adds up what the test runners counted, names the command of a step that failed.
+import { spawn } from 'node:child_process';
+import { mkdirSync, readFileSync, rmSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 export const root = fileURLToPath(new URL('../..', import.meta.url));
 
-/** Totals of every test runner that went through `tests`. */
-export const totals = { passed: 0, failed: 0 };
+/** Path of a tool of the root package. */
+export const bin = (name) => join(root, 'node_modules/.bin', name);
 
-/** Runs a command; exits the process when it fails, unless `allowFailure`. */
-export function step(name, command, args, { env = {}, cwd = root, capture = false, allowFailure = false } = {}) {
-  const started = Date.now();
-  console.log(`\n▶ ${name}`);
-  const result = spawnSync(command, args, {
-    cwd,
-    env: { ...process.env, ...env },
-    stdio: capture ? ['ignore', 'pipe', 'inherit'] : ['ignore', 'inherit', 'inherit'],
-    encoding: 'utf8',
-    maxBuffer: 256 * 2 ** 20,
+/** Cases that ran, over all runners. A step that fails without failing cases (a lint error, a crash) counts as one failure. */
+const totals = { passed: 0, failed: 0 };
+const failures = [];
+
+/** Runs a command with its output passed through. Rejects nothing: the caller reads `status`. `onLine` sees each line of stdout. */
+function execute(command, args, { env, cwd, onLine }) {
+  return new Promise((resolve) => {
+    const child = spawn(command, args, {
+      cwd,
+      env: { ...process.env, ...env },
+      stdio: ['ignore', onLine ? 'pipe' : 'inherit', 'inherit'],
+    });
+    let rest = '';
+    child.stdout?.on('data', (chunk) => {
+      process.stdout.write(chunk);
+      const lines = (rest + chunk.toString('utf8')).split('\n');
+      rest = lines.pop() ?? '';
+      lines.forEach(onLine);
+    });
+    child.on('error', (error) => resolve({ status: 1, reason: ` (${error.message})` }));
+    child.on('close', (code, signal) => resolve({ status: code ?? 1, reason: signal ? ` (${signal})` : '' }));
   });
-  if (capture && result.stdout) process.stdout.write(result.stdout);
-  const seconds = ((Date.now() - started) / 1000).toFixed(1);
-  if (result.status !== 0 && !allowFailure) {
-    console.error(
-      `✖ ${name} failed after ${seconds} s: ${command} ${args.join(' ')}${result.error ? ` (${result.error.message})` : ''}`,
-    );
-    finish(1);
-  }
-  console.log(`✔ ${name} (${seconds} s)`);
-  return { status: result.status ?? 1, output: result.stdout ?? '' };
 }
 
-/** Adds the totals of a vitest or cargo run, read from what it printed. */
-export function count(output) {
-  const plain = output.replace(/\u001b\[[0-9;]*m/g, '');
-  for (const line of plain.split('\n')) {
-    const vitest = /^\s*Tests\s+(?:(\d+) failed \| )?(?:(\d+) passed)?/.exec(line);
-    if (vitest) {
-      totals.failed += Number(vitest[1] ?? 0);
-      totals.passed += Number(vitest[2] ?? 0);
-    }
-    const cargo = /^test result: \w+\. (\d+) passed; (\d+) failed/.exec(line);
-    if (cargo) {
-      totals.passed += Number(cargo[1]);
-      totals.failed += Number(cargo[2]);
-    }
-  }
+/** Runs one step; a step that fails ends the script, as everything after it depends on it. */
+export async function step(name, command, args, options = {}) {
+  if (!(await check(name, command, args, options))) process.exit(1);
 }
 
-/** Prints the closing line and ends. */
-export function finish(code) {
-  const failed = code === 0 ? totals.failed : Math.max(totals.failed, 1);
-  console.log(`\n${totals.passed} passed, ${failed} failed`);
-  process.exit(failed > 0 ? 1 : 0);
+/** Runs one step whose failure is remembered while the others still run. Returns whether it succeeded. */
+export async function check(name, command, args, { env = {}, cwd = root, onLine, casesFailed = () => 0 } = {}) {
+  const started = performance.now();
+  console.log(`\n▶ ${name}`);
+  const { status, reason } = await execute(command, args, { env, cwd, onLine });
+  const seconds = ((performance.now() - started) / 1000).toFixed(1);
+  if (status === 0) {
+    console.log(`✔ ${name} (${seconds} s)`);
+    return true;
+  }
+  const setting = Object.entries(env).map(([key, value]) => `${key}=${value} `);
+  const place = cwd === root ? '' : ` in ${cwd}`;
+  const failure = `✖ ${name} failed after ${seconds} s: ${setting.join('')}${command} ${args.join(' ')}${place}${reason}`;
+  console.error(failure);
+  failures.push(failure);
+  if (casesFailed() === 0) totals.failed += 1;
+  return false;
+}
+
+/** A cargo test run; its cases are read from the summary line of every test binary. */
+export async function cargoTest(name, args, options = {}) {
+  let failed = 0;
+  const onLine = (line) => {
+    const summary = /^test result: \S+ (\d+) passed; (\d+) failed/.exec(line);
+    if (!summary) return;
+    totals.passed += Number(summary[1]);
+    totals.failed += Number(summary[2]);
+    failed += Number(summary[2]);
+  };
+  return check(name, 'cargo', args, { ...options, onLine, casesFailed: () => failed });
+}
+
+/** A vitest run; its cases are read from the report that it writes. */
+export async function vitest(name, args, options = {}) {
+  const report = join(root, '.cache/reports', `${name.replaceAll(/[^a-z0-9]+/gi, '-')}.json`);
+  mkdirSync(dirname(report), { recursive: true });
+  rmSync(report, { force: true });
+  let failed = 0;
+  const read = () => {
+    try {
+      const { numPassedTests, numFailedTests } = JSON.parse(readFileSync(report, 'utf8'));
+      totals.passed += numPassedTests;
+      totals.failed += failed = numFailedTests;
+    } catch {
+      // No report: vitest ended before its tests did, and the step itself has failed.
+    }
+    return failed;
+  };
+  const reporters = ['--reporter=default', '--reporter=json', `--outputFile.json=${report}`];
+  const succeeded = await check(name, bin('vitest'), ['run', ...reporters, ...args], { ...options, casesFailed: read });
+  if (succeeded) read();
+  return succeeded;
+}
+
+/** At the end of the script, however it ends: what failed, then the totals, and an exit code that agrees with them. */
+export function reportTotalsAtExit() {
+  process.on('exit', (code) => {
+    if (code !== 0 && totals.failed === 0) totals.failed = 1;
+    if (totals.failed > 0) process.exitCode = 1;
+    if (failures.length > 0) console.error(`\n${failures.join('\n')}`);
+    console.log(`\n${totals.passed} passed, ${totals.failed} failed`);
+  });
 }
