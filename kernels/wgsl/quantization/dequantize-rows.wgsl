@@ -1,0 +1,46 @@
+// y[i] = row ids[i] of the weights as f32. Contract: packages/quantization/src/ops/dequantize-rows.ts.
+// One invocation decodes one block. Large tables come in several dispatches over row ranges; each writes the rows it holds, the first one
+// also zeros for ids outside of the table.
+
+struct Parameters {
+  blocks_offset: u32,
+  ids_offset: u32,
+  y_offset: u32,
+  pad0: u32,
+  count: u32,
+  blocks_per_row: u32,
+  row_bytes: u32,
+  kind: u32,
+  elements: u32,
+  first_row: u32,
+  rows: u32,
+}
+
+@group(0) @binding(0) var<storage, read> blocks: array<u32>;
+@group(0) @binding(1) var<storage, read> ids: array<i32>;
+@group(0) @binding(2) var<storage, read_write> y: array<f32>;
+@group(0) @binding(3) var<uniform> p: Parameters;
+
+fn weight_word(index: u32) -> u32 {
+  return blocks[index];
+}
+
+@compute @workgroup_size(64)
+fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
+  let index = (group.y * groups.x + group.x) * 64u + lane;
+  if (index >= p.count) {
+    return;
+  }
+  let item = index / p.blocks_per_row;
+  let block = index % p.blocks_per_row;
+  let row = u32(ids[p.ids_offset + item]) - p.first_row;
+  if (row >= p.rows) {
+    return;
+  }
+  let bytes = p.row_bytes / p.blocks_per_row;
+  let at = p.blocks_offset + row * p.row_bytes + block * bytes;
+  for (var e = 0u; e < p.elements; e++) {
+    let parts = weight_parts(p.kind, at, e);
+    y[p.y_offset + index * p.elements + e] = parts.y * parts.x + parts.z;
+  }
+}

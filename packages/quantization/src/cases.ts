@@ -1,0 +1,64 @@
+import { numberToF16, Random, type HostTensor } from '@filigree/core-tensor';
+import { ggufLayoutById, rowBytes } from './gguf/types.js';
+import { packTile, tileBytes, tileRows } from './packed-layout.js';
+
+/** Bytes of the f16 fields (scales, offsets) in a block, by type: random bits there would mostly be huge or NaN. */
+const halfFields: Readonly<Record<string, readonly number[]>> = {
+  F16: [0],
+  Q4_0: [0],
+  Q4_1: [0, 2],
+  Q5_0: [0],
+  Q5_1: [0, 2],
+  Q8_0: [0],
+  Q2_K: [80, 82],
+  Q3_K: [108],
+  Q4_K: [0, 2],
+  Q5_K: [0, 2],
+  Q6_K: [208],
+  IQ4_NL: [0],
+  IQ4_XS: [0],
+  TQ1_0: [52],
+  TQ2_0: [64],
+  Q1_0: [0],
+  Q2_0: [0],
+};
+
+/** Random blocks [rows, rowBytes] of a type whose scales are of the size real weights have. */
+export function seededBlocks(seed: number, typeId: number, rows: number, inFeatures: number): HostTensor {
+  const layout = ggufLayoutById(typeId);
+  const width = rowBytes(layout.name, inFeatures);
+  const random = new Random(seed);
+  const data = new Uint8Array(rows * width);
+  for (let index = 0; index < data.length; index++) data[index] = random.nextInt(256);
+  const view = new DataView(data.buffer);
+  for (let block = 0; block + layout.bytes <= data.length; block += layout.bytes) {
+    if (layout.name === 'F32') view.setFloat32(block, random.nextNormal() / 8, true);
+    if (layout.name === 'BF16') view.setUint16(block, numberToBits(random.nextNormal() / 8), true);
+    if (layout.name === 'MXFP4') data[block] = 118 + random.nextInt(8);
+    for (const at of halfFields[layout.name] ?? []) view.setUint16(block + at, numberToF16((random.nextFloat() - 0.3) / 16), true);
+  }
+  return { shape: [rows, width], dtype: 'u8', data };
+}
+
+function numberToBits(value: number): number {
+  const view = new DataView(new ArrayBuffer(4));
+  view.setFloat32(0, value);
+  return view.getUint16(0);
+}
+
+/** The same blocks in the execution layout [tiles, tileBytes]. */
+export function packedBlocks(blocks: HostTensor, typeId: number, inFeatures: number): HostTensor {
+  const [rows, width] = blocks.shape;
+  const bytes = tileBytes(typeId, inFeatures);
+  const tiles = Math.ceil(rows / tileRows);
+  const data = new Uint8Array(tiles * bytes);
+  const source = blocks.data as Uint8Array;
+  for (let tile = 0; tile < tiles; tile++) {
+    const members = Array.from({ length: Math.min(tileRows, rows - tile * tileRows) }, (_, lane) => {
+      const row = tile * tileRows + lane;
+      return source.subarray(row * width, (row + 1) * width);
+    });
+    packTile(typeId, inFeatures, members, data.subarray(tile * bytes, (tile + 1) * bytes));
+  }
+  return { shape: [tiles, bytes], dtype: 'u8', data };
+}

@@ -1,0 +1,87 @@
+import { DTypeError, ShapeError, type Linear, type Tensor } from '@filigree/core-tensor';
+import type { ActivationMode } from './activations.js';
+import { ggufLayout, kernelTypes } from './gguf/types.js';
+import { matmulOp, type WeightLayout } from './ops/matmul.js';
+import { repack } from './ops/repack.js';
+
+export interface QuantizedLinearOptions {
+  /** GGUF type name of the blocks. */
+  readonly type: string;
+  readonly inFeatures: number;
+  readonly outFeatures: number;
+  readonly bias?: Tensor | undefined;
+  /** Default `q8-32`: activations are quantised to 8 bits in groups of 32. `none` keeps f32. */
+  readonly activations?: ActivationMode | undefined;
+  /** Where the backend can run it, convert to the execution layout on first use (default true). */
+  readonly repack?: boolean | undefined;
+  /** Called once the blocks are no longer needed because the execution layout exists. */
+  readonly onRepacked?: ((blocks: Tensor) => void) | undefined;
+}
+
+/** A linear layer that runs in the file's own blocks: y = x Wᵀ + bias. Owns `blocks` and `bias`. */
+export class QuantizedLinear implements Linear {
+  readonly inFeatures: number;
+  readonly outFeatures: number;
+  readonly type: string;
+  readonly #options: QuantizedLinearOptions;
+  #weights: Tensor;
+  #layout: WeightLayout = 'file';
+
+  /** @param blocks u8 [outFeatures, rowBytes]. */
+  constructor(blocks: Tensor, options: QuantizedLinearOptions) {
+    const { inFeatures, outFeatures, type } = options;
+    if (blocks.dtype !== 'u8') throw new DTypeError(`QuantizedLinear: blocks are ${blocks.dtype}, they must be u8`);
+    if (blocks.shape[0] !== outFeatures) throw new ShapeError(`QuantizedLinear: ${blocks.shape[0]} rows of blocks for ${outFeatures} outputs`);
+    this.inFeatures = inFeatures;
+    this.outFeatures = outFeatures;
+    this.type = type;
+    this.#weights = blocks;
+    this.#options = options;
+  }
+
+  get byteLength(): number {
+    return this.#weights.bytes + (this.#options.bias?.bytes ?? 0);
+  }
+
+  /** True once the weights are in the execution layout. */
+  get repacked(): boolean {
+    return this.#layout === 'tiles';
+  }
+
+  forward(x: Tensor, residual?: Tensor): Tensor {
+    if (this.#layout === 'file' && this.#repacks()) this.#repack();
+    const { bias, activations } = this.#options;
+    return matmulOp(
+      { x, weights: this.#weights, bias, residual },
+      {
+        type: ggufLayout(this.type).id,
+        outFeatures: this.outFeatures,
+        inFeatures: this.inFeatures,
+        layout: this.#layout,
+        activations,
+      },
+    ).y;
+  }
+
+  describe(): string {
+    return `${this.type} ${this.outFeatures} × ${this.inFeatures}${this.#options.bias ? ' + bias' : ''}`;
+  }
+
+  dispose(): void {
+    this.#weights.dispose();
+    this.#options.bias?.dispose();
+  }
+
+  #repacks(): boolean {
+    const { repack: wanted = true } = this.#options;
+    return wanted && this.#weights.backend.kind === 'native' && (kernelTypes as readonly string[]).includes(this.type);
+  }
+
+  #repack(): void {
+    const blocks = this.#weights;
+    this.#weights = repack(blocks, this.type, this.inFeatures);
+    this.#layout = 'tiles';
+    this.#options.onRepacked?.(blocks);
+    blocks.dispose();
+  }
+}
