@@ -1,3 +1,21 @@
+//! Attention executors: dense and planned, over contiguous or paged keys and values.
+
+mod block;
+mod call;
+mod keys;
+
 use crate::OpSpec;
 
-pub const OPS: &[OpSpec] = &[];
+pub const OPS: &[OpSpec] = &[
+    OpSpec {
+        name: "sparse_attention_attention",
+        signature:
+            "sparse_attention_attention(q,k,v,table?,lengths?)->(o,lse)[scale,softcap,causal,window,lengthK,queryLayout]",
+        run: call::dense,
+    },
+    OpSpec {
+        name: "sparse_attention_planned_attention",
+        signature: "sparse_attention_planned_attention(q,k,v,plan,table?)->(o,lse)[scale,softcap,queryLayout]",
+        run: call::planned,
+    },
+];

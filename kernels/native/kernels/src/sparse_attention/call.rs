@@ -1,0 +1,241 @@
+//! sparse_attention_attention and _planned_attention — exact attention with online softmax over key ranges.
+//! Contracts: packages/sparse-attention/src/ops/{attention,planned-attention}.ts.
+//!
+//! q f32 [B,Hq,Lq,D] or [B,Lq,Hq,D]; k, v f32 or f16 [pages,Hk,P,D|Dv]; o as q with Dv; lse f32 [B,Hq,Lq], natural logarithm.
+//! Work item = (batch, kv head, block of query positions); every item owns its rows of o and lse. Per query row the arithmetic is a
+//! function of its own keys alone: dots run over channels in order, keys in order, tiles at fixed multiples of 64 key positions. So a row
+//! has the same bits in decode, in a prompt, beside other rows, and for any number of threads.
+//! Operations 2·cells·(D + Dv); bytes: K and V of the visible keys once per block of 16 positions.
+
+use super::block::attend;
+use super::keys::{KeySource, Ranges};
+use crate::call::Call;
+use crate::pool::Disjoint;
+use crate::{ensure, KernelError};
+
+/// Query positions per work item.
+pub const BLOCK: usize = 16;
+
+/// Everything about one call that does not change between work items.
+pub struct Shape {
+    pub batch: usize,
+    pub query_heads: usize,
+    pub kv_heads: usize,
+    pub length_q: usize,
+    pub dim: usize,
+    pub value_dim: usize,
+    /// Element strides of q per position and head; those of o follow with `value_dim`.
+    pub position_stride: usize,
+    pub head_stride: usize,
+    /// scale · log2 e, applied to q; with a softcap, scale alone.
+    pub query_scale: f32,
+    /// 0: none.
+    pub softcap: f32,
+}
+
+impl Shape {
+    pub fn group(&self) -> usize {
+        self.query_heads / self.kv_heads
+    }
+
+    /// Offset of (batch, head, position) in q, in units of one head's row.
+    pub fn row(&self, batch: usize, head: usize, position: usize) -> usize {
+        batch * self.query_heads * self.length_q + head * self.head_stride + position * self.position_stride
+    }
+}
+
+fn shape_of(call: &Call, attrs: (usize, usize, usize)) -> Result<Shape, KernelError> {
+    let (q, k, v) = (call.input(0)?, call.input(1)?, call.input(2)?);
+    ensure!(
+        q.shape.len() == 4 && k.shape.len() == 4 && v.shape.len() == 4,
+        "attention: q, k and v must have four axes"
+    );
+    let heads_first = call.attr_usize(attrs.2)? == 0;
+    let (query_heads, length_q) = if heads_first {
+        (q.shape[1], q.shape[2])
+    } else {
+        (q.shape[2], q.shape[1])
+    };
+    let (kv_heads, dim, value_dim) = (k.shape[1], q.shape[3], v.shape[3]);
+    ensure!(
+        k.shape[3] == dim && v.shape[..3] == k.shape[..3],
+        "attention: k {:?} and v {:?} do not fit q {:?}",
+        k.shape,
+        v.shape,
+        q.shape
+    );
+    ensure!(
+        kv_heads > 0 && query_heads.is_multiple_of(kv_heads),
+        "attention: {query_heads} query heads do not share {kv_heads} key-value heads"
+    );
+    ensure!(
+        dim <= 1024 && value_dim <= 1024,
+        "attention: head dims above 1024 are not supported"
+    );
+    let scale = call.attr(attrs.0)? as f32;
+    let softcap = call.attr(attrs.1)? as f32;
+    Ok(Shape {
+        batch: q.shape[0],
+        query_heads,
+        kv_heads,
+        length_q,
+        dim,
+        value_dim,
+        position_stride: if heads_first { 1 } else { query_heads },
+        head_stride: if heads_first { length_q } else { 1 },
+        query_scale: if softcap > 0.0 {
+            scale
+        } else {
+            scale * std::f32::consts::LOG2_E
+        },
+        softcap,
+    })
+}
+
+pub fn dense(call: &mut Call) -> Result<(), KernelError> {
+    let shape = shape_of(call, (0, 1, 5))?;
+    let (causal, window) = (call.attr_bool(2)?, call.attr_usize(3)?);
+    let length_k = call.attr(4)?;
+    let pages = call.input(1)?.shape[0];
+    let page_size = call.input(1)?.shape[2];
+    let table = call.optional(3).map(|table| table.i32s()).transpose()?;
+    let capacity = match table {
+        Some(table) => table.len() / shape.batch.max(1) * page_size,
+        None => page_size,
+    };
+    let mut lengths = vec![if length_k < 0.0 { capacity } else { length_k as usize }; shape.batch];
+    if let Some(given) = call.optional(4) {
+        let given = given.i32s()?;
+        ensure!(
+            given.len() == shape.batch,
+            "attention: lengths has {} elements for a batch of {}",
+            given.len(),
+            shape.batch
+        );
+        for (length, &given) in lengths.iter_mut().zip(given) {
+            *length = usize::try_from(given).map_err(|_| KernelError(format!("attention: length {given} is negative")))?;
+        }
+    }
+    ensure!(
+        lengths.iter().all(|&length| length <= capacity),
+        "attention: lengths {lengths:?} exceed the {capacity} keys of k"
+    );
+    ensure!(
+        table.is_some() || pages == shape.batch || shape.batch == 0,
+        "attention: k has {pages} pages for a batch of {}",
+        shape.batch
+    );
+    let ranges = Ranges::Dense { causal, window };
+    run(call, &shape, table, &lengths, &ranges)
+}
+
+pub fn planned(call: &mut Call) -> Result<(), KernelError> {
+    let shape = shape_of(call, (0, 1, 2))?;
+    let plan = call.input(3)?.i32s()?;
+    let table = call.optional(4).map(|table| table.i32s()).transpose()?;
+    let page_size = call.input(1)?.shape[2];
+    let capacity = table.map_or(page_size, |table| table.len() / shape.batch.max(1) * page_size);
+    let (ranges, lengths) = Ranges::from_plan(plan, shape.batch, shape.query_heads, shape.length_q)?;
+    ensure!(
+        lengths.iter().all(|&length| length <= capacity),
+        "planned-attention: the plan's lengths {lengths:?} exceed {capacity} keys"
+    );
+    ensure!(
+        table.is_some() || call.input(1)?.shape[0] == shape.batch || shape.batch == 0,
+        "planned-attention: k does not have a page per batch element"
+    );
+    run(call, &shape, table, &lengths, &ranges)
+}
+
+fn run(call: &mut Call, shape: &Shape, table: Option<&[i32]>, lengths: &[usize], ranges: &Ranges) -> Result<(), KernelError> {
+    let q = call.input(0)?.f32s()?;
+    let source = KeySource::new(call.input(1)?, call.input(2)?, table, shape.batch)?;
+    let (pool, cpu) = (call.pool, call.cpu);
+    let [o, lse] = call.outputs else {
+        return Err(KernelError("attention: o and lse are missing".into()));
+    };
+    let (o, lse) = (o.f32s()?, lse.f32s()?);
+    let rows = shape.batch * shape.query_heads * shape.length_q;
+    ensure!(
+        q.len() == rows * shape.dim && o.len() == rows * shape.value_dim && lse.len() == rows,
+        "attention: q, o or lse do not fit"
+    );
+    if rows == 0 {
+        return Ok(());
+    }
+    let blocks = shape.length_q.div_ceil(BLOCK);
+    let (o, lse) = (Disjoint::new(o), Disjoint::new(lse));
+    let items = shape.batch * shape.kv_heads * blocks;
+    pool.run(items, &|item| {
+        // Long rows come last in a causal prompt: start with them, so that the threads end together.
+        let block = blocks - 1 - item / (shape.batch * shape.kv_heads);
+        let (batch, kv_head) = (item / shape.kv_heads % shape.batch, item % shape.kv_heads);
+        let first = block * BLOCK;
+        let count = BLOCK.min(shape.length_q - first);
+        let work = Work {
+            shape,
+            q,
+            source: &source,
+            ranges,
+            length_k: lengths[batch],
+            batch,
+            kv_head,
+            first,
+            count,
+            o: &o,
+            lse: &lse,
+        };
+        attend(cpu, &work);
+    });
+    Ok(())
+}
+
+/// One work item.
+pub struct Work<'a> {
+    pub shape: &'a Shape,
+    pub q: &'a [f32],
+    pub source: &'a KeySource<'a>,
+    pub ranges: &'a Ranges<'a>,
+    pub length_k: usize,
+    pub batch: usize,
+    pub kv_head: usize,
+    /// First query position of the block and how many there are.
+    pub first: usize,
+    pub count: usize,
+    pub o: &'a Disjoint<f32>,
+    pub lse: &'a Disjoint<f32>,
+}
+
+impl Work<'_> {
+    /// Key position that query `index` of the call sits at: the last query sees the last key.
+    pub fn position(&self, index: usize) -> i64 {
+        index as i64 + self.length_k as i64 - self.shape.length_q as i64
+    }
+
+    /// Writes a finished row; `sum` = 0 means that no key was seen.
+    pub fn finish(&self, head: usize, index: usize, largest: f32, sum: f32, values: impl Fn(usize) -> f32) {
+        let row = self.shape.row(self.batch, head, index);
+        // SAFETY: (batch, head, position) belongs to this work item alone.
+        let (o, lse) = unsafe {
+            (
+                self.o.part(row * self.shape.value_dim, self.shape.value_dim),
+                self.lse.part(self.lse_row(head, index), 1),
+            )
+        };
+        if sum == 0.0 {
+            o.fill(0.0);
+            lse[0] = f32::NEG_INFINITY;
+            return;
+        }
+        let inverse = 1.0 / sum;
+        for (channel, value) in o.iter_mut().enumerate() {
+            *value = values(channel) * inverse;
+        }
+        lse[0] = largest * std::f32::consts::LN_2 + sum.ln();
+    }
+
+    /// lse is [B, Hq, Lq] whatever the layout of q.
+    fn lse_row(&self, head: usize, index: usize) -> usize {
+        (self.batch * self.shape.query_heads + head) * self.shape.length_q + index
+    }
+}

@@ -1,0 +1,368 @@
+//! Where keys and values come from (pages, f32 or f16), and which of them a block of queries sees.
+
+use crate::call::{DType, TensorRef};
+use crate::{ensure, KernelError};
+use half::f16;
+
+/// Keys per tile: tiles start at multiples of this position, so that every row sums its keys in the same groups.
+pub const TILE: usize = 64;
+
+/// K and V of one call.
+pub struct KeySource<'a> {
+    k: &'a [u8],
+    v: &'a [u8],
+    half: bool,
+    table: Option<&'a [i32]>,
+    pages_per_batch: usize,
+    pub page_size: usize,
+    kv_heads: usize,
+    pub dim: usize,
+    pub value_dim: usize,
+}
+
+impl<'a> KeySource<'a> {
+    pub fn new(k: TensorRef<'a>, v: TensorRef<'a>, table: Option<&'a [i32]>, batch: usize) -> Result<Self, KernelError> {
+        ensure!(
+            k.dtype == v.dtype && matches!(k.dtype, DType::F32 | DType::F16),
+            "attention: k and v are {:?} and {:?}",
+            k.dtype,
+            v.dtype
+        );
+        let size = k.dtype.size();
+        ensure!(
+            k.bytes.len() == k.shape.iter().product::<usize>() * size,
+            "attention: k does not fit its shape"
+        );
+        ensure!(
+            v.bytes.len() == v.shape.iter().product::<usize>() * size,
+            "attention: v does not fit its shape"
+        );
+        if let Some(table) = table {
+            let pages = k.shape[0];
+            ensure!(
+                table.iter().all(|&page| page >= 0 && (page as usize) < pages),
+                "attention: the page table names a page beyond {pages}"
+            );
+        }
+        Ok(Self {
+            k: k.bytes,
+            v: v.bytes,
+            half: k.dtype == DType::F16,
+            table,
+            pages_per_batch: table.map_or(1, |table| table.len() / batch.max(1)),
+            page_size: k.shape[2],
+            kv_heads: k.shape[1],
+            dim: k.shape[3],
+            value_dim: v.shape[3],
+        })
+    }
+
+    /// Index of the row of key `position` among all rows of k (and v).
+    fn row(&self, batch: usize, head: usize, position: usize) -> usize {
+        let page = match self.table {
+            Some(table) => table[batch * self.pages_per_batch + position / self.page_size] as usize,
+            None => batch,
+        };
+        let within = if self.table.is_some() {
+            position % self.page_size
+        } else {
+            position
+        };
+        (page * self.kv_heads + head) * self.page_size + within
+    }
+
+    /// Copies (and widens) the keys and values of positions `from … from + count` into row-major tiles.
+    #[inline(always)]
+    pub fn load_tile(&self, batch: usize, head: usize, from: usize, count: usize, keys: &mut [f32], values: &mut [f32]) {
+        for index in 0..count {
+            let row = self.row(batch, head, from + index);
+            widen(
+                self.half,
+                self.k,
+                row * self.dim,
+                &mut keys[index * self.dim..(index + 1) * self.dim],
+            );
+            widen(
+                self.half,
+                self.v,
+                row * self.value_dim,
+                &mut values[index * self.value_dim..(index + 1) * self.value_dim],
+            );
+        }
+    }
+}
+
+#[inline(always)]
+fn widen(half: bool, bytes: &[u8], element: usize, out: &mut [f32]) {
+    if half {
+        let source = &bytes[element * 2..(element + out.len()) * 2];
+        if let Ok(source) = bytemuck::try_cast_slice::<u8, f16>(source) {
+            half::slice::HalfFloatSliceExt::convert_to_f32_slice(source, out);
+        } else {
+            for (value, b) in out.iter_mut().zip(source.chunks_exact(2)) {
+                *value = f16::from_le_bytes([b[0], b[1]]).to_f32();
+            }
+        }
+    } else {
+        let source = &bytes[element * 4..(element + out.len()) * 4];
+        if let Ok(source) = bytemuck::try_cast_slice::<u8, f32>(source) {
+            out.copy_from_slice(source);
+        } else {
+            for (value, b) in out.iter_mut().zip(source.chunks_exact(4)) {
+                *value = f32::from_le_bytes([b[0], b[1], b[2], b[3]]);
+            }
+        }
+    }
+}
+
+/// A run of keys; `tested` keys are checked against causality and window one by one.
+#[derive(Clone, Copy, Debug)]
+pub struct KeyRange {
+    pub start: usize,
+    pub end: usize,
+    pub tested: bool,
+}
+
+/// The keys that queries see.
+pub enum Ranges<'a> {
+    Dense { causal: bool, window: usize },
+    Plan(Plan<'a>),
+}
+
+pub struct Plan<'a> {
+    pool: &'a [i32],
+    mask_heads: usize,
+    rows_per_head: usize,
+    block_q: usize,
+    pub causal: bool,
+    pub window: usize,
+    head_map: usize,
+    range_begin: usize,
+    range_count: usize,
+    ranges: usize,
+    column_begin: usize,
+    column_count: usize,
+    columns: usize,
+}
+
+/// Words of the header of a packed plan; see packages/sparse-attention/src/plan.ts.
+const HEADER: usize = 20;
+
+impl<'a> Ranges<'a> {
+    /// Reads a packed plan: every offset it uses is checked here. Returns the key length of each batch element too.
+    pub fn from_plan(pool: &'a [i32], batch: usize, heads: usize, length_q: usize) -> Result<(Self, Vec<usize>), KernelError> {
+        ensure!(
+            pool.len() >= HEADER && pool[0] == 1,
+            "planned-attention: the plan has no header of version 1"
+        );
+        let word = |index: usize| {
+            usize::try_from(pool[index]).map_err(|_| KernelError(format!("planned-attention: plan word {index} is negative")))
+        };
+        let (plan_batch, mask_heads, rows_per_head, block_q) = (word(1)?, word(2)?, word(3)?, word(4)?);
+        ensure!(
+            plan_batch == batch,
+            "planned-attention: the plan is for a batch of {plan_batch}, q has {batch}"
+        );
+        ensure!(
+            block_q > 0 && (batch == 0 || rows_per_head >= length_q.div_ceil(block_q)),
+            "planned-attention: the plan has too few rows for {length_q} queries"
+        );
+        ensure!(mask_heads > 0, "planned-attention: the plan has no mask heads");
+        let rows = batch * mask_heads * rows_per_head;
+        let section = |index: usize, length: usize| -> Result<usize, KernelError> {
+            let at = word(index)?;
+            ensure!(
+                at.checked_add(length).is_some_and(|end| end <= pool.len()),
+                "planned-attention: plan section {index} is cut off"
+            );
+            Ok(at)
+        };
+        let plan = Plan {
+            pool,
+            mask_heads,
+            rows_per_head,
+            block_q,
+            causal: pool[5] != 0,
+            window: word(6)?,
+            head_map: section(8, heads)?,
+            range_begin: section(12, rows)?,
+            range_count: section(13, rows)?,
+            ranges: section(14, 0)?,
+            column_begin: section(15, rows)?,
+            column_count: section(16, rows)?,
+            columns: section(17, 0)?,
+        };
+        let at_lengths = section(11, batch)?;
+        let at_lengths_q = section(10, batch)?;
+        for index in 0..batch {
+            ensure!(
+                pool[at_lengths_q + index] == length_q as i32,
+                "planned-attention: the plan is for {} queries, q has {length_q}",
+                pool[at_lengths_q + index]
+            );
+        }
+        let lengths = (0..batch)
+            .map(|index| {
+                usize::try_from(pool[at_lengths + index]).map_err(|_| KernelError("planned-attention: negative length".into()))
+            })
+            .collect::<Result<Vec<_>, _>>()?;
+        for head in 0..heads {
+            let mask = pool[plan.head_map + head];
+            ensure!(
+                mask >= 0 && (mask as usize) < mask_heads,
+                "planned-attention: head {head} maps to mask head {mask} of {mask_heads}"
+            );
+        }
+        for row in 0..rows {
+            let length = lengths[row / (mask_heads * rows_per_head)];
+            let (begin, count) = (pool[plan.range_begin + row], pool[plan.range_count + row]);
+            ensure!(begin >= 0 && count >= 0, "planned-attention: row {row} has negative ranges");
+            let mut last = 0;
+            for range in begin as usize..begin as usize + count as usize {
+                let at = plan.ranges + 3 * range;
+                ensure!(at + 3 <= pool.len(), "planned-attention: range {range} is cut off");
+                let (start, end, flag) = (pool[at], pool[at + 1], pool[at + 2]);
+                ensure!(
+                    start >= last && end >= start && end as usize <= length && (flag == 0 || flag == 1),
+                    "planned-attention: range {start} … {end} (flag {flag}) of row {row} is not ascending within {length} keys"
+                );
+                last = end;
+            }
+            let (begin, count) = (pool[plan.column_begin + row], pool[plan.column_count + row]);
+            ensure!(begin >= 0 && count >= 0, "planned-attention: row {row} has negative columns");
+            let at = plan.columns + begin as usize;
+            ensure!(
+                at + count as usize <= pool.len(),
+                "planned-attention: columns of row {row} are cut off"
+            );
+            let columns = &pool[at..at + count as usize];
+            let ascending = columns.windows(2).all(|pair| pair[0] < pair[1]);
+            let inside = columns.iter().all(|&column| column >= 0 && (column as usize) < length);
+            ensure!(
+                ascending && inside,
+                "planned-attention: columns of row {row} are not ascending within {length} keys"
+            );
+        }
+        Ok((Self::Plan(plan), lengths))
+    }
+
+    pub fn causal(&self) -> bool {
+        match self {
+            Self::Dense { causal, .. } => *causal,
+            Self::Plan(plan) => plan.causal,
+        }
+    }
+
+    pub fn window(&self) -> usize {
+        match self {
+            Self::Dense { window, .. } => *window,
+            Self::Plan(plan) => plan.window,
+        }
+    }
+
+    /// Ranges that queries `first … first + count` of a head see together, ascending and disjoint; positions are those of the first and
+    /// last query.
+    pub fn of_block(
+        &self,
+        batch: usize,
+        head: usize,
+        first: usize,
+        count: usize,
+        positions: (i64, i64),
+        length_k: usize,
+        out: &mut Vec<KeyRange>,
+    ) {
+        out.clear();
+        let (from, to) = positions;
+        match self {
+            Self::Dense { causal, window } => {
+                let end = if *causal {
+                    (to + 1).clamp(0, length_k as i64) as usize
+                } else {
+                    length_k
+                };
+                let start = if *window > 0 {
+                    (from + 1 - *window as i64).clamp(0, end as i64) as usize
+                } else {
+                    0
+                };
+                push(out, start, end, true);
+            }
+            Self::Plan(plan) => {
+                let mask = plan.pool[plan.head_map + head] as usize;
+                let row = (batch * plan.mask_heads + mask) * plan.rows_per_head;
+                // A work item may span several rows of a fine plan, or lie inside one of a coarse plan.
+                let rows = first / plan.block_q..(first + count - 1) / plan.block_q + 1;
+                debug_assert_eq!(rows.len(), 1);
+                for row in rows.map(|index| row + index) {
+                    plan.row(row, out);
+                }
+            }
+        }
+    }
+
+    /// Largest number of queries from `first` that share one list of ranges.
+    pub fn uniform(&self, first: usize, count: usize) -> usize {
+        match self {
+            Self::Dense { .. } => count,
+            Self::Plan(plan) => count.min(plan.block_q - first % plan.block_q),
+        }
+    }
+
+    /// True when all heads of a call see the same keys.
+    pub fn shared(&self, heads: std::ops::Range<usize>) -> bool {
+        match self {
+            Self::Dense { .. } => true,
+            Self::Plan(plan) => {
+                let map = &plan.pool[plan.head_map + heads.start..plan.head_map + heads.end];
+                map.iter().all(|mask| mask == &map[0])
+            }
+        }
+    }
+}
+
+impl Plan<'_> {
+    /// Ranges and columns of a row, merged in ascending order.
+    fn row(&self, row: usize, out: &mut Vec<KeyRange>) {
+        let begin = self.pool[self.range_begin + row] as usize;
+        let count = self.pool[self.range_count + row] as usize;
+        let column_begin = self.columns + self.pool[self.column_begin + row] as usize;
+        let columns = &self.pool[column_begin..column_begin + self.pool[self.column_count + row] as usize];
+        let mut next = 0;
+        for range in begin..begin + count {
+            let at = self.ranges + 3 * range;
+            let (start, end) = (self.pool[at] as usize, self.pool[at + 1] as usize);
+            while next < columns.len() && (columns[next] as usize) < start {
+                push(out, columns[next] as usize, columns[next] as usize + 1, true);
+                next += 1;
+            }
+            // A column inside a range is a mistake of the plan's maker; counting it twice would be worse than dropping it.
+            while next < columns.len() && (columns[next] as usize) < end {
+                next += 1;
+            }
+            push(out, start, end, self.pool[at + 2] == 1);
+        }
+        for &column in &columns[next..] {
+            push(out, column as usize, column as usize + 1, true);
+        }
+    }
+}
+
+fn push(out: &mut Vec<KeyRange>, start: usize, end: usize, tested: bool) {
+    if end > start {
+        out.push(KeyRange { start, end, tested });
+    }
+}
+
+/// Calls `visit(from, count, tested)` for the pieces of the ranges within tiles of [`TILE`] positions, in order.
+#[inline(always)]
+pub fn for_tiles(ranges: &[KeyRange], mut visit: impl FnMut(usize, usize, bool)) {
+    for range in ranges {
+        let mut from = range.start;
+        while from < range.end {
+            let end = ((from / TILE + 1) * TILE).min(range.end);
+            visit(from, end - from, range.tested);
+            from = end;
+        }
+    }
+}

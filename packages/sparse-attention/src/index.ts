@@ -1,0 +1,10 @@
+export * from './catalogue.js';
+export type * from './kv-view.js';
+export * from './mask.js';
+export * from './methods/sliding-window.js';
+export * from './methods/streaming.js';
+export * from './ops/attention.js';
+export { queryLayouts, type QueryLayout } from './ops/check.js';
+export * from './ops/planned-attention.js';
+export * from './plan.js';
+export * from './range-pattern.js';

@@ -1,0 +1,91 @@
+/**
+ * Exchange form of a sparse attention mask: what patterns and selectors emit and what tests compare. Per (batch, mask head, block of
+ * queries): a list of key blocks, single key columns and slash offsets.
+ *
+ * A cell (query at position p, key j) is visible iff the predicates hold (causal j ≤ p, window 0 ≤ p − j < W, j < lenK) and its key block
+ * is listed, or j is among the columns of its row block, or some slash o has a − o ≤ j < a − o + blockQ, a being the position of the row
+ * block's first query.
+ */
+export interface BlockMask {
+  readonly batch: number;
+  /** Distinct masks: 1, Hk or Hq. */
+  readonly maskHeads: number;
+  /** [Hq] query head → mask head. */
+  readonly headMap: Int32Array;
+  /** [B] each. */
+  readonly lenQ: Int32Array;
+  readonly lenK: Int32Array;
+  /** Position of query 0. */
+  readonly qOffset: Int32Array;
+  readonly blockQ: number;
+  readonly blockK: number;
+  readonly causal: boolean;
+  /** 0: none. Counts the query itself. */
+  readonly window: number;
+  /** [B · maskHeads · R + 1], R = ceil(max lenQ / blockQ). */
+  readonly rowPtr: Int32Array;
+  /** Key-block ids, ascending and unique within a row. */
+  readonly colIdx: Int32Array;
+  /** Per key block: 0 every cell visible, 1 the predicates apply. Absent: 1. */
+  readonly kind?: Uint8Array | undefined;
+  /** Single key columns per row block. */
+  readonly colPtr?: Int32Array | undefined;
+  readonly cols?: Int32Array | undefined;
+  /** Slash offsets per (batch, mask head). */
+  readonly slashPtr?: Int32Array | undefined;
+  readonly slashes?: Int32Array | undefined;
+  /** Extra key ranges [start, end) per row block that are no whole blocks: windows and sinks at arbitrary positions. */
+  readonly rangePtr?: Int32Array | undefined;
+  readonly ranges?: Int32Array | undefined;
+}
+
+/** The sizes a pattern is built for. */
+export interface MaskShape {
+  readonly batch: number;
+  readonly heads: number;
+  readonly lenQ: readonly number[];
+  readonly lenK: readonly number[];
+  /** Position of the first query of each batch element; default lenK − lenQ: the last query sees the last key. */
+  readonly qOffset?: readonly number[] | undefined;
+}
+
+/** A static pattern: depends on the shape alone. */
+export type Pattern = (shape: MaskShape) => BlockMask;
+
+/** Row blocks per mask head. */
+export function rowsPerHead(mask: { lenQ: ArrayLike<number>; blockQ: number }): number {
+  let longest = 0;
+  for (let index = 0; index < mask.lenQ.length; index++) longest = Math.max(longest, mask.lenQ[index]);
+  return Math.ceil(longest / mask.blockQ);
+}
+
+/** Whether cell (query index, key) of a head is visible, straight from the definition; the oracle of `lowerMask`. */
+export function isVisible(mask: BlockMask, batch: number, head: number, query: number, key: number): boolean {
+  const position = mask.qOffset[batch] + query;
+  if (query >= mask.lenQ[batch] || key >= mask.lenK[batch]) return false;
+  if (mask.causal && key > position) return false;
+  if (mask.window > 0 && position - key >= mask.window) return false;
+  const rows = rowsPerHead(mask);
+  const rowBlock = Math.floor(query / mask.blockQ);
+  const row = (batch * mask.maskHeads + mask.headMap[head]) * rows + rowBlock;
+  const listed = (pointer: Int32Array | undefined, items: Int32Array | undefined, at: number, wanted: number): boolean => {
+    if (!pointer || !items) return false;
+    return items.subarray(pointer[at], pointer[at + 1]).includes(wanted);
+  };
+  if (listed(mask.rowPtr, mask.colIdx, row, Math.floor(key / mask.blockK))) return true;
+  if (listed(mask.colPtr, mask.cols, row, key)) return true;
+  if (mask.rangePtr && mask.ranges) {
+    for (let index = mask.rangePtr[row]; index < mask.rangePtr[row + 1]; index++) {
+      if (key >= mask.ranges[2 * index] && key < mask.ranges[2 * index + 1]) return true;
+    }
+  }
+  if (mask.slashPtr && mask.slashes) {
+    const start = mask.qOffset[batch] + rowBlock * mask.blockQ;
+    const at = batch * mask.maskHeads + mask.headMap[head];
+    for (let index = mask.slashPtr[at]; index < mask.slashPtr[at + 1]; index++) {
+      const from = start - mask.slashes[index];
+      if (key >= from && key < from + mask.blockQ) return true;
+    }
+  }
+  return false;
+}

@@ -1,0 +1,72 @@
+import { caseTensor, type HostTensor } from '@filigree/core-tensor';
+import type * as FastCheck from 'fast-check';
+import { queryLayouts, type QueryLayout } from './check.js';
+
+export interface PagedCase {
+  readonly batch: number;
+  readonly heads: number;
+  readonly lengthQ: number;
+  readonly lengthK: number;
+  readonly dim: number;
+  readonly queryLayout: QueryLayout;
+  readonly inputs: {
+    readonly q: FastCheck.Arbitrary<HostTensor>;
+    readonly k: FastCheck.Arbitrary<HostTensor>;
+    readonly v: FastCheck.Arbitrary<HostTensor>;
+    readonly table: FastCheck.Arbitrary<HostTensor | undefined>;
+  };
+}
+
+/** Queries, pages of keys and values, and a page table: odd sizes, shared heads, both layouts, f32 and f16. */
+export function pagedCase(fc: typeof FastCheck): FastCheck.Arbitrary<PagedCase> {
+  return fc
+    .record({
+      batch: fc.constantFrom(0, 1, 1, 2),
+      kvHeads: fc.constantFrom(1, 2, 3),
+      group: fc.constantFrom(1, 2, 3, 5),
+      lengthQ: fc.oneof(fc.constant(1), fc.nat(40)),
+      past: fc.nat(90),
+      dim: fc.constantFrom(1, 8, 16, 33, 64),
+      valueDim: fc.constantFrom(1, 8, 16, 35, 64),
+      pageSize: fc.constantFrom(4, 16, 64),
+      paged: fc.boolean(),
+      dtype: fc.constantFrom('f32' as const, 'f16' as const),
+      queryLayout: fc.constantFrom(...queryLayouts),
+    })
+    .map(({ batch, kvHeads, group, lengthQ, past, dim, valueDim, pageSize, paged, dtype, queryLayout }) => {
+      const heads = kvHeads * group;
+      const lengthK = lengthQ + past;
+      const perBatch = Math.max(1, Math.ceil(lengthK / pageSize));
+      const pages = paged ? batch * perBatch + 1 : batch;
+      const entries = paged ? pageSize : Math.max(1, lengthK);
+      const size = queryLayout === 'bhld' ? [batch, heads, lengthQ, dim] : [batch, lengthQ, heads, dim];
+      const evenDim = dtype === 'f16' && dim % 2 === 1 ? dim + 1 : dim;
+      const evenValue = dtype === 'f16' && valueDim % 2 === 1 ? valueDim + 1 : valueDim;
+      return {
+        batch,
+        heads,
+        lengthQ,
+        lengthK: paged ? lengthK : Math.min(lengthK, entries),
+        dim: evenDim,
+        queryLayout,
+        inputs: {
+          q: caseTensor(fc, [...size.slice(0, 3), evenDim]).map(bounded),
+          k: caseTensor(fc, [pages, kvHeads, entries, evenDim], { dtype }).map(bounded),
+          v: caseTensor(fc, [pages, kvHeads, entries, evenValue], { dtype }).map(bounded),
+          table: paged
+            ? fc.shuffledSubarray([...Array(pages).keys()], { minLength: batch * perBatch, maxLength: batch * perBatch }).map((ids) => ({
+                shape: [batch, perBatch],
+                dtype: 'i32' as const,
+                data: Int32Array.from(ids),
+              }))
+            : fc.constant(undefined),
+        },
+      };
+    });
+}
+
+/** Scores of some hundred lose digits of the exponent on every path; values stay within ±8. */
+function bounded<T extends HostTensor>(tensor: T): T {
+  for (let index = 0; index < tensor.data.length; index++) tensor.data[index] = Math.max(-8, Math.min(8, tensor.data[index]));
+  return tensor;
+}

@@ -1,0 +1,40 @@
+import { DTypeError, formatShape, ShapeError, type TensorMeta } from '@filigree/core-tensor';
+
+/** Order of the axes of q and o: [B,Hq,Lq,D] or [B,Lq,Hq,D]. */
+export const queryLayouts = ['bhld', 'blhd'] as const;
+export type QueryLayout = (typeof queryLayouts)[number];
+
+/** Checks q, k, v and the page table of an executor; returns the shapes of its outputs. */
+export function attentionOutputs(
+  op: string,
+  { q, k, v, table }: { q: TensorMeta; k: TensorMeta; v: TensorMeta; table?: TensorMeta | undefined },
+  layout: string,
+): { o: TensorMeta; lse: TensorMeta } {
+  for (const [name, meta] of Object.entries({ q, k, v })) {
+    if (meta.shape.length !== 4) throw new ShapeError(`${op}: ${name} is ${formatShape(meta.shape)}, it takes four axes`);
+  }
+  if (q.dtype !== 'f32') throw new DTypeError(`${op}: q is ${q.dtype}, it takes f32`);
+  if (k.dtype !== 'f32' && k.dtype !== 'f16') throw new DTypeError(`${op}: k is ${k.dtype}, it takes f32 or f16`);
+  if (v.dtype !== k.dtype) throw new DTypeError(`${op}: v is ${v.dtype}, k ${k.dtype}`);
+  if (k.shape[3] !== q.shape[3] || v.shape.slice(0, 3).join() !== k.shape.slice(0, 3).join()) {
+    throw new ShapeError(`${op}: q ${formatShape(q.shape)}, k ${formatShape(k.shape)} and v ${formatShape(v.shape)} do not fit`);
+  }
+  const [heads, lengthQ] = layout === 'bhld' ? [q.shape[1], q.shape[2]] : [q.shape[2], q.shape[1]];
+  if (k.shape[1] === 0 || heads % k.shape[1] !== 0) throw new ShapeError(`${op}: ${heads} query heads do not share ${k.shape[1]} key-value heads`);
+  if (table) {
+    if (table.dtype !== 'i32' || table.shape.length !== 2 || table.shape[0] !== q.shape[0]) {
+      throw new ShapeError(`${op}: table is ${table.dtype} ${formatShape(table.shape)}, it takes i32 [${q.shape[0]}, pages]`);
+    }
+  } else if (k.shape[0] !== q.shape[0]) {
+    throw new ShapeError(`${op}: k has ${k.shape[0]} pages and no table for a batch of ${q.shape[0]}`);
+  }
+  return {
+    o: { shape: [...q.shape.slice(0, 3), v.shape[3]], dtype: 'f32' },
+    lse: { shape: [q.shape[0], heads, lengthQ], dtype: 'f32' },
+  };
+}
+
+/** Keys a batch element can have: the pages of its table, or its own page. */
+export function keyCapacity(k: TensorMeta, table: TensorMeta | undefined): number {
+  return table ? table.shape[1] * k.shape[2] : k.shape[2];
+}
