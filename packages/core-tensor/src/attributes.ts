@@ -32,7 +32,7 @@ export function resolveAttributes(
   given: Readonly<Record<string, AttributeValue | undefined>>,
 ): Record<string, AttributeValue> {
   for (const name of Object.keys(given)) {
-    if (!(name in specs))
+    if (!Object.hasOwn(specs, name))
       throw new OptionError(`${op}: unknown attribute '${name}'; it takes ${Object.keys(specs).join(', ') || 'none'}`);
   }
   const resolved: Record<string, AttributeValue> = {};
@@ -60,10 +60,14 @@ function checkValue(op: string, name: string, spec: AttributeSpec, value: Attrib
       }
       return value;
     case 'numbers':
-      if (!Array.isArray(value))
+      if (!isNumberList(value))
         throw new OptionError(`${op}: attribute '${name}' is a list of numbers, got ${JSON.stringify(value)}`);
-      return value as readonly number[];
+      return value;
   }
+}
+
+function isNumberList(value: AttributeValue): value is readonly number[] {
+  return Array.isArray(value) && value.every((item) => typeof item === 'number');
 }
 
 /**

@@ -29,7 +29,7 @@ export function byteSize(dtype: DType): number {
 }
 
 export function isDType(value: unknown): value is DType {
-  return typeof value === 'string' && value in bytesOf;
+  return typeof value === 'string' && Object.hasOwn(bytesOf, value);
 }
 
 export function isFloat(dtype: DType): boolean {

@@ -28,7 +28,7 @@ export function philox4x32(key: readonly [number, number], counter: readonly [nu
   return Uint32Array.of(c0, c1, c2, c3);
 }
 
-/** A seeded stream of random numbers over {@link philox4x32}; `fork` gives an independent stream. */
+/** A seeded stream of random numbers over {@link philox4x32}; every stream number of a seed is independent of the others. */
 export class Random {
   readonly #key: readonly [number, number];
   readonly #stream: readonly [number, number];
@@ -36,7 +36,7 @@ export class Random {
   #words = new Uint32Array(4);
   #used = 4;
 
-  /** @param seed a non-negative safe integer. */
+  /** @param seed and `stream` are non-negative safe integers. */
   constructor(seed: number, stream = 0) {
     if (!Number.isSafeInteger(seed) || seed < 0)
       throw new OptionError(`Random: seed ${seed} is not a non-negative safe integer`);

@@ -29,6 +29,8 @@ export class Tensor {
   /** Takes over one reference to `storage`. Use {@link fromArray}, {@link fromBytes} or {@link empty} to make tensors. */
   constructor(storage: Storage, shape: Shape, dtype: DType, offset = 0) {
     checkShape(shape, 'Tensor');
+    if (!Number.isSafeInteger(offset) || offset < 0)
+      throw new ShapeError(`Tensor: offset ${offset} is not a whole number of elements`);
     this.shape = Object.freeze([...shape]);
     this.dtype = dtype;
     this.storage = storage;
@@ -104,12 +106,21 @@ export class Tensor {
   /** A copy on another backend (or this tensor's own, retained, when it is the same). */
   async toBackend(backend: Backend): Promise<Tensor> {
     if (backend === this.backend) return this.view(this.shape);
+    this.assertAlive('Tensor.toBackend: the tensor');
+    const storage = this.storage.retain();
     const target = empty(backend, this.shape, this.dtype);
-    for (let start = 0; start < this.bytes; start += transferChunkBytes) {
-      const length = Math.min(transferChunkBytes, this.bytes - start);
-      backend.write(target.storage, start, await this.backend.read(this.storage, this.byteOffset + start, length));
+    try {
+      for (let start = 0; start < this.bytes; start += transferChunkBytes) {
+        const length = Math.min(transferChunkBytes, this.bytes - start);
+        backend.write(target.storage, start, await this.backend.read(storage, this.byteOffset + start, length));
+      }
+      return target;
+    } catch (error) {
+      target.dispose();
+      throw error;
+    } finally {
+      storage.release();
     }
-    return target;
   }
 
   /** Another shape over the same elements; shares storage. */
