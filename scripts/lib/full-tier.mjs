@@ -2,7 +2,8 @@
 import { spawnSync } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { cargoTest, root, step, vitest } from './run.mjs';
+import { realModels } from './models.mjs';
+import { cargoTest, root, vitest } from './run.mjs';
 
 const native = join(root, 'kernels/native');
 
@@ -34,13 +35,14 @@ async function addressSanitizer() {
 
 /** Runs the long tier. `rust`: whether the native backend was built. */
 export async function fullTier({ rust }) {
-  const models = join(root, 'scripts/fetch-models.mjs');
-  const env = { FILIGREE_TEST_TIER: 'full' };
-  if (existsSync(models)) await step('get the real models', 'node', [models]);
+  const models = await realModels();
+  const env = { FILIGREE_TEST_TIER: 'full', ...models };
   await vitest('tests of the full tier', [], { env });
   if (!rust) return;
   await addressSanitizer();
   for (const path of lowerCpuPaths()) {
-    await vitest(`native tests on the ${path} path`, ['--project', 'node', 'packages'], { env: { FILIGREE_CPU: path } });
+    await vitest(`native tests on the ${path} path`, ['--project', 'node', 'packages'], {
+      env: { ...models, FILIGREE_CPU: path },
+    });
   }
 }
