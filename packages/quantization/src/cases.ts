@@ -35,7 +35,8 @@ export function seededBlocks(seed: number, typeId: number, rows: number, inFeatu
     if (layout.name === 'F32') view.setFloat32(block, random.nextNormal() / 8, true);
     if (layout.name === 'BF16') view.setUint16(block, numberToBits(random.nextNormal() / 8), true);
     if (layout.name === 'MXFP4') data[block] = 118 + random.nextInt(8);
-    for (const at of halfFields[layout.name] ?? []) view.setUint16(block + at, numberToF16((random.nextFloat() - 0.3) / 16), true);
+    for (const at of halfFields[layout.name] ?? [])
+      view.setUint16(block + at, numberToF16((random.nextFloat() - 0.3) / 16), true);
   }
   return { shape: [rows, width], dtype: 'u8', data };
 }

@@ -92,7 +92,15 @@ export function packTile(typeId: number, inFeatures: number, rows: readonly Uint
   }
 }
 
-function packScales(name: string, row: Uint8Array, block: number, index: number, lane: number, tile: Uint8Array, scales: number): void {
+function packScales(
+  name: string,
+  row: Uint8Array,
+  block: number,
+  index: number,
+  lane: number,
+  tile: Uint8Array,
+  scales: number,
+): void {
   const at = scales + index * perStep[name].scales;
   const put = (to: number, from: number): void => {
     tile.set(row.subarray(from, from + 2), to + 2 * lane);
@@ -133,7 +141,8 @@ export function unpackRow(typeId: number, inFeatures: number, tile: Uint8Array, 
     const [index, e] = [k >> 5, k & 31];
     const at = parts.codes + index * step.codes;
     const [vector, byte] = [e >> 2, 4 * lane + (e & 3)];
-    let code = name === 'Q8_0' ? tile[at + 64 * vector + byte] : (tile[at + 64 * (vector & 3) + byte] >> (4 * (vector >> 2))) & 15;
+    let code =
+      name === 'Q8_0' ? tile[at + 64 * vector + byte] : (tile[at + 64 * (vector & 3) + byte] >> (4 * (vector >> 2))) & 15;
     if (name === 'Q5_0') code |= ((tile[at + 256 + 8 * vector + (byte >> 3)] >> (byte & 7)) & 1) << 4;
     if (name === 'Q6_K') code |= ((tile[at + 256 + 64 * (vector >> 2) + byte] >> (2 * (vector & 3))) & 3) << 4;
     const scaleAt = parts.scales + index * step.scales;

@@ -31,7 +31,8 @@ export class QuantizedLinear implements Linear {
   constructor(blocks: Tensor, options: QuantizedLinearOptions) {
     const { inFeatures, outFeatures, type } = options;
     if (blocks.dtype !== 'u8') throw new DTypeError(`QuantizedLinear: blocks are ${blocks.dtype}, they must be u8`);
-    if (blocks.shape[0] !== outFeatures) throw new ShapeError(`QuantizedLinear: ${blocks.shape[0]} rows of blocks for ${outFeatures} outputs`);
+    if (blocks.shape[0] !== outFeatures)
+      throw new ShapeError(`QuantizedLinear: ${blocks.shape[0]} rows of blocks for ${outFeatures} outputs`);
     this.inFeatures = inFeatures;
     this.outFeatures = outFeatures;
     this.type = type;

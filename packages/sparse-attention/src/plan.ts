@@ -90,7 +90,11 @@ export function lowerMask(mask: BlockMask): AttnPlan {
 }
 
 /** Positions of the first and last query of a row block. */
-function rowPositions(mask: { qOffset: Int32Array; lenQ: Int32Array; blockQ: number }, batch: number, block: number): [number, number] {
+function rowPositions(
+  mask: { qOffset: Int32Array; lenQ: Int32Array; blockQ: number },
+  batch: number,
+  block: number,
+): [number, number] {
   const first = mask.qOffset[batch] + block * mask.blockQ;
   return [first, mask.qOffset[batch] + Math.min((block + 1) * mask.blockQ, mask.lenQ[batch]) - 1];
 }
@@ -111,7 +115,8 @@ function lowerRow(mask: BlockMask, row: number, rows: number): { ranges: Range[]
     add(mask.colIdx[index] * mask.blockK, (mask.colIdx[index] + 1) * mask.blockK, mask.kind?.[index] !== 0);
   }
   if (mask.rangePtr && mask.ranges) {
-    for (let index = mask.rangePtr[row]; index < mask.rangePtr[row + 1]; index++) add(mask.ranges[2 * index], mask.ranges[2 * index + 1], true);
+    for (let index = mask.rangePtr[row]; index < mask.rangePtr[row + 1]; index++)
+      add(mask.ranges[2 * index], mask.ranges[2 * index + 1], true);
   }
   if (mask.slashPtr && mask.slashes) {
     const at = Math.floor(row / rows);
@@ -179,7 +184,10 @@ function splitTested(ranges: Range[], mask: BlockMask, first: number, last: numb
 /** Visible cells of a plan, counted from its ranges without a lenQ × lenK array. */
 export function planStats(plan: Omit<AttnPlan, 'stats'>): PlanStats {
   let [cells, possible, rangeKeys, columnKeys] = [0, 0, 0, 0];
-  const share = Array.from(plan.headMap).reduce((counts, head) => counts.set(head, (counts.get(head) ?? 0) + 1), new Map<number, number>());
+  const share = Array.from(plan.headMap).reduce(
+    (counts, head) => counts.set(head, (counts.get(head) ?? 0) + 1),
+    new Map<number, number>(),
+  );
   for (let row = 0; row < plan.rangeBeg.length; row++) {
     const batch = Math.floor(row / (plan.maskHeads * plan.rowsPerHead));
     const heads = share.get(Math.floor(row / plan.rowsPerHead) % plan.maskHeads) ?? 0;

@@ -3,7 +3,14 @@ import { blockDecoders } from './decode-block.js';
 import { ggufLayout } from './types.js';
 
 /** Decodes `count` weights of one row whose bytes start at `at` into `out` from `to`, exactly (before rounding to `out`'s type). */
-export function decodeRow(type: string, bytes: Uint8Array, at: number, count: number, out: Float32Array | Float64Array, to = 0): void {
+export function decodeRow(
+  type: string,
+  bytes: Uint8Array,
+  at: number,
+  count: number,
+  out: Float32Array | Float64Array,
+  to = 0,
+): void {
   const layout = ggufLayout(type);
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   for (let done = 0; done < count; done += layout.elements) {

@@ -7,8 +7,9 @@ export function checkBlocks(op: string, name: string, blocks: TensorMeta, typeId
   if (blocks.dtype !== 'u8') throw new DTypeError(`${op}: ${name} is ${blocks.dtype}, blocks are u8`);
   const bytes = rowBytes(layout.name, inFeatures);
   if (blocks.shape.length !== 2 || blocks.shape[1] !== bytes) {
-    throw new ShapeError(`${op}: ${name} is ${formatShape(blocks.shape)}, rows of ${inFeatures} ${layout.name} weights have ${bytes} bytes`);
+    throw new ShapeError(
+      `${op}: ${name} is ${formatShape(blocks.shape)}, rows of ${inFeatures} ${layout.name} weights have ${bytes} bytes`,
+    );
   }
   return layout;
 }
-

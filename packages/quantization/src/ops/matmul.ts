@@ -51,7 +51,9 @@ export const matmulOp = /* @__PURE__ */ defineOp({
       }
       const expected = [Math.ceil(outFeatures / tileRows), tileBytes(type, inFeatures)];
       if (weights.dtype !== 'u8' || formatShape(weights.shape) !== formatShape(expected)) {
-        throw new ShapeError(`quantization matmul: weights are ${formatShape(weights.shape)}, tiles of this shape are ${formatShape(expected)}`);
+        throw new ShapeError(
+          `quantization matmul: weights are ${formatShape(weights.shape)}, tiles of this shape are ${formatShape(expected)}`,
+        );
       }
     }
     if (bias && formatShape(bias.shape) !== formatShape([outFeatures])) {
@@ -59,7 +61,9 @@ export const matmulOp = /* @__PURE__ */ defineOp({
     }
     const y = { shape: [x.shape[0], outFeatures], dtype: 'f32' as const };
     if (residual && formatShape(residual.shape) !== formatShape(y.shape)) {
-      throw new ShapeError(`quantization matmul: residual is ${formatShape(residual.shape)}, the result ${formatShape(y.shape)}`);
+      throw new ShapeError(
+        `quantization matmul: residual is ${formatShape(residual.shape)}, the result ${formatShape(y.shape)}`,
+      );
     }
     return { y };
   },

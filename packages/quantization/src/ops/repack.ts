@@ -25,7 +25,12 @@ export const repackOp = /* @__PURE__ */ defineOp({
   native: 'quantization_repack',
   cases: (fc) =>
     fc
-      .record({ type: fc.constantFrom(...kernelTypes), rows: fc.nat(37), blocks: fc.integer({ min: 0, max: 3 }), seed: fc.nat(1e6) })
+      .record({
+        type: fc.constantFrom(...kernelTypes),
+        rows: fc.nat(37),
+        blocks: fc.integer({ min: 0, max: 3 }),
+        seed: fc.nat(1e6),
+      })
       .map(({ type, rows, blocks, seed }) => {
         const { id, elements } = ggufLayout(type);
         const inFeatures = blocks * elements;

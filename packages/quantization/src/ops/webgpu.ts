@@ -29,7 +29,7 @@ export const dequantizeRowsKernel: WebGpuKernel = {
     for (let first = 0; first < rows; first += perDispatch) {
       const count = Math.min(perDispatch, rows - first);
       dispatches.push({
-        workgroups: [Math.ceil((sizeOf(y.shape) / step) / 64)] as const,
+        workgroups: [Math.ceil(sizeOf(y.shape) / step / 64)] as const,
         uniforms: [sizeOf(y.shape) / step, inFeatures / step, rowBytes, Number(type), elements, first, count].map(u32),
         ranges: { blocks: { byteOffset: first * rowBytes, byteLength: count * rowBytes } },
       });

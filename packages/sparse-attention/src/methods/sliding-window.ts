@@ -8,6 +8,7 @@ import { rangePattern } from '../range-pattern.js';
  * @throws OptionError when window is not a positive integer.
  */
 export function slidingWindow({ window }: { window: number }): Pattern {
-  if (!Number.isInteger(window) || window < 1) throw new OptionError(`slidingWindow: window is ${window}, it must be a positive integer`);
+  if (!Number.isInteger(window) || window < 1)
+    throw new OptionError(`slidingWindow: window is ${window}, it must be a positive integer`);
   return (shape: MaskShape) => rangePattern(shape, (position) => [[position + 1 - window, position + 1]]);
 }

@@ -26,7 +26,8 @@ export const streamingDefaults = { sinks: 4, window: 512, lastRows: 0 } as const
 export function streaming(options: StreamingOptions = {}): Pattern {
   const { sinks, window, lastRows } = { ...streamingDefaults, ...options };
   for (const [name, value] of Object.entries({ sinks, window, lastRows })) {
-    if (!Number.isInteger(value) || value < 0) throw new OptionError(`streaming: ${name} is ${value}, it must be a non-negative integer`);
+    if (!Number.isInteger(value) || value < 0)
+      throw new OptionError(`streaming: ${name} is ${value}, it must be a non-negative integer`);
   }
   if (window === 0) throw new OptionError('streaming: window is 0; a query sees at least itself, so window is 1 or more');
   return (shape: MaskShape) =>

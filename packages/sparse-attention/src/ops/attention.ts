@@ -36,8 +36,10 @@ export const attentionOp = /* @__PURE__ */ defineOp({
     if (lengths && (lengths.dtype !== 'i32' || lengths.shape.join() !== String(q.shape[0]))) {
       throw new DTypeError('attention: lengths must be i32 [B]');
     }
-    if (lengthK > keyCapacity(k, table)) throw new ShapeError(`attention: lengthK is ${lengthK}, k holds ${keyCapacity(k, table)} keys`);
-    if (!Number.isInteger(window) || window < 0) throw new OptionError(`attention: window is ${window}, it must be a non-negative integer`);
+    if (lengthK > keyCapacity(k, table))
+      throw new ShapeError(`attention: lengthK is ${lengthK}, k holds ${keyCapacity(k, table)} keys`);
+    if (!Number.isInteger(window) || window < 0)
+      throw new OptionError(`attention: window is ${window}, it must be a non-negative integer`);
     return outputs;
   },
   reference(io, { scale, softcap, causal, window, lengthK, queryLayout }) {
@@ -45,14 +47,16 @@ export const attentionOp = /* @__PURE__ */ defineOp({
     const capacity = keyCapacity(io.k, io.table);
     for (let batch = 0; batch < geometry.batch; batch++) {
       const length = io.lengths?.data[batch] ?? (lengthK < 0 ? capacity : lengthK);
-      if (length < 0 || length > capacity) throw new ExecutionError(`attention: length ${length} is outside of the ${capacity} keys of k`);
+      if (length < 0 || length > capacity)
+        throw new ExecutionError(`attention: length ${length} is outside of the ${capacity} keys of k`);
       for (let query = 0; query < geometry.lengthQ; query++) {
         const position = length - geometry.lengthQ + query;
         const keys: number[] = [];
         for (let key = 0; key < length; key++) {
           if ((!causal || key <= position) && (window === 0 || position - key < window)) keys.push(key);
         }
-        for (let head = 0; head < geometry.heads; head++) attendRow(io, geometry, { batch, head, query }, keys, { scale, softcap });
+        for (let head = 0; head < geometry.heads; head++)
+          attendRow(io, geometry, { batch, head, query }, keys, { scale, softcap });
       }
     }
   },

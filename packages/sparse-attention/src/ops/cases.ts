@@ -54,11 +54,13 @@ export function pagedCase(fc: typeof FastCheck): FastCheck.Arbitrary<PagedCase> 
           k: caseTensor(fc, [pages, kvHeads, entries, evenDim], { dtype }).map(bounded),
           v: caseTensor(fc, [pages, kvHeads, entries, evenValue], { dtype }).map(bounded),
           table: paged
-            ? fc.shuffledSubarray([...Array(pages).keys()], { minLength: batch * perBatch, maxLength: batch * perBatch }).map((ids) => ({
-                shape: [batch, perBatch],
-                dtype: 'i32' as const,
-                data: Int32Array.from(ids),
-              }))
+            ? fc
+                .shuffledSubarray([...Array(pages).keys()], { minLength: batch * perBatch, maxLength: batch * perBatch })
+                .map((ids) => ({
+                  shape: [batch, perBatch],
+                  dtype: 'i32' as const,
+                  data: Int32Array.from(ids),
+                }))
             : fc.constant(undefined),
         },
       };

@@ -17,10 +17,13 @@ export function attentionOutputs(
   if (k.dtype !== 'f32' && k.dtype !== 'f16') throw new DTypeError(`${op}: k is ${k.dtype}, it takes f32 or f16`);
   if (v.dtype !== k.dtype) throw new DTypeError(`${op}: v is ${v.dtype}, k ${k.dtype}`);
   if (k.shape[3] !== q.shape[3] || v.shape.slice(0, 3).join() !== k.shape.slice(0, 3).join()) {
-    throw new ShapeError(`${op}: q ${formatShape(q.shape)}, k ${formatShape(k.shape)} and v ${formatShape(v.shape)} do not fit`);
+    throw new ShapeError(
+      `${op}: q ${formatShape(q.shape)}, k ${formatShape(k.shape)} and v ${formatShape(v.shape)} do not fit`,
+    );
   }
   const [heads, lengthQ] = layout === 'bhld' ? [q.shape[1], q.shape[2]] : [q.shape[2], q.shape[1]];
-  if (k.shape[1] === 0 || heads % k.shape[1] !== 0) throw new ShapeError(`${op}: ${heads} query heads do not share ${k.shape[1]} key-value heads`);
+  if (k.shape[1] === 0 || heads % k.shape[1] !== 0)
+    throw new ShapeError(`${op}: ${heads} query heads do not share ${k.shape[1]} key-value heads`);
   if (table) {
     if (table.dtype !== 'i32' || table.shape.length !== 2 || table.shape[0] !== q.shape[0]) {
       throw new ShapeError(`${op}: table is ${table.dtype} ${formatShape(table.shape)}, it takes i32 [${q.shape[0]}, pages]`);

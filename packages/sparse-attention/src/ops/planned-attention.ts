@@ -22,7 +22,8 @@ export const plannedAttentionOp = /* @__PURE__ */ defineOp({
     queryLayout: { type: 'enum', values: queryLayouts, default: 'bhld' },
   },
   infer({ q, k, v, plan, table }, { queryLayout }) {
-    if (plan.dtype !== 'i32' || plan.shape.length !== 1) throw new DTypeError('planned-attention: plan must be i32 [words], made by packPlan');
+    if (plan.dtype !== 'i32' || plan.shape.length !== 1)
+      throw new DTypeError('planned-attention: plan must be i32 [words], made by packPlan');
     return attentionOutputs('planned-attention', { q, k, v, table }, queryLayout);
   },
   reference(io, { scale, softcap, queryLayout }) {
@@ -30,7 +31,8 @@ export const plannedAttentionOp = /* @__PURE__ */ defineOp({
     const plan = unpackPlan(io.plan.data);
     const capacity = keyCapacity(io.k, io.table);
     for (let batch = 0; batch < geometry.batch; batch++) {
-      if (plan.lenK[batch] > capacity) throw new ExecutionError(`planned-attention: the plan's ${plan.lenK[batch]} keys exceed ${capacity}`);
+      if (plan.lenK[batch] > capacity)
+        throw new ExecutionError(`planned-attention: the plan's ${plan.lenK[batch]} keys exceed ${capacity}`);
       for (let head = 0; head < geometry.heads; head++) {
         for (let query = 0; query < geometry.lengthQ; query++) {
           attendRow(io, geometry, { batch, head, query }, visibleKeys(plan, batch, head, query), { scale, softcap });
@@ -44,7 +46,9 @@ export const plannedAttentionOp = /* @__PURE__ */ defineOp({
   cases: (fc) =>
     pagedCase(fc).chain(({ batch, heads, lengthQ, lengthK, inputs, queryLayout, dim }) => {
       const pattern = fc.oneof(
-        fc.record({ sinks: fc.nat(5), window: fc.integer({ min: 1, max: 40 }), lastRows: fc.constantFrom(0, 0, 3) }).map(streaming),
+        fc
+          .record({ sinks: fc.nat(5), window: fc.integer({ min: 1, max: 40 }), lastRows: fc.constantFrom(0, 0, 3) })
+          .map(streaming),
         fc.record({ window: fc.integer({ min: 1, max: 30 }) }).map(slidingWindow),
       );
       const plan = pattern.map((make): HostTensor => {
@@ -68,13 +72,15 @@ export const plannedAttentionOp = /* @__PURE__ */ defineOp({
 export function visibleKeys(plan: Omit<AttnPlan, 'work' | 'stats'>, batch: number, head: number, query: number): number[] {
   const row = (batch * plan.maskHeads + plan.headMap[head]) * plan.rowsPerHead + Math.floor(query / plan.blockQ);
   const position = plan.qOffset[batch] + query;
-  const passes = (key: number): boolean => (!plan.causal || key <= position) && (plan.window === 0 || position - key < plan.window);
+  const passes = (key: number): boolean =>
+    (!plan.causal || key <= position) && (plan.window === 0 || position - key < plan.window);
   const keys: number[] = [];
   for (let index = plan.rangeBeg[row]; index < plan.rangeBeg[row] + plan.rangeCnt[row]; index++) {
     const [start, end, flag] = plan.ranges.subarray(3 * index, 3 * index + 3);
     for (let key = start; key < end; key++) if (flag === 0 || passes(key)) keys.push(key);
   }
-  for (let index = plan.colBeg[row]; index < plan.colBeg[row] + plan.colCnt[row]; index++) if (passes(plan.cols[index])) keys.push(plan.cols[index]);
+  for (let index = plan.colBeg[row]; index < plan.colBeg[row] + plan.colCnt[row]; index++)
+    if (passes(plan.cols[index])) keys.push(plan.cols[index]);
   return keys.sort((a, b) => a - b);
 }
 

@@ -67,7 +67,8 @@ export function attendRow(
   if (sum === 0) return;
   for (let channel = 0; channel < valueDim; channel++) {
     let value = 0;
-    for (const [index, key] of keys.entries()) value += weights[index] * io.v.data[geometry.keyRow(at.batch, kvHead, key) * valueDim + channel];
+    for (const [index, key] of keys.entries())
+      value += weights[index] * io.v.data[geometry.keyRow(at.batch, kvHead, key) * valueDim + channel];
     io.o.data[row * valueDim + channel] = value / sum;
   }
 }

@@ -45,7 +45,10 @@ function compose(source: string, io: Io, names: readonly string[]): string {
   const words = Math.ceil((bound.length + 2) / 4);
   return [source, attend]
     .join('\n')
-    .replace('/* bindings */', [...lines, ...offsets, load('k'), load('v'), table, `fn entry_of(position: u32) -> u32 { return ${entry}; }`].join('\n'))
+    .replace(
+      '/* bindings */',
+      [...lines, ...offsets, load('k'), load('v'), table, `fn entry_of(position: u32) -> u32 { return ${entry}; }`].join('\n'),
+    )
     .replaceAll('OFFSET_WORDS', String(words))
     .replaceAll('DIMS', `${dims}u`)
     .replaceAll('LENGTH_OF_BATCH', io['lengths'] ? 'u32(lengths[lengths_offset() + batch])' : 'p.length_k');
@@ -58,7 +61,17 @@ function geometry(io: Io, layout: unknown): { rows: number; uniforms: ReturnType
   const [batch, heads, lengthQ] = headsFirst ? q.shape : [q.shape[0], q.shape[2], q.shape[1]];
   return {
     rows: batch * heads * lengthQ,
-    uniforms: [batch, heads, lengthQ, q.shape[3], v.shape[3], k.shape[1], k.shape[2], table?.shape[1] ?? 1, headsFirst ? 1 : 0].map(u32),
+    uniforms: [
+      batch,
+      heads,
+      lengthQ,
+      q.shape[3],
+      v.shape[3],
+      k.shape[1],
+      k.shape[2],
+      table?.shape[1] ?? 1,
+      headsFirst ? 1 : 0,
+    ].map(u32),
   };
 }
 
@@ -71,7 +84,14 @@ export const attentionKernel: WebGpuKernel = {
     return [
       {
         workgroups: [Math.ceil(rows / 64)],
-        uniforms: [...uniforms, f32(Number(scale)), f32(Number(softcap)), u32(causal ? 1 : 0), i32(Number(window)), u32(length)],
+        uniforms: [
+          ...uniforms,
+          f32(Number(scale)),
+          f32(Number(softcap)),
+          u32(causal ? 1 : 0),
+          i32(Number(window)),
+          u32(length),
+        ],
       },
     ];
   },

@@ -1,0 +1,11 @@
+/** How far a download is. `verify` reads the file again to compare its checksum; `unpack` takes it out of an archive. */
+export interface DownloadProgress {
+  readonly phase: 'download' | 'verify' | 'unpack';
+  /** What is downloaded, for display. */
+  readonly file: string;
+  readonly doneBytes: number;
+  /** Absent while it is not known. */
+  readonly totalBytes?: number;
+}
+
+export type OnDownloadProgress = (progress: DownloadProgress) => void;

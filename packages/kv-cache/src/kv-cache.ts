@@ -1,0 +1,200 @@
+import { DisposedError, fromArray, keep, OptionError, ShapeError, type Backend, type Tensor } from '@filigree/core-tensor';
+import type { KvView } from '@filigree/sparse-attention';
+import { appendOp } from './ops/append.js';
+import { PagePool, type PagePoolOptions } from './page-pool.js';
+
+export type KvCacheOptions = PagePoolOptions;
+
+/** Exact bytes of a cache, by category. */
+export interface KvBytes {
+  /** Pages only this cache uses. */
+  readonly raw: number;
+  /** Pages it shares with forks. */
+  readonly shared: number;
+  /** Page table and slots on the device. */
+  readonly meta: number;
+  readonly total: number;
+}
+
+/**
+ * Paged keys and values of one sequence, all layers. Entry i of every layer lies in page `table[floor(i / pageSize)]`; the table is shared by
+ * the layers. Appending writes into reserved pages and never copies what is there; a fork shares pages until one side writes.
+ */
+export class KvCache {
+  readonly backend: Backend;
+  readonly pool: PagePool;
+  readonly #pages: number[] = [];
+  readonly #lengths: number[];
+  #committed = 0;
+  #disposed = false;
+  /** Device copies of the table and of the slots of the rows being appended; uploaded once per step and shared by the layers. */
+  #table: { readonly tensor: Tensor; readonly pages: number } | undefined;
+  #slots: { readonly tensor: Tensor; readonly start: number; readonly count: number } | undefined;
+
+  /** A cache with a pool of its own, or on the pool of another one (for `fork`). */
+  constructor(backend: Backend, options: KvCacheOptions | { readonly pool: PagePool }) {
+    this.backend = backend;
+    this.pool = 'pool' in options ? options.pool.join() : new PagePool(backend, options);
+    this.#lengths = new Array<number>(this.pool.layers.length).fill(0);
+  }
+
+  /** Entries of a layer; without one, of the layer that has most (they differ only in the middle of a step). */
+  length(layer?: number): number {
+    return layer === undefined ? Math.max(0, ...this.#lengths) : this.#layer(layer);
+  }
+
+  /** Position of the next token. */
+  get positionsEnd(): number {
+    return this.length();
+  }
+
+  /** Entries the pool can still take for this cache. */
+  get room(): number {
+    const partial = this.#pages.length * this.pool.pageSize - this.length();
+    return partial + this.pool.freePages * this.pool.pageSize;
+  }
+
+  /**
+   * Appends rows to a layer: k [n, Hk, D], v [n, Hk, Dv] f32.
+   * @throws KvCapacityError when the pool has no free page; nothing is written then.
+   */
+  append(layer: number, { k, v }: { k: Tensor; v: Tensor }): void {
+    const start = this.#layer(layer);
+    const count = k.shape[0];
+    if (v.shape[0] !== count) throw new ShapeError(`KvCache.append: k has ${count} rows, v ${v.shape[0]}`);
+    if (count === 0) return;
+    this.#reserve(start, start + count);
+    const slots = this.#slotsOf(start, count);
+    appendOp({ keyPages: this.pool.keys[layer], valuePages: this.pool.values[layer], k, v, slots }, {});
+    this.#lengths[layer] = start + count;
+    if (layer === this.#lengths.length - 1) this.commit(this.#lengths[layer]);
+  }
+
+  /** What executors read: no copy. Valid until the next mutation of the cache. */
+  view(layer: number): KvView {
+    const length = this.#layer(layer);
+    return {
+      k: this.pool.keys[layer],
+      v: this.pool.values[layer],
+      table: this.#tableTensor(),
+      lengths: [length],
+      codec: this.pool.codec,
+    };
+  }
+
+  /** Makes the first `length` entries permanent. Appending to the last layer commits by itself. */
+  commit(length: number): void {
+    if (!Number.isInteger(length) || length < 0 || length > this.length()) {
+      throw new OptionError(`KvCache.commit: length is ${length}, the cache has ${this.length()} entries`);
+    }
+    this.#committed = Math.max(this.#committed, length);
+  }
+
+  /** Drops every entry at position `length` or later; pages that become empty are freed. */
+  truncate(length: number): void {
+    this.#assertAlive();
+    if (!Number.isInteger(length) || length < 0)
+      throw new OptionError(`KvCache.truncate: length is ${length}, it must be a non-negative integer`);
+    for (let layer = 0; layer < this.#lengths.length; layer++) this.#lengths[layer] = Math.min(this.#lengths[layer], length);
+    this.#committed = Math.min(this.#committed, length);
+    const keep = Math.ceil(this.length() / this.pool.pageSize);
+    while (this.#pages.length > keep) this.pool.release(this.#pages.pop() ?? 0);
+    this.#forgetTables();
+  }
+
+  /** A second cache with the same entries: pages are shared and copied only when one of the two writes into them. */
+  fork(): KvCache {
+    this.#assertAlive();
+    const child = new KvCache(this.backend, { pool: this.pool });
+    for (const page of this.#pages) {
+      this.pool.retain(page);
+      child.#pages.push(page);
+    }
+    for (const [layer, length] of this.#lengths.entries()) child.#lengths[layer] = length;
+    child.#committed = this.#committed;
+    return child;
+  }
+
+  /** Exact bytes in use: whole pages. What the pool reserved and nobody uses yet is not counted. */
+  bytes(): KvBytes {
+    const sharedPages = this.#pages.filter((page) => this.pool.shared(page)).length;
+    const shared = sharedPages * this.pool.pageBytes;
+    const raw = (this.#pages.length - sharedPages) * this.pool.pageBytes;
+    const meta = (this.#table?.tensor.bytes ?? 0) + (this.#slots?.tensor.bytes ?? 0);
+    return { raw, shared, meta, total: raw + shared + meta };
+  }
+
+  dispose(): void {
+    if (this.#disposed) return;
+    this.#disposed = true;
+    for (const page of this.#pages) this.pool.release(page);
+    this.#pages.length = 0;
+    this.#forgetTables();
+    this.pool.leave();
+  }
+
+  [Symbol.dispose](): void {
+    this.dispose();
+  }
+
+  /** Pages for entries up to `end`, and none of those from `start` on shared with a fork. */
+  #reserve(start: number, end: number): void {
+    const needed = Math.ceil(end / this.pool.pageSize);
+    const first = Math.floor(start / this.pool.pageSize);
+    const copies = this.#pages.slice(first).filter((page) => this.pool.shared(page)).length;
+    // Checked before anything is taken, so that a full pool leaves the cache as it was.
+    this.pool.expectFree(needed - this.#pages.length + copies);
+    let changed = false;
+    for (let index = first; index < this.#pages.length; index++) {
+      const page = this.#pages[index];
+      if (!this.pool.shared(page)) continue;
+      this.#pages[index] = this.pool.copy(page);
+      this.pool.release(page);
+      changed = true;
+    }
+    while (this.#pages.length < needed) {
+      this.#pages.push(this.pool.take());
+      changed = true;
+    }
+    if (changed) this.#forgetTables();
+  }
+
+  #slotsOf(start: number, count: number): Tensor {
+    if (this.#slots?.start === start && this.#slots.count === count) return this.#slots.tensor;
+    this.#slots?.tensor.dispose();
+    const { pageSize } = this.pool;
+    const slots = Int32Array.from({ length: count }, (_, index) => {
+      const entry = start + index;
+      return this.#pages[Math.floor(entry / pageSize)] * pageSize + (entry % pageSize);
+    });
+    this.#slots = { tensor: keep(fromArray(this.backend, slots, [count], 'i32')), start, count };
+    return this.#slots.tensor;
+  }
+
+  #tableTensor(): Tensor {
+    if (this.#table?.pages === this.#pages.length) return this.#table.tensor;
+    this.#table?.tensor.dispose();
+    const table = Int32Array.from(this.#pages.length > 0 ? this.#pages : [0]);
+    this.#table = { tensor: keep(fromArray(this.backend, table, [1, table.length], 'i32')), pages: this.#pages.length };
+    return this.#table.tensor;
+  }
+
+  #forgetTables(): void {
+    this.#table?.tensor.dispose();
+    this.#slots?.tensor.dispose();
+    this.#table = undefined;
+    this.#slots = undefined;
+  }
+
+  #layer(layer: number): number {
+    this.#assertAlive();
+    const length = this.#lengths.at(layer);
+    if (layer < 0 || length === undefined)
+      throw new OptionError(`KvCache: layer ${layer} is not one of ${this.#lengths.length}`);
+    return length;
+  }
+
+  #assertAlive(): void {
+    if (this.#disposed) throw new DisposedError('KvCache: used after dispose()');
+  }
+}

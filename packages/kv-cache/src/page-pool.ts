@@ -1,0 +1,130 @@
+import { empty, OptionError, slice, writeSlice, type Backend, type KvCodec, type Tensor } from '@filigree/core-tensor';
+import { rawCodec, type RawKvType } from './codec.js';
+import { KvCapacityError } from './errors.js';
+
+/** Keys and values of one layer: heads and channels; they may differ between layers and between keys and values. */
+export interface KvLayerSpec {
+  readonly kvHeads: number;
+  readonly keyDim: number;
+  readonly valueDim: number;
+}
+
+export interface PagePoolOptions {
+  readonly layers: readonly KvLayerSpec[];
+  /** Entries all caches on this pool can hold together, rounded up to whole pages. */
+  readonly capacity: number;
+  /** Entries per page; default 64. */
+  readonly pageSize?: number | undefined;
+  /** Default f32. */
+  readonly dtype?: RawKvType | undefined;
+}
+
+/**
+ * Reference-counted pages of keys and values for every layer. The memory is reserved once, so that appending never moves what is there;
+ * caches that fork share pages until one of them writes.
+ */
+export class PagePool {
+  readonly backend: Backend;
+  readonly layers: readonly KvLayerSpec[];
+  readonly pageSize: number;
+  readonly pages: number;
+  readonly codec: KvCodec;
+  /** Per layer [pages, Hk, pageSize, D]. */
+  readonly keys: readonly Tensor[];
+  readonly values: readonly Tensor[];
+  readonly #references: Int32Array;
+  readonly #free: number[];
+  #owners = 1;
+
+  constructor(backend: Backend, { layers, capacity, pageSize = 64, dtype = 'f32' }: PagePoolOptions) {
+    if (!Number.isInteger(capacity) || capacity < 1)
+      throw new OptionError(`PagePool: capacity is ${capacity}, it must be a positive integer`);
+    if (!Number.isInteger(pageSize) || pageSize < 1)
+      throw new OptionError(`PagePool: pageSize is ${pageSize}, it must be a positive integer`);
+    this.backend = backend;
+    this.layers = layers;
+    this.pageSize = pageSize;
+    this.pages = Math.ceil(capacity / pageSize);
+    this.codec = rawCodec(dtype);
+    const pagesOf = (dim: (layer: KvLayerSpec) => number): Tensor[] =>
+      layers.map((layer) => empty(backend, [this.pages, layer.kvHeads, pageSize, dim(layer)], dtype));
+    this.keys = pagesOf((layer) => layer.keyDim);
+    this.values = pagesOf((layer) => layer.valueDim);
+    this.#references = new Int32Array(this.pages);
+    this.#free = Array.from({ length: this.pages }, (_, index) => this.pages - 1 - index);
+  }
+
+  /** Bytes of one page over all layers. */
+  get pageBytes(): number {
+    return this.layers.reduce(
+      (sum, layer) =>
+        sum +
+        layer.kvHeads * this.pageSize * (this.codec.bytesPerEntry(layer.keyDim) + this.codec.bytesPerEntry(layer.valueDim)),
+      0,
+    );
+  }
+
+  get freePages(): number {
+    return this.#free.length;
+  }
+
+  /** @throws KvCapacityError unless `count` pages are free. */
+  expectFree(count: number): void {
+    if (count <= this.#free.length) return;
+    throw new KvCapacityError(
+      `the key-value cache is full: ${count} more pages are needed, ${this.#free.length} of ${this.pages} (${this.pageSize} entries each) are free; ` +
+        'make it with a larger capacity',
+    );
+  }
+
+  /** Takes a free page. @throws KvCapacityError when there is none. */
+  take(): number {
+    this.expectFree(1);
+    const page = this.#free.pop() ?? 0;
+    this.#references[page] = 1;
+    return page;
+  }
+
+  retain(page: number): void {
+    this.#references[page]++;
+  }
+
+  release(page: number): void {
+    this.#references[page]--;
+    if (this.#references[page] === 0) this.#free.push(page);
+  }
+
+  shared(page: number): boolean {
+    return this.#references[page] > 1;
+  }
+
+  /** Caches that use each page. */
+  owners(page: number): number {
+    return this.#references[page];
+  }
+
+  /** A copy of a page in a free one, over all layers. */
+  copy(page: number): number {
+    const target = this.take();
+    for (const tensor of [...this.keys, ...this.values]) {
+      const [, heads, size, dim] = tensor.shape;
+      const source = slice(tensor, [page, 0, 0, 0], [1, heads, size, dim]);
+      writeSlice(tensor, source, { axis: 0, start: target });
+      source.dispose();
+    }
+    return target;
+  }
+
+  /** One more cache uses the pool. */
+  join(): this {
+    this.#owners++;
+    return this;
+  }
+
+  /** A cache no longer uses the pool; the memory goes back with the last one. */
+  leave(): void {
+    this.#owners--;
+    if (this.#owners > 0) return;
+    for (const tensor of [...this.keys, ...this.values]) tensor.dispose();
+  }
+}
