@@ -1,4 +1,4 @@
-import { DTypeError, ShapeError, type Linear, type Tensor } from '@filigree/core-tensor';
+import { DTypeError, keep, ShapeError, type Linear, type Tensor } from '@filigree/core-tensor';
 import type { ActivationMode } from './activations.js';
 import { ggufLayout, kernelTypes } from './gguf/types.js';
 import { matmulOp, type WeightLayout } from './ops/matmul.js';
@@ -80,7 +80,8 @@ export class QuantizedLinear implements Linear {
 
   #repack(): void {
     const blocks = this.#weights;
-    this.#weights = repack(blocks, this.type, this.inFeatures);
+    // A caller's scope around `forward` must not take the weights away with its activations.
+    this.#weights = keep(repack(blocks, this.type, this.inFeatures));
     this.#layout = 'tiles';
     this.#options.onRepacked?.(blocks);
     blocks.dispose();

@@ -109,29 +109,40 @@ fn activate(cpu: Cpu, kind: usize, x: &[f32], up: Option<&[f32]>, y: &mut [f32])
 #[inline(always)]
 unsafe fn smooth_rows<S: Simd>(kind: usize, x: &[f32], up: Option<&[f32]>, y: &mut [f32]) {
     let whole = y.len() / S::LANES * S::LANES;
-    let mut tail = [[0f32; 16]; 3];
     let rest = y.len() - whole;
     // SAFETY: every vector lies within the slices; the tail goes through arrays of at least LANES elements.
     unsafe {
-        let one = |x: *const f32, up: Option<*const f32>, y: *mut f32| {
-            let mut value = smooth::<S>(kind, S::load(x));
-            if let Some(up) = up {
-                value = S::mul(value, S::load(up));
-            }
-            S::store(y, value);
-        };
-        for at in (0..whole).step_by(S::LANES) {
-            one(x.as_ptr().add(at), up.map(|up| up.as_ptr().add(at)), y.as_mut_ptr().add(at));
+        let mut at = 0;
+        while at < whole {
+            let up = up.map_or(std::ptr::null(), |up| up.as_ptr().add(at));
+            gate::<S>(kind, x.as_ptr().add(at), up, y.as_mut_ptr().add(at));
+            at += S::LANES;
         }
         if rest > 0 {
+            let mut tail = [[0f32; 16]; 3];
             tail[0][..rest].copy_from_slice(&x[whole..]);
             if let Some(up) = up {
                 tail[1][..rest].copy_from_slice(&up[whole..]);
             }
             let [x, other, out] = &mut tail;
-            one(x.as_ptr(), up.map(|_| other.as_ptr()), out.as_mut_ptr());
+            let up = if up.is_some() { other.as_ptr() } else { std::ptr::null() };
+            gate::<S>(kind, x.as_ptr(), up, out.as_mut_ptr());
             y[whole..].copy_from_slice(&tail[2][..rest]);
         }
+    }
+}
+
+/// One vector of [`smooth_rows`]; `up` is null where there is none.
+///
+/// # Safety
+/// As for [`Simd`].
+#[inline(always)]
+unsafe fn gate<S: Simd>(kind: usize, x: *const f32, up: *const f32, y: *mut f32) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let value = smooth::<S>(kind, S::load(x));
+        let value = if up.is_null() { value } else { S::mul(value, S::load(up)) };
+        S::store(y, value);
     }
 }
 

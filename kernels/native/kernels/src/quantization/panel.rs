@@ -120,7 +120,10 @@ pub unsafe fn multiply<S: Simd, const NT: usize>(
         let lane = part * S::LANES;
         // SAFETY: 16 lanes per accumulator and panel row; x rows are in bounds by the contract.
         unsafe {
-            let mut sums: [S::V; NT] = std::array::from_fn(|t| S::load(acc[t].as_ptr().add(lane)));
+            let mut sums = [S::splat(0.0); NT];
+            for t in 0..NT {
+                sums[t] = S::load(acc[t].as_ptr().add(lane));
+            }
             for k in 0..count {
                 let weights = S::load(panel.as_ptr().add(k * TILE_ROWS + lane));
                 for t in 0..NT {

@@ -20,10 +20,27 @@ macro_rules! kinds {
 }
 kinds!(Q4_0, Q4_1, Q5_0, Q8_0, Q4K, Q6K);
 
-/// Bytes ahead of the current step that one-token calls prefetch.
-const AHEAD: usize = 2048;
+/// Bytes ahead of the current step that one-token calls ask into the first cache level: a few steps.
+const NEAR: usize = 768;
+/// Bytes ahead that they ask into the second level, which holds more misses in flight: what memory delivers in its latency, and more.
+const FAR: usize = 8192;
 
-#[inline(always)]
+/// Asks for the step's share of the stream: every line of a tile once and in order, its scales included, and over its end into the next
+/// tile. Lines that are asked for out of order, or left to the loads, halve the bandwidth.
+#[inline]
+#[target_feature(enable = "avx2")]
+unsafe fn prefetch(layout: &TileLayout, tile: *const u8, step: usize) {
+    let share = layout.bytes / layout.steps;
+    let (from, to) = (step * share / 64, ((step + 1) * share).div_ceil(64));
+    for line in from..to {
+        // An address beyond the weights is a hint that is dropped.
+        _mm_prefetch::<_MM_HINT_T0>(tile.wrapping_add(NEAR + 64 * line).cast());
+        _mm_prefetch::<_MM_HINT_T1>(tile.wrapping_add(FAR + 64 * line).cast());
+    }
+}
+
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vbmi,avx512vnni,avx2,fma,f16c")]
 unsafe fn codes512<F: Kind>(p: *const u8) -> [__m512i; 8] {
     let low = _mm512_set1_epi8(15);
     let load = |i: usize| _mm512_loadu_si512(p.add(64 * i).cast());
@@ -55,7 +72,8 @@ unsafe fn codes512<F: Kind>(p: *const u8) -> [__m512i; 8] {
     })
 }
 
-#[inline(always)]
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vbmi,avx512vnni,avx2,fma,f16c")]
 unsafe fn halves512(p: *const u8) -> __m512 {
     _mm512_cvtph_ps(_mm256_loadu_si256(p.cast()))
 }
@@ -78,9 +96,7 @@ pub unsafe fn tile512<F: Kind, const NT: usize>(
     for step in 0..layout.steps {
         let at = tile.add(layout.codes + step * code_bytes);
         if NT == 1 {
-            for line in 0..code_bytes / 64 {
-                _mm_prefetch::<_MM_HINT_T0>(at.wrapping_add(AHEAD + 64 * line).cast());
-            }
+            prefetch(layout, tile, step);
         }
         let weights = codes512::<F>(at);
         let scale_at = tile.add(layout.scales + step * scale_bytes);
@@ -137,7 +153,8 @@ pub unsafe fn tile512<F: Kind, const NT: usize>(
     }
 }
 
-#[inline(always)]
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
 unsafe fn codes256<F: Kind>(p: *const u8, half: usize) -> [__m256i; 8] {
     let load = |i: usize| _mm256_loadu_si256(p.add(64 * i + 32 * half).cast());
     if matches!(F::KIND, WeightType::Q8_0) {
@@ -177,7 +194,8 @@ unsafe fn codes256<F: Kind>(p: *const u8, half: usize) -> [__m256i; 8] {
 }
 
 /// Four vectors of codes times 16 activation codes, summed per row.
-#[inline(always)]
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
 unsafe fn dot256<F: Kind>(weights: &[__m256i], q: *const i32) -> __m256i {
     let ones = _mm256_set1_epi16(1);
     let four = |c: usize| _mm256_set1_epi32(q.add(c).read_unaligned());
@@ -208,7 +226,8 @@ unsafe fn dot256<F: Kind>(weights: &[__m256i], q: *const i32) -> __m256i {
     }
 }
 
-#[inline(always)]
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
 unsafe fn halves256(p: *const u8) -> __m256 {
     _mm256_cvtph_ps(_mm_loadu_si128(p.cast()))
 }
@@ -230,9 +249,7 @@ pub unsafe fn tile256<F: Kind, const NT: usize>(
         for step in 0..layout.steps {
             let at = tile.add(layout.codes + step * code_bytes);
             if NT == 1 && half == 0 {
-                for line in 0..code_bytes / 64 {
-                    _mm_prefetch::<_MM_HINT_T0>(at.wrapping_add(AHEAD + 64 * line).cast());
-                }
+                prefetch(layout, tile, step);
             }
             let weights = codes256::<F>(at, half);
             let scale_at = tile.add(layout.scales + step * scale_bytes);

@@ -5,7 +5,7 @@
 //! output accumulates as oᵀ [Dv][lanes], loaded and stored once per tile of at most 64 keys.
 
 use super::call::Work;
-use super::keys::{for_tiles, KeyRange, TILE};
+use super::keys::{tiles_of, KeyRange, TILE};
 use crate::simd::{exp2, Simd};
 use crate::{simd_dispatch, Cpu};
 use std::cell::RefCell;
@@ -28,6 +28,7 @@ struct Buffers {
     scores: Vec<f32>,
     output: Vec<f32>,
     ranges: Vec<KeyRange>,
+    tiles: Vec<KeyRange>,
 }
 
 thread_local! {
@@ -71,6 +72,8 @@ fn pass(cpu: Cpu, work: &Work, heads: std::ops::Range<usize>, first: usize, coun
     let mut ranges = std::mem::take(&mut buffers.ranges);
     work.ranges
         .of_block(work.batch, heads.start, first, count, positions, work.length_k, &mut ranges);
+    let mut tiles = std::mem::take(&mut buffers.tiles);
+    tiles_of(&ranges, &mut tiles);
     let pairs: Lanes = heads
         .flat_map(|head| (first..first + count).map(move |index| (head, index)))
         .collect();
@@ -79,32 +82,33 @@ fn pass(cpu: Cpu, work: &Work, heads: std::ops::Range<usize>, first: usize, coun
     let vectors = if lanes == 16 && pairs.len() <= 48 { 3 } else { vectors };
     for chunk in pairs.chunks(vectors * lanes) {
         let needed = chunk.len().div_ceil(lanes);
-        run_chunk(cpu, work, &ranges, chunk, needed, buffers);
+        run_chunk(cpu, work, &tiles, chunk, needed, buffers);
     }
     buffers.ranges = ranges;
+    buffers.tiles = tiles;
 }
 
-fn run_chunk(cpu: Cpu, work: &Work, ranges: &[KeyRange], lanes: &[(usize, usize)], vectors: usize, buffers: &mut Buffers) {
-    simd_dispatch!(cpu, chunk(work: &Work, ranges: &[KeyRange], lanes: &[(usize, usize)], vectors: usize, buffers: &mut Buffers));
+fn run_chunk(cpu: Cpu, work: &Work, tiles: &[KeyRange], lanes: &[(usize, usize)], vectors: usize, buffers: &mut Buffers) {
+    simd_dispatch!(cpu, chunk(work: &Work, tiles: &[KeyRange], lanes: &[(usize, usize)], vectors: usize, buffers: &mut Buffers));
 }
 
 /// # Safety
 /// As for [`Simd`].
 #[inline(always)]
-unsafe fn chunk<S: Simd>(work: &Work, ranges: &[KeyRange], lanes: &[(usize, usize)], vectors: usize, buffers: &mut Buffers) {
+unsafe fn chunk<S: Simd>(work: &Work, tiles: &[KeyRange], lanes: &[(usize, usize)], vectors: usize, buffers: &mut Buffers) {
     // SAFETY: the caller's promise. Registers: keys × vectors accumulators, the vectors of q, one broadcast.
     unsafe {
         match (vectors, S::LANES) {
-            (1, 16) => body::<S, 1, 16, 8>(work, ranges, lanes, buffers),
-            (2, 16) => body::<S, 2, 12, 8>(work, ranges, lanes, buffers),
-            (3, 16) => body::<S, 3, 8, 8>(work, ranges, lanes, buffers),
-            (4, 16) => body::<S, 4, 6, 6>(work, ranges, lanes, buffers),
-            (1, 8) => body::<S, 1, 8, 8>(work, ranges, lanes, buffers),
-            (2, 8) => body::<S, 2, 6, 4>(work, ranges, lanes, buffers),
-            (1, _) => body::<S, 1, 4, 4>(work, ranges, lanes, buffers),
-            (2, _) => body::<S, 2, 4, 4>(work, ranges, lanes, buffers),
-            (3, _) => body::<S, 3, 2, 2>(work, ranges, lanes, buffers),
-            _ => body::<S, 4, 2, 2>(work, ranges, lanes, buffers),
+            (1, 16) => body::<S, 1, 16, 8>(work, tiles, lanes, buffers),
+            (2, 16) => body::<S, 2, 12, 8>(work, tiles, lanes, buffers),
+            (3, 16) => body::<S, 3, 8, 8>(work, tiles, lanes, buffers),
+            (4, 16) => body::<S, 4, 6, 6>(work, tiles, lanes, buffers),
+            (1, 8) => body::<S, 1, 8, 8>(work, tiles, lanes, buffers),
+            (2, 8) => body::<S, 2, 6, 4>(work, tiles, lanes, buffers),
+            (1, _) => body::<S, 1, 4, 4>(work, tiles, lanes, buffers),
+            (2, _) => body::<S, 2, 4, 4>(work, tiles, lanes, buffers),
+            (3, _) => body::<S, 3, 2, 2>(work, tiles, lanes, buffers),
+            _ => body::<S, 4, 2, 2>(work, tiles, lanes, buffers),
         }
     }
 }
@@ -116,7 +120,7 @@ unsafe fn chunk<S: Simd>(work: &Work, ranges: &[KeyRange], lanes: &[(usize, usiz
 #[inline(always)]
 unsafe fn body<S: Simd, const NV: usize, const KU: usize, const CU: usize>(
     work: &Work,
-    ranges: &[KeyRange],
+    tiles: &[KeyRange],
     lanes: &[(usize, usize)],
     buffers: &mut Buffers,
 ) {
@@ -155,7 +159,8 @@ unsafe fn body<S: Simd, const NV: usize, const KU: usize, const CU: usize>(
     unsafe {
         let mut largest = [S::splat(NONE); NV];
         let mut sums = [S::splat(0.0); NV];
-        for_tiles(ranges, |from, count, tested| {
+        for tile in tiles {
+            let (from, count, tested) = (tile.start, tile.end - tile.start, tile.tested);
             work.source.load_tile(work.batch, work.kv_head, from, count, keys, values);
             multiply_keys::<S, NV, KU>(keys, queries, dim, count, scores);
             if shape.softcap > 0.0 {
@@ -202,7 +207,7 @@ unsafe fn body<S: Simd, const NV: usize, const KU: usize, const CU: usize>(
             } else {
                 add_values::<S, NV, CU, false>(scores, values, value_dim, count, &alpha, &bits, output);
             }
-        });
+        }
         let mut tops = [0f32; MOST_VECTORS * 16];
         let mut totals = [0f32; MOST_VECTORS * 16];
         for vector in 0..NV {
@@ -236,8 +241,11 @@ unsafe fn multiply_keys<S: Simd, const NV: usize, const KU: usize>(
         // SAFETY: rows up to count + KU ≤ TILE + MOST_KEYS exist; those from `count` on are scratch.
         unsafe {
             let mut sums = [[S::splat(0.0); NV]; KU];
+            let mut query = [S::splat(0.0); NV];
             for channel in 0..dim {
-                let query: [S::V; NV] = std::array::from_fn(|vector| S::load(q.add(channel * width + vector * S::LANES)));
+                for vector in 0..NV {
+                    query[vector] = S::load(q.add(channel * width + vector * S::LANES));
+                }
                 for (unit, sums) in sums.iter_mut().enumerate() {
                     let element = S::splat(*k.add((key + unit) * dim + channel));
                     for vector in 0..NV {
@@ -306,8 +314,11 @@ unsafe fn add_channels<S: Simd, const NV: usize, const CU: usize, const GUARDED:
                 sums[vector] = S::mul(S::load(o.add(unit * width + vector * S::LANES)), alpha[vector]);
             }
         }
+        let mut p = [S::splat(0.0); NV];
         for key in 0..count {
-            let p: [S::V; NV] = std::array::from_fn(|vector| S::load(scores.as_ptr().add(key * width + vector * S::LANES)));
+            for vector in 0..NV {
+                p[vector] = S::load(scores.as_ptr().add(key * width + vector * S::LANES));
+            }
             for (unit, sums) in sums.iter_mut().enumerate() {
                 let value = S::splat(*values.as_ptr().add(key * value_dim + channel + unit));
                 for vector in 0..NV {

@@ -354,15 +354,15 @@ fn push(out: &mut Vec<KeyRange>, start: usize, end: usize, tested: bool) {
     }
 }
 
-/// Calls `visit(from, count, tested)` for the pieces of the ranges within tiles of [`TILE`] positions, in order.
-#[inline(always)]
-pub fn for_tiles(ranges: &[KeyRange], mut visit: impl FnMut(usize, usize, bool)) {
+/// Cuts the ranges at multiples of [`TILE`] positions, in order.
+pub fn tiles_of(ranges: &[KeyRange], tiles: &mut Vec<KeyRange>) {
+    tiles.clear();
     for range in ranges {
-        let mut from = range.start;
-        while from < range.end {
-            let end = ((from / TILE + 1) * TILE).min(range.end);
-            visit(from, end - from, range.tested);
-            from = end;
+        let mut start = range.start;
+        while start < range.end {
+            let end = ((start / TILE + 1) * TILE).min(range.end);
+            tiles.push(KeyRange { start, end, ..*range });
+            start = end;
         }
     }
 }
