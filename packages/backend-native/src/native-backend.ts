@@ -1,8 +1,6 @@
 import {
   BackendVersionError,
   BaseBackend,
-  dtypes,
-  inputNames,
   layoutHash,
   opSignature,
   OptionError,
@@ -21,6 +19,7 @@ import { availableParallelism } from 'node:os';
 import type { Engine } from './addon.js';
 import { typedError } from './errors.js';
 import { loadAddon } from './load-addon.js';
+import { Message } from './message.js';
 
 export interface NativeBackendOptions {
   /** Threads that compute, 1 … 256. Default: the cores this process may use, at most 16. */
@@ -48,8 +47,7 @@ export class NativeBackend extends BaseBackend {
   readonly #tokens = new WeakMap<AbortSignal, number>();
   #nextToken = 1;
   #nextId = 1;
-  #message: number[] = [];
-  #pendingRecords = 0;
+  readonly #message = new Message();
   #liveBytes = 0;
   #mappedBytes = 0;
 
@@ -77,7 +75,7 @@ export class NativeBackend extends BaseBackend {
   allocate(bytes: number): BufferHandle {
     this.assertAlive();
     const id = this.#nextId++;
-    this.#message.push(4, 1, id, bytes);
+    this.#message.allocate(id, bytes);
     this.#queued();
     this.#sizes.set(id, { bytes, mapped: false });
     this.#liveBytes += bytes;
@@ -115,11 +113,7 @@ export class NativeBackend extends BaseBackend {
   }
 
   flush(): void {
-    if (this.#pendingRecords === 0) return;
-    const message = Float64Array.from(this.#message);
-    this.#message = [];
-    this.#pendingRecords = 0;
-    this.#engine.submit(message);
+    if (this.#message.records > 0) this.#engine.submit(this.#message.take());
   }
 
   dispose(): void {
@@ -135,7 +129,7 @@ export class NativeBackend extends BaseBackend {
   protected releaseNow(handle: BufferHandle): void {
     const size = this.#sizes.get(handle);
     if (!size) return;
-    this.#message.push(3, 2, handle as number);
+    this.#message.release(handle as number);
     this.#queued();
     this.#sizes.delete(handle);
     this.#liveBytes -= size.bytes;
@@ -163,19 +157,7 @@ export class NativeBackend extends BaseBackend {
   }
 
   protected dispatch(call: OpCall): void {
-    const { op } = call;
-    const start = this.#message.length;
-    const message = this.#message;
-    message.push(0, 0, this.#indexOf(op), call.signal ? this.#tokenOf(call.signal) : 0);
-    message.push(call.inputs.length);
-    for (const tensor of call.inputs) pushTensor(message, tensor);
-    message.push(call.outputs.length);
-    for (const tensor of call.outputs) pushTensor(message, tensor);
-    const names = inputNames(op);
-    message.push(op.mutates.length);
-    for (const name of op.mutates) message.push(names.indexOf(name));
-    for (const value of call.flatAttributes) message.push(value);
-    message[start] = message.length - start;
+    this.#message.op(call, this.#indexOf(call.op), call.signal ? this.#tokenOf(call.signal) : 0);
     this.#queued();
   }
 
@@ -212,9 +194,9 @@ export class NativeBackend extends BaseBackend {
 
   /** A record was added: hand over when there are enough, or else at the end of the current turn. */
   #queued(): void {
-    this.#pendingRecords++;
-    if (this.#pendingRecords >= submitAfterRecords) this.flush();
-    else if (this.#pendingRecords === 1) {
+    const { records } = this.#message;
+    if (records >= submitAfterRecords) this.flush();
+    else if (records === 1) {
       queueMicrotask(() => {
         if (!this.disposed) this.flush();
       });
@@ -255,20 +237,6 @@ export class NativeBackend extends BaseBackend {
     );
     return token;
   }
-}
-
-function pushTensor(message: number[], tensor: Tensor | undefined): void {
-  if (!tensor) {
-    message.push(-1);
-    return;
-  }
-  message.push(
-    tensor.storage.handle as number,
-    tensor.byteOffset,
-    dtypes.indexOf(tensor.dtype),
-    tensor.shape.length,
-    ...tensor.shape,
-  );
 }
 
 /** The backend on native kernels: Node, Bun and Deno. */

@@ -36,7 +36,8 @@ export function resolveAttributes(
       throw new OptionError(`${op}: unknown attribute '${name}'; it takes ${Object.keys(specs).join(', ') || 'none'}`);
   }
   const resolved: Record<string, AttributeValue> = {};
-  for (const [name, spec] of Object.entries(specs)) {
+  for (const name of Object.keys(specs)) {
+    const spec = specs[name];
     const value = given[name] ?? spec.default;
     if (value === undefined) throw new OptionError(`${op}: attribute '${name}' is missing`);
     resolved[name] = checkValue(op, name, spec, value);
@@ -76,7 +77,8 @@ function isNumberList(value: AttributeValue): value is readonly number[] {
  */
 export function flattenAttributes(specs: AttributeSpecs, attributes: Readonly<Record<string, AttributeValue>>): number[] {
   const flat: number[] = [];
-  for (const [name, spec] of Object.entries(specs)) {
+  for (const name of Object.keys(specs)) {
+    const spec = specs[name];
     const value = attributes[name];
     if (spec.type === 'number') flat.push(value as number);
     else if (spec.type === 'boolean') flat.push(value ? 1 : 0);

@@ -92,22 +92,31 @@ export abstract class BaseBackend implements Backend {
     this.#checkDTypes(op, inputs);
     const native = this.hasKernel(op);
     if (!native && this.#fallback === 'error') {
-      throw new MissingKernelError(`${op.name}: the ${this.kind} backend has no kernel for it and fallback is 'error'`);
+      const reason = op.nativeOnly === undefined ? '' : ` (${op.nativeOnly})`;
+      throw new MissingKernelError(
+        `${op.name}: the ${this.kind} backend has no kernel for it${reason} and fallback is 'error'`,
+      );
     }
-    const outputs = op.outputs.map((name) => empty(this, metas[name].shape, metas[name].dtype));
+    const outputs: Tensor[] = [];
+    const named: Record<string, Tensor> = {};
+    for (const name of op.outputs) {
+      const tensor = empty(this, metas[name].shape, metas[name].dtype);
+      outputs.push(tensor);
+      named[name] = tensor;
+    }
     const flatAttributes = flattenAttributes(op.attributes, attributes);
     const call: OpCall = { op, inputs, outputs, attributes, flatAttributes, signal };
-    const names = inputNames(op);
     for (const name of op.mutates) {
-      const storage = inputs[names.indexOf(name)]?.storage;
+      const storage = given[name]?.storage;
       if (storage) storage.version++;
     }
-    if (native) {
+    if (!native) this.#enqueueFallback(call);
+    else if (this.#tail) {
       this.enqueue(() => {
         this.dispatch(call);
       });
-    } else this.#enqueueFallback(call);
-    return Object.fromEntries(op.outputs.map((name, index) => [name, outputs[index]]));
+    } else this.dispatch(call);
+    return named;
   }
 
   withSignal<T>(signal: AbortSignal | undefined, fn: () => T): T {

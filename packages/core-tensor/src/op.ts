@@ -63,6 +63,8 @@ export interface OpDefinition<I extends readonly string[], O extends readonly st
   /** Name in the addon's op table. */
   readonly native?: string;
   readonly webgpu?: WebGpuKernel;
+  /** Why the op has no WebGPU kernel on purpose; the conformance suite demands a kernel or this. */
+  readonly nativeOnly?: string;
   readonly gradient?: Gradient<I, O, A>;
   /** Bytes of workspace the kernels may use. */
   scratch?(inputs: InputsOf<I, TensorMeta>, attributes: Attributes<A>): number;
@@ -82,6 +84,7 @@ export interface AnyOp {
   readonly dynamic: readonly string[];
   readonly native?: string | undefined;
   readonly webgpu?: WebGpuKernel | undefined;
+  readonly nativeOnly?: string | undefined;
   readonly tolerance?: Readonly<Record<string, Tolerance>> | undefined;
   readonly cases?: ((fc: typeof FastCheck) => FastCheck.Arbitrary<OpCase>) | undefined;
   readonly infer: (
@@ -127,9 +130,17 @@ export function isOp(value: unknown): value is AnyOp {
   return typeof value === 'function' && 'infer' in value && 'reference' in value && 'attributes' in value;
 }
 
+/** Every call of an op asks for its names: they are made once per list. */
+const namesOf = new WeakMap<readonly string[], readonly string[]>();
+
 /** Argument names without the `?` of optional ones. */
-export function inputNames(op: AnyOp): string[] {
-  return op.inputs.map((name) => (name.endsWith('?') ? name.slice(0, -1) : name));
+export function inputNames(op: AnyOp): readonly string[] {
+  let names = namesOf.get(op.inputs);
+  if (!names) {
+    names = op.inputs.map((name) => (name.endsWith('?') ? name.slice(0, -1) : name));
+    namesOf.set(op.inputs, names);
+  }
+  return names;
 }
 
 export function isOptionalInput(op: AnyOp, index: number): boolean {

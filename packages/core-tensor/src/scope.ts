@@ -2,9 +2,10 @@ import type { Tensor } from './tensor.js';
 
 let current: Set<Tensor> | undefined;
 
-/** Called by every new tensor; a tensor made inside `scope` belongs to it. */
-export function registerInScope(tensor: Tensor): void {
+/** Called by every new tensor; a tensor made inside `scope` belongs to it. Returns whether there is a scope. */
+export function registerInScope(tensor: Tensor): boolean {
   current?.add(tensor);
+  return current !== undefined;
 }
 
 /**
@@ -24,15 +25,16 @@ export function scope<T>(fn: () => T): T {
   } finally {
     current = outer;
     for (const tensor of mine) {
-      if (kept.has(tensor)) outer?.add(tensor);
-      else tensor.dispose();
+      if (!kept.has(tensor)) tensor.dispose();
+      else if (outer) outer.add(tensor);
+      else tensor.watch();
     }
   }
 }
 
 /** Takes `tensor` out of the scope it was made in; the caller disposes it. */
 export function keep<T extends Tensor>(tensor: T): T {
-  current?.delete(tensor);
+  if (current?.delete(tensor)) tensor.watch();
   return tensor;
 }
 

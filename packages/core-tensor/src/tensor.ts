@@ -1,17 +1,13 @@
 import type { Backend } from './backend.js';
 import { byteSize, decodeBytes, encodeValues, type DType, type HostArray } from './dtype.js';
 import { DisposedError, ShapeError } from './errors.js';
+import { forgetLeak, watchForLeak } from './leaks.js';
 import { registerInScope } from './scope.js';
 import { checkShape, formatShape, sizeOf, type Shape } from './shape.js';
 import { Storage } from './storage.js';
 
 /** Reads and uploads go in pieces of at most this many bytes, so no weight passes through one JavaScript buffer. */
 export const transferChunkBytes = 64 * 2 ** 20;
-
-/** Warns once in development about tensors that were collected without `dispose()`; their storage is released either way. */
-const leaked = new FinalizationRegistry<Storage>((storage) => {
-  storage.release();
-});
 
 /**
  * An immutable shape and dtype over contiguous, row-major storage on one backend. `reshape` and leading-axis `narrow` are
@@ -24,7 +20,12 @@ export class Tensor {
   readonly storage: Storage;
   /** Offset of the first element in the buffer, in elements. */
   readonly offset: number;
+  /** Number of elements. */
+  readonly size: number;
+  /** Bytes of the elements. */
+  readonly bytes: number;
   #disposed = false;
+  #watched = false;
 
   /** Takes over one reference to `storage`. Use {@link fromArray}, {@link fromBytes} or {@link empty} to make tensors. */
   constructor(storage: Storage, shape: Shape, dtype: DType, offset = 0) {
@@ -35,27 +36,26 @@ export class Tensor {
     this.dtype = dtype;
     this.storage = storage;
     this.offset = offset;
-    if ((offset + this.size) * byteSize(dtype) > storage.bytes) {
+    this.size = sizeOf(shape);
+    this.bytes = this.size * byteSize(dtype);
+    const end = offset * byteSize(dtype) + this.bytes;
+    if (end > storage.bytes) {
       throw new ShapeError(
-        `Tensor: ${formatShape(shape)} ${dtype} at element ${offset} needs ${(offset + this.size) * byteSize(dtype)} bytes, the buffer has ${storage.bytes}`,
+        `Tensor: ${formatShape(shape)} ${dtype} at element ${offset} needs ${end} bytes, the buffer has ${storage.bytes}`,
       );
     }
-    registerInScope(this);
-    leaked.register(this, storage, this);
+    if (!registerInScope(this)) this.watch();
+  }
+
+  /** @internal Releases the storage when this tensor is collected without `dispose()`. A scope does that for the tensors it owns. */
+  watch(): void {
+    if (this.#watched || this.#disposed) return;
+    this.#watched = true;
+    watchForLeak(this, this.storage);
   }
 
   get backend(): Backend {
     return this.storage.backend;
-  }
-
-  /** Number of elements. */
-  get size(): number {
-    return sizeOf(this.shape);
-  }
-
-  /** Bytes of the elements. */
-  get bytes(): number {
-    return this.size * byteSize(this.dtype);
   }
 
   get byteOffset(): number {
@@ -133,7 +133,7 @@ export class Tensor {
   dispose(): void {
     if (this.#disposed) return;
     this.#disposed = true;
-    leaked.unregister(this);
+    if (this.#watched) forgetLeak(this);
     this.storage.release();
   }
 

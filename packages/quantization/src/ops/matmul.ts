@@ -1,4 +1,13 @@
-import { caseDimension, caseTensor, defineOp, DTypeError, OptionError, ShapeError, formatShape } from '@filigree/core-tensor';
+import {
+  caseDimension,
+  caseTensor,
+  defineOp,
+  DTypeError,
+  formatShape,
+  OptionError,
+  sameShape,
+  ShapeError,
+} from '@filigree/core-tensor';
 import { activationModes, quantizeActivations } from '../activations.js';
 import { packedBlocks, seededBlocks } from '../cases.js';
 import { decodeRow } from '../gguf/decode-row.js';
@@ -50,17 +59,17 @@ export const matmulOp = /* @__PURE__ */ defineOp({
         throw new OptionError(`quantization matmul: type ${ggufLayoutById(type).name} has no tile layout`);
       }
       const expected = [Math.ceil(outFeatures / tileRows), tileBytes(type, inFeatures)];
-      if (weights.dtype !== 'u8' || formatShape(weights.shape) !== formatShape(expected)) {
+      if (weights.dtype !== 'u8' || !sameShape(weights.shape, expected)) {
         throw new ShapeError(
           `quantization matmul: weights are ${formatShape(weights.shape)}, tiles of this shape are ${formatShape(expected)}`,
         );
       }
     }
-    if (bias && formatShape(bias.shape) !== formatShape([outFeatures])) {
+    if (bias && !sameShape(bias.shape, [outFeatures])) {
       throw new ShapeError(`quantization matmul: bias is ${formatShape(bias.shape)}, it takes [${outFeatures}]`);
     }
     const y = { shape: [x.shape[0], outFeatures], dtype: 'f32' as const };
-    if (residual && formatShape(residual.shape) !== formatShape(y.shape)) {
+    if (residual && !sameShape(residual.shape, y.shape)) {
       throw new ShapeError(
         `quantization matmul: residual is ${formatShape(residual.shape)}, the result ${formatShape(y.shape)}`,
       );

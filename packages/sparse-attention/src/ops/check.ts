@@ -16,7 +16,7 @@ export function attentionOutputs(
   if (q.dtype !== 'f32') throw new DTypeError(`${op}: q is ${q.dtype}, it takes f32`);
   if (k.dtype !== 'f32' && k.dtype !== 'f16') throw new DTypeError(`${op}: k is ${k.dtype}, it takes f32 or f16`);
   if (v.dtype !== k.dtype) throw new DTypeError(`${op}: v is ${v.dtype}, k ${k.dtype}`);
-  if (k.shape[3] !== q.shape[3] || v.shape.slice(0, 3).join() !== k.shape.slice(0, 3).join()) {
+  if (k.shape[3] !== q.shape[3] || v.shape[0] !== k.shape[0] || v.shape[1] !== k.shape[1] || v.shape[2] !== k.shape[2]) {
     throw new ShapeError(
       `${op}: q ${formatShape(q.shape)}, k ${formatShape(k.shape)} and v ${formatShape(v.shape)} do not fit`,
     );
