@@ -1,4 +1,14 @@
-import { DisposedError, fromArray, keep, OptionError, ShapeError, type Backend, type Tensor } from '@filigree/core-tensor';
+import {
+  DisposedError,
+  DTypeError,
+  formatShape,
+  fromArray,
+  keep,
+  OptionError,
+  ShapeError,
+  type Backend,
+  type Tensor,
+} from '@filigree/core-tensor';
 import type { KvView } from '@filigree/sparse-attention';
 import { appendOp } from './ops/append.js';
 import { PagePool, type PagePoolOptions } from './page-pool.js';
@@ -61,7 +71,7 @@ export class KvCache {
   append(layer: number, { k, v }: { k: Tensor; v: Tensor }): void {
     const start = this.#layer(layer);
     const count = k.shape[0];
-    if (v.shape[0] !== count) throw new ShapeError(`KvCache.append: k has ${count} rows, v ${v.shape[0]}`);
+    this.#checkRows(layer, k, v);
     if (count === 0) return;
     this.#reserve(start, start + count);
     const slots = this.#slotsOf(start, count);
@@ -159,6 +169,20 @@ export class KvCache {
     if (changed) this.#forgetTables();
   }
 
+  /** Before any page is taken, so that rows which do not fit leave the cache as it was. */
+  #checkRows(layer: number, k: Tensor, v: Tensor): void {
+    const { kHeads, vHeads, kDim, vDim } = this.pool.layers[layer];
+    if (k.shape[0] !== v.shape[0]) throw new ShapeError(`KvCache.append: k has ${k.shape[0]} rows, v ${v.shape[0]}`);
+    for (const [name, rows, heads, dim] of [['k', k, kHeads, kDim] as const, ['v', v, vHeads, vDim] as const]) {
+      if (rows.shape.length !== 3 || rows.shape[1] !== heads || rows.shape[2] !== dim)
+        throw new ShapeError(
+          `KvCache.append: ${name} is ${formatShape(rows.shape)}, layer ${layer} takes [n, ${heads}, ${dim}]`,
+        );
+      if (rows.dtype !== 'f32') throw new DTypeError(`KvCache.append: ${name} is ${rows.dtype}, it takes f32`);
+      rows.assertAlive(`KvCache.append: ${name}`);
+    }
+  }
+
   #slotsOf(start: number, count: number): Tensor {
     if (this.#slots?.start === start && this.#slots.count === count) return this.#slots.tensor;
     this.#slots?.tensor.dispose();
@@ -188,10 +212,9 @@ export class KvCache {
 
   #layer(layer: number): number {
     this.#assertAlive();
-    const length = this.#lengths.at(layer);
-    if (layer < 0 || length === undefined)
+    if (!Number.isInteger(layer) || layer < 0 || layer >= this.#lengths.length)
       throw new OptionError(`KvCache: layer ${layer} is not one of ${this.#lengths.length}`);
-    return length;
+    return this.#lengths[layer];
   }
 
   #assertAlive(): void {

@@ -1,12 +1,16 @@
-import { empty, OptionError, slice, writeSlice, type Backend, type KvCodec, type Tensor } from '@filigree/core-tensor';
+import { empty, keep, OptionError, slice, writeSlice, type Backend, type KvCodec, type Tensor } from '@filigree/core-tensor';
 import { rawCodec, type RawKvType } from './codec.js';
 import { KvCapacityError } from './errors.js';
 
-/** Keys and values of one layer: heads and channels; they may differ between layers and between keys and values. */
+/** Keys and values of one layer; they may differ between layers, channels also between keys and values. */
 export interface KvLayerSpec {
-  readonly kvHeads: number;
-  readonly keyDim: number;
-  readonly valueDim: number;
+  readonly kHeads: number;
+  /** Equal to `kHeads`; executors read both under one head index. */
+  readonly vHeads: number;
+  readonly kDim: number;
+  readonly vDim: number;
+  /** What the rows of K contain. Default and only value: rotated keys, stored as attention reads them. */
+  readonly kStore?: 'post-rope' | undefined;
 }
 
 export interface PagePoolOptions {
@@ -41,27 +45,33 @@ export class PagePool {
       throw new OptionError(`PagePool: capacity is ${capacity}, it must be a positive integer`);
     if (!Number.isInteger(pageSize) || pageSize < 1)
       throw new OptionError(`PagePool: pageSize is ${pageSize}, it must be a positive integer`);
+    checkLayers(layers);
     this.backend = backend;
     this.layers = layers;
     this.pageSize = pageSize;
     this.pages = Math.ceil(capacity / pageSize);
     this.codec = rawCodec(dtype);
-    const pagesOf = (dim: (layer: KvLayerSpec) => number): Tensor[] =>
-      layers.map((layer) => empty(backend, [this.pages, layer.kvHeads, pageSize, dim(layer)], dtype));
-    this.keys = pagesOf((layer) => layer.keyDim);
-    this.values = pagesOf((layer) => layer.valueDim);
+    // The pool outlives the scope it is made in; `leave` gives the memory back.
+    const pagesOf = (heads: number, dim: number): Tensor => keep(empty(backend, [this.pages, heads, pageSize, dim], dtype));
+    this.keys = layers.map(({ kHeads, kDim }) => pagesOf(kHeads, kDim));
+    this.values = layers.map(({ vHeads, vDim }) => pagesOf(vHeads, vDim));
     this.#references = new Int32Array(this.pages);
     this.#free = Array.from({ length: this.pages }, (_, index) => this.pages - 1 - index);
   }
 
   /** Bytes of one page over all layers. */
   get pageBytes(): number {
+    const { bytesPerEntry } = this.codec;
     return this.layers.reduce(
-      (sum, layer) =>
-        sum +
-        layer.kvHeads * this.pageSize * (this.codec.bytesPerEntry(layer.keyDim) + this.codec.bytesPerEntry(layer.valueDim)),
+      (sum, { kHeads, vHeads, kDim, vDim }) =>
+        sum + this.pageSize * (kHeads * bytesPerEntry(kDim) + vHeads * bytesPerEntry(vDim)),
       0,
     );
+  }
+
+  /** Bytes reserved for all pages. */
+  get bytes(): number {
+    return this.pages * this.pageBytes;
   }
 
   get freePages(): number {
@@ -126,5 +136,20 @@ export class PagePool {
     this.#owners--;
     if (this.#owners > 0) return;
     for (const tensor of [...this.keys, ...this.values]) tensor.dispose();
+  }
+}
+
+function checkLayers(layers: readonly KvLayerSpec[]): void {
+  if (layers.length === 0) throw new OptionError('PagePool: layers is empty');
+  for (const [index, layer] of layers.entries()) {
+    for (const name of ['kHeads', 'vHeads', 'kDim', 'vDim'] as const) {
+      const value = layer[name];
+      if (!Number.isInteger(value) || value < 1)
+        throw new OptionError(`PagePool: ${name} of layer ${index} is ${value}, it must be a positive integer`);
+    }
+    if (layer.kHeads !== layer.vHeads)
+      throw new OptionError(
+        `PagePool: layer ${index} has ${layer.kHeads} heads of keys and ${layer.vHeads} of values; they must be equal`,
+      );
   }
 }

@@ -1,13 +1,30 @@
 import {
+  byteSize,
   caseTensor,
+  cut,
   defineOp,
   DTypeError,
   ExecutionError,
   formatShape,
+  groupsFor,
+  itemsPerBinding,
   ShapeError,
+  uniform,
+  wordMultiple,
   type HostTensor,
+  type TensorMeta,
+  type WebGpuLimits,
 } from '@filigree/core-tensor';
 import appendShader from '@filigree/wgsl/kv-cache/append.wgsl';
+
+/** Windows of a binding's size over the elements of pages. */
+function windows(pages: TensorMeta, limits: WebGpuLimits): { start: number; count: number }[] {
+  const total = pages.shape.reduce((product, dimension) => product * dimension, 1);
+  const most = itemsPerBinding(limits, byteSize(pages.dtype), wordMultiple);
+  const found = [];
+  for (let start = 0; start === 0 || start < total; start += most) found.push({ start, count: Math.min(most, total - start) });
+  return found;
+}
 
 /**
  * Writes new keys and values into their slots of the pages, in place; no other entry is touched or moved.
@@ -66,17 +83,32 @@ export const appendOp = /* @__PURE__ */ defineOp({
   native: 'kv_cache_append',
   webgpu: {
     shader: (_, { keyPages }) => appendShader.replaceAll('HALF', keyPages?.dtype === 'f16' ? 'true' : 'false'),
-    plan({ keyPages, k, v }) {
-      if (!keyPages || !k || !v) return [];
-      const half = keyPages.dtype === 'f16' ? 2 : 1;
-      const words = (rows: { shape: readonly number[] }): number => rows.shape[0] * rows.shape[1] * (rows.shape[2] / half);
-      const u32 = (value: number): { readonly type: 'u32'; readonly value: number } => ({ type: 'u32', value });
-      return [
-        {
-          workgroups: [Math.ceil((words(k) + words(v)) / 64)],
-          uniforms: [words(k), words(k) + words(v), k.shape[1], keyPages.shape[2], k.shape[2], v.shape[2]].map(u32),
-        },
-      ];
+    plan({ keyPages, valuePages, k, v }, _, limits) {
+      if (!keyPages || !valuePages || !k || !v) return [];
+      const bytes = byteSize(keyPages.dtype);
+      const [pages, heads, pageSize] = keyPages.shape;
+      const [keys, values] = [windows(keyPages, limits), windows(valuePages, limits)];
+      const words = (rows: number, dim: number): number => (rows * heads * dim * bytes) / 4;
+      return cut(k.shape[0], { k: 4 * heads * k.shape[2], v: 4 * heads * v.shape[2], slots: 4 }, limits).flatMap((piece) => {
+        const [keyWords, valueWords] = [words(piece.count, k.shape[2]), words(piece.count, v.shape[2])];
+        // Key and value windows go in pairs; the shorter list repeats its last one, which writes the same once more.
+        return Array.from({ length: Math.max(keys.length, values.length) }, (_window, index) => {
+          const key = keys[Math.min(index, keys.length - 1)];
+          const value = values[Math.min(index, values.length - 1)];
+          return {
+            workgroups: groupsFor(keyWords + valueWords),
+            uniforms: [
+              ...[keyWords, keyWords + valueWords, heads, pageSize, k.shape[2], v.shape[2], pages * pageSize],
+              ...[key.start, key.count, value.start, value.count],
+            ].map(uniform.u32),
+            ranges: {
+              ...piece.ranges,
+              keyPages: { byteOffset: key.start * bytes, byteLength: key.count * bytes },
+              valuePages: { byteOffset: value.start * bytes, byteLength: value.count * bytes },
+            },
+          };
+        });
+      });
     },
   },
   cases: (fc) =>
