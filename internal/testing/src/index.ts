@@ -1,4 +1,5 @@
 export * from './backends.js';
 export * from './compare.js';
 export * from './conformance.js';
+export * from './software-gpu.js';
 export * from './tier.js';

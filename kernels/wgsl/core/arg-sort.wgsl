@@ -27,7 +27,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
   var rank = 0u;
   for (var other = 0u; other < p.width; other++) {
     let against = x[p.x_offset + row * p.width + other];
-    let before = select(against < value, against > value, p.descending == 1u);
+    let before = select((against < value), (against > value), p.descending == 1u);
     rank += u32(before || (against == value && other < own));
   }
   y[p.y_offset + row * p.width + rank] = i32(own);

@@ -27,6 +27,10 @@ struct Parameters {
   b_stride3: u32,
   b_stride4: u32,
   b_stride5: u32,
+  // First element of y, and of what is bound of a and b.
+  start: u32,
+  a_first: u32,
+  b_first: u32,
 }
 
 @group(0) @binding(0) var<storage, read> a: array<element_t>;
@@ -69,7 +73,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
   if (index >= p.count) {
     return;
   }
-  var rest = index;
+  var rest = p.start + index;
   var at_a = 0u;
   var at_b = 0u;
   at_a += (rest % p.shape5) * p.a_stride5;
@@ -89,6 +93,5 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
   rest /= p.shape1;
   at_a += (rest % p.shape0) * p.a_stride0;
   at_b += (rest % p.shape0) * p.b_stride0;
-  rest /= p.shape0;
-  y[p.y_offset + index] = apply(p.kind, a[p.a_offset + at_a], b[p.b_offset + at_b]);
+  y[p.y_offset + index] = apply(p.kind, a[p.a_offset + at_a - p.a_first], b[p.b_offset + at_b - p.b_first]);
 }

@@ -1,5 +1,6 @@
 // y[i] = table[ids[i]], elements of any size up to 4 bytes. Contract: packages/core-tensor/src/ops/gather-rows.ts.
-// One invocation writes one word of y. An id outside of the table gives zeros.
+// One invocation writes one word of y. An id outside of the table gives zeros. Where a binding does not hold the table, a dispatch sees a
+// window of it and keeps the elements of y that come from elsewhere.
 
 struct Parameters {
   table_offset: u32,
@@ -11,6 +12,10 @@ struct Parameters {
   width: u32,
   size: u32,
   elements: u32,
+  // Column of the first element of y; first element and length of the window of the table.
+  first_column: u32,
+  window_start: u32,
+  window_count: u32,
 }
 
 @group(0) @binding(0) var<storage, read> table: array<u32>;
@@ -35,16 +40,23 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
     return;
   }
   let per_word = 4u / p.size;
-  var word = 0u;
+  let mask = select((1u << (8u * p.size)) - 1u, 0xffffffffu, p.size == 4u);
+  let at_word = p.y_offset / per_word + index;
+  var word = y[at_word];
   for (var part = 0u; part < per_word; part++) {
-    let at = index * per_word + part;
-    if (at >= p.elements) {
+    let element = index * per_word + part;
+    if (element >= p.elements) {
       break;
     }
+    let at = p.first_column + element;
     let id = u32(ids[p.ids_offset + at / p.width]);
-    if (id < p.rows) {
-      word |= load_element(p.table_offset + id * p.width + at % p.width) << (8u * p.size * part);
+    let position = id * p.width + at % p.width - p.window_start;
+    let shift = 8u * p.size * part;
+    if (id >= p.rows) {
+      word &= ~(mask << shift);
+    } else if (position < p.window_count) {
+      word = (word & ~(mask << shift)) | (load_element(p.table_offset + position) << shift);
     }
   }
-  y[p.y_offset / per_word + index] = word;
+  y[at_word] = word;
 }

@@ -1,5 +1,5 @@
 // y = x / sqrt(mean(x^2) + eps) * (weight + weight_offset). Contract: packages/core-tensor/src/ops/rms-norm.ts.
-// x [rows, width] f32, weight [width] f32, y [rows, width] f32. One invocation a row segment, one workgroup a row.
+// x [rows, width] f32, weight [width] f32, y [rows, width] f32. One workgroup a row; behind common/reduce-*.wgsl.
 // Moves 8 * rows * width bytes (x is read twice, the second time from cache); memory-bound.
 
 struct Parameters {
@@ -18,9 +18,6 @@ struct Parameters {
 @group(0) @binding(2) var<storage, read_write> y: array<f32>;
 @group(0) @binding(3) var<uniform> p: Parameters;
 
-const lanes = 64u;
-var<workgroup> partial: array<f32, lanes>;
-
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
   let row = group.y * groups.x + group.x;
@@ -29,22 +26,12 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
   }
   let base = row * p.width;
   var sum = 0.0;
-  for (var column = lane; column < p.width; column += lanes) {
+  for (var column = lane; column < p.width; column += 64u) {
     let value = x[p.x_offset + base + column];
     sum += value * value;
   }
-  partial[lane] = sum;
-  workgroupBarrier();
-  if (lane == 0u) {
-    var total = 0.0;
-    for (var index = 0u; index < lanes; index++) {
-      total += partial[index];
-    }
-    partial[0] = 1.0 / sqrt(total / f32(p.width) + p.eps);
-  }
-  workgroupBarrier();
-  let scale = partial[0];
-  for (var column = lane; column < p.width; column += lanes) {
+  let scale = 1.0 / sqrt(workgroup_sum(sum, lane) / f32(p.width) + p.eps);
+  for (var column = lane; column < p.width; column += 64u) {
     y[p.y_offset + base + column] = x[p.x_offset + base + column] * scale * (weight[p.weight_offset + column] + p.scale_offset);
   }
 }

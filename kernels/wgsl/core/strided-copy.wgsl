@@ -1,5 +1,6 @@
 // y[i...] = x[start + sum i * stride], elements of any size up to 4 bytes: slices and permutations.
-// Contracts: packages/core-tensor/src/ops/{slice,permute}.ts. One invocation writes one word of y.
+// Contracts: packages/core-tensor/src/ops/{slice,permute}.ts. One invocation writes one word of y. Where a binding does not hold x, a dispatch sees a window
+// of it and keeps the elements of y that come from elsewhere.
 
 struct Parameters {
   x_offset: u32,
@@ -22,6 +23,10 @@ struct Parameters {
   stride3: u32,
   stride4: u32,
   stride5: u32,
+  // First element of y; first element and length of the window of x.
+  first: u32,
+  window_start: u32,
+  window_count: u32,
 }
 
 @group(0) @binding(0) var<storage, read> x: array<u32>;
@@ -45,12 +50,15 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
     return;
   }
   let per_word = 4u / p.size;
-  var word = 0u;
+  let mask = select((1u << (8u * p.size)) - 1u, 0xffffffffu, p.size == 4u);
+  let at_word = p.y_offset / per_word + index;
+  var word = y[at_word];
   for (var part = 0u; part < per_word; part++) {
     var rest = index * per_word + part;
     if (rest >= p.elements) {
       break;
     }
+    rest += p.first;
     var at = p.start;
     at += (rest % p.shape5) * p.stride5;
     rest /= p.shape5;
@@ -63,8 +71,10 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
     at += (rest % p.shape1) * p.stride1;
     rest /= p.shape1;
     at += (rest % p.shape0) * p.stride0;
-    rest /= p.shape0;
-    word |= load_element(p.x_offset + at) << (8u * p.size * part);
+    if (at - p.window_start < p.window_count) {
+      let shift = 8u * p.size * part;
+      word = (word & ~(mask << shift)) | (load_element(p.x_offset + at - p.window_start) << shift);
+    }
   }
-  y[p.y_offset / per_word + index] = word;
+  y[at_word] = word;
 }

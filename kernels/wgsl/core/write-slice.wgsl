@@ -12,6 +12,9 @@ struct Parameters {
   part_width: u32,
   start: u32,
   size: u32,
+  // First element of what is bound of the target and of the source.
+  first: u32,
+  source_first: u32,
 }
 
 @group(0) @binding(0) var<storage, read_write> target_words: array<u32>;
@@ -40,10 +43,11 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
   var word = target_words[at_word];
   var changed = false;
   for (var part = 0u; part < per_word; part++) {
-    let at = index * per_word + part;
+    let element = index * per_word + part;
+    let at = p.first + element;
     let column = at % p.width;
-    if (at < p.elements && column >= p.start && column < p.start + p.part_width) {
-      let value = load_element(p.source_offset + at / p.width * p.part_width + column - p.start);
+    if (element < p.elements && column >= p.start && column < p.start + p.part_width) {
+      let value = load_element(p.source_offset + at / p.width * p.part_width + column - p.start - p.source_first);
       let shift = 8u * p.size * part;
       word = (word & ~(mask << shift)) | (value << shift);
       changed = true;

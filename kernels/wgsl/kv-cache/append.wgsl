@@ -1,5 +1,6 @@
 // New keys and values into their slots of the pages. Contract: packages/kv-cache/src/ops/append.ts.
-// One invocation writes one word: an f32, or two f16. Pages are words, so f16 rows have an even number of channels.
+// One invocation writes one word: an f32, or two f16. Pages are words, so f16 rows have an even number of channels. Where a binding does not
+// hold the pages, a dispatch sees a window of each and leaves what lies elsewhere to the others. Slots outside of the pages write nothing.
 
 struct Parameters {
   key_pages_offset: u32,
@@ -16,6 +17,12 @@ struct Parameters {
   page_size: u32,
   key_dim: u32,
   value_dim: u32,
+  slot_count: u32,
+  // First element and length of the windows of the pages.
+  key_start: u32,
+  key_count: u32,
+  value_start: u32,
+  value_count: u32,
 }
 
 @group(0) @binding(0) var<storage, read_write> key_pages: array<u32>;
@@ -58,24 +65,29 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
   let head_row = local / row_words;
   let row = head_row / p.heads;
   let slot = u32(slots[p.slots_offset + row]);
+  if (slot >= p.slot_count) {
+    return;
+  }
   let page_row = (slot / p.page_size * p.heads + head_row % p.heads) * p.page_size + slot % p.page_size;
-  let from = head_row * dim + channel;
-  let to = page_row * dim + channel;
+  let source = head_row * dim + channel;
+  let position = page_row * dim + channel;
   if (is_key) {
-    var word = bitcast<u32>(k[p.k_offset + from]);
-    if (HALF) {
-      word = half_bits(k[p.k_offset + from]) | (half_bits(k[p.k_offset + from + 1u]) << 16u);
-    }
-    if (to / per_word < arrayLength(&key_pages)) {
-      key_pages[(p.key_pages_offset + to) / per_word] = word;
+    let at = position - p.key_start;
+    if (at < p.key_count) {
+      key_pages[(p.key_pages_offset + at) / per_word] = packed(k[p.k_offset + source], k[p.k_offset + source + per_word - 1u]);
     }
   } else {
-    var word = bitcast<u32>(v[p.v_offset + from]);
-    if (HALF) {
-      word = half_bits(v[p.v_offset + from]) | (half_bits(v[p.v_offset + from + 1u]) << 16u);
-    }
-    if (to / per_word < arrayLength(&value_pages)) {
-      value_pages[(p.value_pages_offset + to) / per_word] = word;
+    let at = position - p.value_start;
+    if (at < p.value_count) {
+      value_pages[(p.value_pages_offset + at) / per_word] = packed(v[p.v_offset + source], v[p.v_offset + source + per_word - 1u]);
     }
   }
+}
+
+// One word of the pages: an f32, or two halves.
+fn packed(first: f32, second: f32) -> u32 {
+  if (HALF) {
+    return half_bits(first) | (half_bits(second) << 16u);
+  }
+  return bitcast<u32>(first);
 }

@@ -1,6 +1,6 @@
 // y[i] = row ids[i] of the weights as f32. Contract: packages/quantization/src/ops/dequantize-rows.ts.
-// One invocation decodes one block. Large tables come in several dispatches over row ranges; each writes the rows it holds, the first one
-// also zeros for ids outside of the table.
+// One invocation decodes one block. Large tables come in several dispatches over row ranges; each writes the rows it holds, and
+// zeros for ids outside of the table.
 
 struct Parameters {
   blocks_offset: u32,
@@ -12,8 +12,10 @@ struct Parameters {
   row_bytes: u32,
   kind: u32,
   elements: u32,
+  // Rows of the table that are bound, and rows it has.
   first_row: u32,
   rows: u32,
+  table_rows: u32,
 }
 
 @group(0) @binding(0) var<storage, read> blocks: array<u32>;
@@ -33,7 +35,13 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
   }
   let item = index / p.blocks_per_row;
   let block = index % p.blocks_per_row;
-  let row = u32(ids[p.ids_offset + item]) - p.first_row;
+  let id = u32(ids[p.ids_offset + item]);
+  let row = id - p.first_row;
+  if (id >= p.table_rows) {
+    for (var e = 0u; e < p.elements; e++) {
+      y[p.y_offset + index * p.elements + e] = 0.0;
+    }
+  }
   if (row >= p.rows) {
     return;
   }

@@ -1,4 +1,9 @@
-// What the attention executors share: one query row against single keys, online softmax in f32. Included behind an executor's module.
+// What the attention executors share: online softmax in f32 over the keys of one query row. Included behind an executor's module, which declares
+// the bindings, `p`, and how its arguments are read.
+//
+// Two ways through the keys. `rows`: one invocation a query row, keys one by one; neighbouring invocations are neighbouring queries of one head
+// and read the same keys at the same time. `split`: one workgroup a query row, 64 keys at a time, two barriers each; for few queries, decoding.
+// Where a binding does not hold the keys, a dispatch sees a window of their rows and goes on from the result of the one before it.
 
 const NONE = -1e30;
 
@@ -6,54 +11,54 @@ struct Row {
   batch: u32,
   head: u32,
   query: u32,
-  // Index of the row in q and o, in rows; and in lse.
-  at: u32,
+  // Elements at which the row starts in q and o, and its place in lse.
+  q_at: u32,
+  o_at: u32,
+  lse_at: u32,
 }
 
+// Row `index` of the dispatch. q and o come from row p.first on; queries run fastest, so that neighbours share a head.
 fn row_of(index: u32) -> Row {
   var row: Row;
-  row.query = index % p.length_q;
-  row.head = index / p.length_q % p.heads;
-  row.batch = index / (p.length_q * p.heads);
-  row.at = select((row.batch * p.length_q + row.query) * p.heads + row.head, index, p.heads_first == 1u);
+  var at = p.first + index;
+  if (p.heads_first == 1u) {
+    row.query = at % p.length_q;
+    row.head = at / p.length_q % p.heads;
+    row.batch = at / (p.length_q * p.heads);
+  } else {
+    row.query = p.first / p.heads % p.length_q + index % p.queries;
+    row.head = index / p.queries % p.heads;
+    row.batch = p.first / (p.heads * p.length_q) + index / (p.queries * p.heads);
+    at = (row.batch * p.length_q + row.query) * p.heads + row.head;
+  }
+  row.q_at = q_offset() + (at - p.first) * p.dim;
+  row.o_at = o_offset() + (at - p.first) * p.value_dim;
+  row.lse_at = lse_offset() + (row.batch * p.heads + row.head) * p.length_q + row.query - p.lse_first;
   return row;
+}
+
+// Row of a key among the bound rows of k and v; not below p.key_rows when it is not there.
+fn key_row(row: Row, position: u32) -> u32 {
+  let kv_head = row.head / (p.heads / p.kv_heads);
+  let at = (page_of(row.batch, position) * p.kv_heads + kv_head) * p.page_size + entry_of(position) - p.first_key_row;
+  return select(at, 0xffffffffu, position >= p.capacity);
+}
+
+fn score(row: Row, key: u32) -> f32 {
+  var dot = 0.0;
+  for (var channel = 0u; channel < p.dim; channel++) {
+    dot += q[row.q_at + channel] * load_k(key * p.dim + channel);
+  }
+  let scaled = dot * p.scale;
+  if (p.softcap > 0.0) {
+    return p.softcap * tanh(clamp(scaled / p.softcap, -10.0, 10.0));
+  }
+  return scaled;
 }
 
 struct State {
   largest: f32,
   sum: f32,
-}
-
-var<private> state: State;
-var<private> output: array<f32, DIMS>;
-
-fn see_key(row: Row, position: u32) {
-  let kv_head = row.head / (p.heads / p.kv_heads);
-  let key_row = (page_of(row.batch, position) * p.kv_heads + kv_head) * p.page_size + entry_of(position);
-  var dot = 0.0;
-  for (var channel = 0u; channel < p.dim; channel++) {
-    dot += q[q_offset() + row.at * p.dim + channel] * load_k(key_row * p.dim + channel);
-  }
-  var score = dot * p.scale;
-  if (p.softcap > 0.0) {
-    score = p.softcap * tanh(clamp(score / p.softcap, -10.0, 10.0));
-  }
-  let largest = max(state.largest, score);
-  let alpha = exp(state.largest - largest);
-  let probability = exp(score - largest);
-  state.sum = state.sum * alpha + probability;
-  state.largest = largest;
-  for (var channel = 0u; channel < p.value_dim; channel++) {
-    output[channel] = output[channel] * alpha + probability * load_v(key_row * p.value_dim + channel);
-  }
-}
-
-fn begin_row() {
-  state.largest = NONE;
-  state.sum = 0.0;
-  for (var channel = 0u; channel < p.value_dim; channel++) {
-    output[channel] = 0.0;
-  }
 }
 
 // -inf as a bit pattern: constant expressions must be finite.
@@ -62,10 +67,123 @@ fn negative_infinity() -> f32 {
   return bitcast<f32>(bits);
 }
 
-fn end_row(row: Row, index: u32) {
+fn begin(row: Row) -> State {
+  if (p.resume == 1u) {
+    let before = lse[row.lse_at];
+    if (before > NONE) {
+      return State(before, 1.0);
+    }
+  }
+  return State(NONE, 0.0);
+}
+
+fn log_sum(state: State) -> f32 {
+  return select(negative_infinity(), state.largest + log(state.sum), state.sum > 0.0);
+}
+
+// ---- rows: one invocation a query row
+
+var<private> output: array<f32, VALUE_DIM>;
+var<private> state: State;
+
+fn begin_row(row: Row) {
+  state = begin(row);
+  for (var channel = 0u; channel < p.value_dim; channel++) {
+    output[channel] = select(0.0, o[row.o_at + channel], p.resume == 1u);
+  }
+}
+
+fn see_key(row: Row, position: u32) {
+  let key = key_row(row, position);
+  if (key >= p.key_rows) {
+    return;
+  }
+  let own = score(row, key);
+  let largest = max(state.largest, own);
+  let alpha = exp(state.largest - largest);
+  let probability = exp(own - largest);
+  state.sum = state.sum * alpha + probability;
+  state.largest = largest;
+  for (var channel = 0u; channel < p.value_dim; channel++) {
+    output[channel] = output[channel] * alpha + probability * load_v(key * p.value_dim + channel);
+  }
+}
+
+fn end_row(row: Row) {
   let inverse = select(0.0, 1.0 / state.sum, state.sum > 0.0);
   for (var channel = 0u; channel < p.value_dim; channel++) {
-    o[o_offset() + row.at * p.value_dim + channel] = output[channel] * inverse;
+    o[row.o_at + channel] = output[channel] * inverse;
   }
-  lse[lse_offset() + index] = select(negative_infinity(), state.largest + log(state.sum), state.sum > 0.0);
+  lse[row.lse_at] = log_sum(state);
+}
+
+// ---- split: one workgroup a query row; every invocation keeps the same state and every 64th channel of the result
+
+var<workgroup> scores: array<f32, 64>;
+var<workgroup> probabilities: array<f32, 64>;
+var<workgroup> keys: array<u32, 64>;
+var<private> channels: array<f32, CHANNELS_PER_LANE>;
+
+fn begin_split(row: Row, lane: u32) {
+  state = begin(row);
+  for (var part = 0u; part < CHANNELS_PER_LANE; part++) {
+    let channel = lane + 64u * part;
+    channels[part] = 0.0;
+    if (p.resume == 1u && channel < p.value_dim) {
+      channels[part] = o[row.o_at + channel];
+    }
+  }
+}
+
+// 64 keys at once: this invocation's own one, if it is visible.
+fn see_keys(row: Row, lane: u32, position: u32, visible: bool) {
+  var own = NONE;
+  var key = 0xffffffffu;
+  if (visible) {
+    key = key_row(row, position);
+  }
+  if (key < p.key_rows) {
+    own = score(row, key);
+  }
+  scores[lane] = own;
+  workgroupBarrier();
+  var largest = state.largest;
+  for (var other = 0u; other < 64u; other++) {
+    largest = max(largest, scores[other]);
+  }
+  probabilities[lane] = select(0.0, exp(own - largest), key < p.key_rows);
+  keys[lane] = key;
+  workgroupBarrier();
+  let alpha = exp(state.largest - largest);
+  var sum = state.sum * alpha;
+  for (var part = 0u; part < CHANNELS_PER_LANE; part++) {
+    channels[part] *= alpha;
+  }
+  for (var other = 0u; other < 64u; other++) {
+    let probability = probabilities[other];
+    if (probability > 0.0) {
+      sum += probability;
+      for (var part = 0u; part < CHANNELS_PER_LANE; part++) {
+        let channel = lane + 64u * part;
+        if (channel < p.value_dim) {
+          channels[part] += probability * load_v(keys[other] * p.value_dim + channel);
+        }
+      }
+    }
+  }
+  // What is read here is written next behind the first barrier of the next 64 keys, and `scores` before it, which nobody reads any more.
+  state = State(largest, sum);
+}
+
+fn end_split(row: Row, lane: u32) {
+  let inverse = select(0.0, 1.0 / state.sum, state.sum > 0.0);
+  for (var part = 0u; part < CHANNELS_PER_LANE; part++) {
+    let channel = lane + 64u * part;
+    if (channel < p.value_dim) {
+      o[row.o_at + channel] = channels[part] * inverse;
+    }
+  }
+  if (lane == 0u) {
+    lse[row.lse_at] = log_sum(state);
+  }
 }

@@ -1,9 +1,12 @@
 // Dense attention: causal, sliding window, softcap, grouped heads, paged keys. Contract: packages/sparse-attention/src/ops/attention.ts.
-// One invocation a query row: no barrier. Reads K and V of the visible keys once per row.
+// Reads K and V of the visible keys once per query row; 2 * keys * (dim + value_dim) operations a row. Stands before attend.wgsl.
 
 struct Parameters {
   offsets: array<vec4u, OFFSET_WORDS>,
-  batch: u32,
+  rows: u32,
+  first: u32,
+  queries: u32,
+  lse_first: u32,
   heads: u32,
   length_q: u32,
   dim: u32,
@@ -12,30 +15,54 @@ struct Parameters {
   page_size: u32,
   pages_per_batch: u32,
   heads_first: u32,
+  first_key_row: u32,
+  key_rows: u32,
+  capacity: u32,
+  resume: u32,
   scale: f32,
   softcap: f32,
   causal: u32,
-  window: i32,
+  window: u32,
   length_k: u32,
 }
 
 /* bindings */
 
-@compute @workgroup_size(64)
-fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
-  let index = (group.y * groups.x + group.x) * 64u + lane;
-  if (index >= p.batch * p.heads * p.length_q) {
-    return;
-  }
-  let row = row_of(index);
-  let batch = row.batch;
+// The keys [x, y) that a query sees.
+fn span(row: Row) -> vec2u {
   let keys = LENGTH_OF_BATCH;
   let position = i32(keys) - i32(p.length_q) + i32(row.query);
   let end = select(keys, u32(clamp(position + 1, 0, i32(keys))), p.causal == 1u);
-  let start = select(0u, u32(max(position + 1 - p.window, 0)), p.window > 0);
-  begin_row();
-  for (var key = start; key < end; key++) {
+  let start = select(0u, u32(max(position + 1 - i32(p.window), 0)), p.window > 0u);
+  return vec2u(start, end);
+}
+
+@compute @workgroup_size(64)
+fn rows(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
+  let index = (group.y * groups.x + group.x) * 64u + lane;
+  if (index >= p.rows) {
+    return;
+  }
+  let row = row_of(index);
+  let keys = span(row);
+  begin_row(row);
+  for (var key = keys.x; key < keys.y; key++) {
     see_key(row, key);
   }
-  end_row(row, index);
+  end_row(row);
+}
+
+@compute @workgroup_size(64)
+fn split(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
+  let index = group.y * groups.x + group.x;
+  if (index >= p.rows) {
+    return;
+  }
+  let row = row_of(index);
+  let keys = span(row);
+  begin_split(row, lane);
+  for (var key = keys.x; key < keys.y; key += 64u) {
+    see_keys(row, lane, key + lane, key + lane < keys.y);
+  }
+  end_split(row, lane);
 }

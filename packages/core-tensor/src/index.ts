@@ -19,6 +19,7 @@ export * from './shape.js';
 export { Storage } from './storage.js';
 export * from './tensor.js';
 export type * from './webgpu-kernel.js';
+export * from './webgpu-plan.js';
 
 export * from './ops/arg-max.js';
 export * from './ops/arg-sort.js';

@@ -1,12 +1,13 @@
 import type { AttributeValue } from './attributes.js';
-import type { TensorMeta } from './op.js';
+import type { OpCase, TensorMeta } from './op.js';
 
-/** What a plan may adapt to. Limits are those of the device the backend runs on. */
+/** What a plan may adapt to. Limits are those of the device the backend runs on, or lower ones it was told to keep to. */
 export interface WebGpuLimits {
   readonly maxComputeWorkgroupSizeX: number;
   readonly maxComputeInvocationsPerWorkgroup: number;
   readonly maxComputeWorkgroupStorageSize: number;
   readonly maxComputeWorkgroupsPerDimension: number;
+  /** Bytes that a range of a tensor may have: the device's limit less what aligning its start can add. */
   readonly maxStorageBufferBindingSize: number;
   readonly maxStorageBuffersPerShaderStage: number;
 }
@@ -17,21 +18,34 @@ export interface ShaderVariant {
   readonly subgroups: boolean;
 }
 
+/** One word of a uniform block. */
+export interface UniformWord {
+  readonly type: 'u32' | 'i32' | 'f32';
+  readonly value: number;
+}
+
+/** Byte sub-ranges of arguments, from the start of the tensor. Those left out are bound whole. */
+export type BindingRanges = Readonly<Record<string, { readonly byteOffset: number; readonly byteLength: number }>>;
+
 /**
  * One dispatch. Bindings are the op's inputs in declared order (absent optional ones are skipped), then its outputs, then one uniform buffer.
- * The uniform buffer starts with one u32 per binding: the offset of the tensor's first element, counted in elements of the array the shader
- * declares, from the start of the (aligned-down) binding; padded to a multiple of four words; then `uniforms`.
+ * The uniform buffer starts with one u32 per binding: the offset of the range's first element, counted in elements of the tensor's dtype,
+ * from the start of the (aligned-down) binding; padded to a multiple of four words; then `uniforms`. Every range starts on a word: views
+ * that do not are copied first.
  */
 export interface WebGpuDispatch {
-  /** Workgroup counts; grids above 65,535 in x are folded into y by the backend, which shaders undo with `workgroupIndex`. */
+  /**
+   * Workgroup counts; an x above the device's limit is folded into y by the backend: shaders compute `group.y * groups.x + group.x` and
+   * leave when that is past the end.
+   */
   readonly workgroups: readonly [number, number?, number?];
   readonly entryPoint?: string;
   /** Pipeline-overridable constants, part of the pipeline key. */
   readonly constants?: Readonly<Record<string, number>>;
   /** Words after the offsets, in the order of the shader's struct. */
-  readonly uniforms?: readonly { readonly type: 'u32' | 'i32' | 'f32'; readonly value: number }[];
-  /** Byte sub-range of an argument that this dispatch reads or writes; for tensors above the binding limit. */
-  readonly ranges?: Readonly<Record<string, { readonly byteOffset: number; readonly byteLength: number }>>;
+  readonly uniforms?: readonly UniformWord[];
+  /** For tensors above the binding limit: what of each argument this dispatch reads or writes. */
+  readonly ranges?: BindingRanges;
 }
 
 export interface WebGpuKernel {
@@ -41,8 +55,10 @@ export interface WebGpuKernel {
     io: Readonly<Record<string, TensorMeta | undefined>>,
     attributes: Readonly<Record<string, AttributeValue>>,
   ) => string;
-  /** Variants worth having beside the plain one. */
+  /** Variants worth having beside the plain one. A variant runs only after it gave the right result of `selfTest` on the device. */
   readonly variants?: readonly (keyof ShaderVariant)[];
+  /** A small call that takes the paths on which the variants differ. Required by `variants`. */
+  readonly selfTest?: () => OpCase;
   readonly plan: (
     io: Readonly<Record<string, TensorMeta | undefined>>,
     attributes: Readonly<Record<string, AttributeValue>>,

@@ -4,7 +4,7 @@ import { ShapeError } from '../errors.js';
 import { defineOp } from '../op.js';
 import type { Tensor } from '../tensor.js';
 import { expectDType, expectRank } from './check.js';
-import { u32 } from './plan.js';
+import { cut, u32 } from './plan.js';
 import { descending } from './top-k.js';
 
 /** Index of the largest element of each row; ties to the lower index, the first NaN wins. x [R, N] f32, N ≥ 1 → y [R] i32. */
@@ -31,7 +31,14 @@ export const argMaxOp = /* @__PURE__ */ defineOp({
   native: 'core_arg_max',
   webgpu: {
     shader: () => shader,
-    plan: ({ x }) => (x ? [{ workgroups: [x.shape[0]], uniforms: [u32(x.shape[0]), u32(x.shape[1])] }] : []),
+    plan: ({ x }, _, limits) =>
+      x
+        ? cut(x.shape[0], { x: 4 * x.shape[1], y: 4 }, limits).map(({ count, ranges }) => ({
+            workgroups: [count],
+            uniforms: [u32(count), u32(x.shape[1])],
+            ranges,
+          }))
+        : [],
   },
   cases: (fc) =>
     fc

@@ -1,9 +1,10 @@
 import shader from '@filigree/wgsl/core/arg-sort.wgsl';
 import { caseDimension, caseTensor } from '../cases.js';
 import { defineOp } from '../op.js';
+import { sizeOf } from '../shape.js';
 import type { Tensor } from '../tensor.js';
 import { expectDType, expectRank } from './check.js';
-import { elementwiseDispatch, u32 } from './plan.js';
+import { cut, groupsFor, u32 } from './plan.js';
 import { descending } from './top-k.js';
 
 /**
@@ -32,8 +33,15 @@ export const argSortOp = /* @__PURE__ */ defineOp({
   native: 'core_arg_sort',
   webgpu: {
     shader: () => shader,
-    plan: ({ x }, attributes) =>
-      x ? elementwiseDispatch(x.shape[0] * x.shape[1], [u32(x.shape[1]), u32(attributes['descending'] ? 1 : 0)]) : [],
+    plan({ x }, { descending: down }, limits) {
+      if (!x || sizeOf(x.shape) === 0) return [];
+      const width = x.shape[1];
+      return cut(x.shape[0], { x: 4 * width, y: 4 * width }, limits).map(({ count, ranges }) => ({
+        workgroups: groupsFor(count * width),
+        uniforms: [count * width, width, down ? 1 : 0].map(u32),
+        ranges,
+      }));
+    },
   },
   cases: (fc) =>
     fc.tuple(fc.nat(4), caseDimension(fc, 130)).chain(([rows, width]) =>

@@ -4,8 +4,9 @@ import { DTypeError } from '../errors.js';
 import { defineOp, type TensorMeta } from '../op.js';
 import { broadcastShapes, sizeOf, stridesOf, type Shape } from '../shape.js';
 import type { Tensor } from '../tensor.js';
+import type { WebGpuLimits } from '../webgpu-kernel.js';
 import { expectDType } from './check.js';
-import { elementwiseDispatch, u32 } from './plan.js';
+import { groupsFor, itemsPerBinding, reach, u32, wordMultiple } from './plan.js';
 
 /** Functions of two numbers, in the order in which kernels number them; comparisons give 1 or 0. */
 export const binaryKinds = ['add', 'sub', 'mul', 'div', 'max', 'min', 'pow', 'eq', 'ne', 'lt', 'le', 'gt', 'ge'] as const;
@@ -55,6 +56,37 @@ export function broadcastStrides(shape: Shape, result: Shape): number[] {
   });
 }
 
+interface Reach {
+  readonly low: number;
+  readonly high: number;
+}
+
+/** Pieces of y, and the elements of a and b they need; small enough that each fits into a binding. */
+function broadcastPieces(
+  shape: Shape,
+  stridesA: readonly number[],
+  stridesB: readonly number[],
+  limits: WebGpuLimits,
+): { start: number; count: number; reachA: Reach; reachB: Reach }[] {
+  const most = itemsPerBinding(limits, 4, wordMultiple);
+  const pieces = [];
+  for (let start = 0, total = sizeOf(shape); start < total;) {
+    let count = Math.min(most, total - start);
+    let [reachA, reachB] = [reach(shape, stridesA, start, start + count), reach(shape, stridesB, start, start + count)];
+    while (count > 1 && Math.max(reachA.high - reachA.low, reachB.high - reachB.low) > most) {
+      count = Math.ceil(count / 2);
+      [reachA, reachB] = [reach(shape, stridesA, start, start + count), reach(shape, stridesB, start, start + count)];
+    }
+    pieces.push({ start, count, reachA, reachB });
+    start += count;
+  }
+  return pieces;
+}
+
+function words({ low, high }: Reach): { byteOffset: number; byteLength: number } {
+  return { byteOffset: 4 * low, byteLength: 4 * (high - low) };
+}
+
 /**
  * y = f(a, b) with NumPy broadcasting. a, b f32 or both i32 → y of the same dtype; comparisons give 1 and 0 in that dtype.
  *
@@ -91,18 +123,28 @@ export const binaryOp = /* @__PURE__ */ defineOp({
   native: 'core_binary',
   webgpu: {
     shader: (_, { a }) => (a?.dtype === 'i32' ? shader.replaceAll('element_t', 'i32') : shader.replaceAll('element_t', 'f32')),
-    plan({ a, b, y }, { kind }) {
-      const shape = y?.shape ?? [];
+    plan({ a, b, y }, { kind }, limits) {
+      if (!a || !b || !y) return [];
+      const { shape } = y;
       const pad = (values: readonly number[], fill: number): number[] => [
         ...Array<number>(maximumRank - values.length).fill(fill),
         ...values,
       ];
-      return elementwiseDispatch(sizeOf(shape), [
-        u32(binaryKinds.indexOf(kind as BinaryKind)),
-        ...pad(shape, 1).map(u32),
-        ...pad(broadcastStrides(a?.shape ?? [], shape), 0).map(u32),
-        ...pad(broadcastStrides(b?.shape ?? [], shape), 0).map(u32),
-      ]);
+      const [stridesA, stridesB] = [broadcastStrides(a.shape, shape), broadcastStrides(b.shape, shape)];
+      return broadcastPieces(shape, stridesA, stridesB, limits).map(({ start, count, reachA, reachB }) => ({
+        workgroups: groupsFor(count),
+        uniforms: [
+          count,
+          binaryKinds.indexOf(kind as BinaryKind),
+          ...pad(shape, 1),
+          ...pad(stridesA, 0),
+          ...pad(stridesB, 0),
+          start,
+          reachA.low,
+          reachB.low,
+        ].map(u32),
+        ranges: { a: words(reachA), b: words(reachB), y: words({ low: start, high: start + count }) },
+      }));
     },
   },
   tolerance: { y: { absolute: 1e-6, relative: 2e-5 } },

@@ -1,11 +1,11 @@
 import shader from '@filigree/wgsl/core/cast.wgsl';
 import { caseDimension, caseTensor } from '../cases.js';
-import { dtypes, type DType } from '../dtype.js';
+import { byteSize, dtypes, type DType } from '../dtype.js';
 import { DTypeError } from '../errors.js';
 import { defineOp } from '../op.js';
 import { sizeOf } from '../shape.js';
 import type { Tensor } from '../tensor.js';
-import { elementwiseDispatch, u32 } from './plan.js';
+import { cut, groupsFor, u32, wordMultiple } from './plan.js';
 
 const ranges: Readonly<Partial<Record<DType, readonly [number, number]>>> = {
   i32: [-2147483648, 2147483647],
@@ -13,11 +13,6 @@ const ranges: Readonly<Partial<Record<DType, readonly [number, number]>>> = {
   i8: [-128, 127],
   u8: [0, 255],
 };
-
-/** Elements of `dtype` that share one 32-bit word. */
-function perWord(dtype: DType): number {
-  return dtype === 'f16' || dtype === 'bf16' ? 2 : dtype === 'i8' || dtype === 'u8' || dtype === 'bool' ? 4 : 1;
-}
 
 /**
  * The same values in another dtype. Floats round to nearest even; floats to integers truncate towards zero and saturate, NaN gives 0;
@@ -44,14 +39,17 @@ export const castOp = /* @__PURE__ */ defineOp({
   native: 'core_cast',
   webgpu: {
     shader: () => shader,
-    plan({ x }, { dtype }) {
-      const count = x ? sizeOf(x.shape) : 0;
+    plan({ x }, { dtype }, limits) {
+      if (!x) return [];
       const to = dtype as DType;
-      return elementwiseDispatch(Math.ceil(count / perWord(to)), [
-        u32(count),
-        u32(dtypes.indexOf(x?.dtype ?? 'f32')),
-        u32(dtypes.indexOf(to)),
-      ]);
+      return cut(sizeOf(x.shape), { x: byteSize(x.dtype), y: byteSize(to) }, limits, wordMultiple).map(({ count, ranges }) => {
+        const words = Math.ceil((count * byteSize(to)) / 4);
+        return {
+          workgroups: groupsFor(words),
+          uniforms: [words, count, dtypes.indexOf(x.dtype), dtypes.indexOf(to)].map(u32),
+          ranges,
+        };
+      });
     },
   },
   cases: (fc) => {

@@ -34,8 +34,10 @@ export const gatedActivationOp = /* @__PURE__ */ defineOp({
   native: 'core_gated_activation',
   webgpu: {
     shader: () => shader,
-    plan: ({ gate }, { kind }) =>
-      elementwiseDispatch(gate ? sizeOf(gate.shape) : 0, [u32(unaryKinds.indexOf(kind as GateKind))]),
+    plan: ({ gate }, { kind }, limits) =>
+      elementwiseDispatch(gate ? sizeOf(gate.shape) : 0, { gate: 4, up: 4, y: 4 }, limits, [
+        u32(unaryKinds.indexOf(kind as GateKind)),
+      ]),
   },
   tolerance: { y: { absolute: 1e-5, relative: 2e-5 } },
   cases: (fc) =>

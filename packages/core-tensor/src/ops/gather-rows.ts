@@ -6,7 +6,8 @@ import { defineOp } from '../op.js';
 import { sizeOf } from '../shape.js';
 import type { Tensor } from '../tensor.js';
 import { expectDType, expectRank } from './check.js';
-import { elementwiseDispatch, u32 } from './plan.js';
+import { cut, groupsFor, u32, wordMultiple } from './plan.js';
+import { sourceWindows } from './strided-copy.js';
 
 /** Ids are data: a bad one fails the op when it runs, and so poisons y. On WebGPU it gives a row of zeros. */
 export function checkIds(op: string, ids: ArrayLike<number>, rows: number): void {
@@ -40,15 +41,23 @@ export const gatherRowsOp = /* @__PURE__ */ defineOp({
   native: 'core_gather_rows',
   webgpu: {
     shader: () => shader,
-    plan({ table, y }) {
+    plan({ table, y }, _, limits) {
       if (!table || !y) return [];
       const size = byteSize(table.dtype);
-      return elementwiseDispatch(Math.ceil((sizeOf(y.shape) * size) / 4), [
-        u32(table.shape[0]),
-        u32(sizeOf(table.shape.slice(1))),
-        u32(size),
-        u32(sizeOf(y.shape)),
-      ]);
+      const width = sizeOf(table.shape.slice(1));
+      return cut(sizeOf(y.shape), { y: size }, limits, wordMultiple).flatMap(({ start, count, ranges }) => {
+        const [firstRow, lastRow] = [Math.floor(start / width), Math.floor((start + count - 1) / width)];
+        const words = Math.ceil((count * size) / 4);
+        return sourceWindows(0, sizeOf(table.shape), size, limits).map((window) => ({
+          workgroups: groupsFor(words),
+          uniforms: [words, table.shape[0], width, size, count, start % width, window.start, window.count].map(u32),
+          ranges: {
+            ...ranges,
+            ids: { byteOffset: 4 * firstRow, byteLength: 4 * (lastRow + 1 - firstRow) },
+            table: { byteOffset: window.start * size, byteLength: window.count * size },
+          },
+        }));
+      });
     },
   },
   cases: (fc) =>

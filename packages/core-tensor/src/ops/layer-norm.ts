@@ -1,11 +1,12 @@
 import shader from '@filigree/wgsl/core/layer-norm.wgsl';
-import { caseDimension, caseTensor } from '../cases.js';
+import { caseDimension, caseTensor, seededTensor } from '../cases.js';
 import { ShapeError } from '../errors.js';
 import { defineOp } from '../op.js';
 import { formatShape } from '../shape.js';
 import type { Tensor } from '../tensor.js';
+import { withReduction } from '../webgpu-reduction.js';
 import { expectDType, lastAxis, rowCount } from './check.js';
-import { f32, u32 } from './plan.js';
+import { cut, f32, u32 } from './plan.js';
 
 /**
  * y = (x − mean x) / sqrt(var x + eps) · weight + bias over the last axis; the variance is the biased one.
@@ -47,11 +48,20 @@ export const layerNormOp = /* @__PURE__ */ defineOp({
   },
   native: 'core_layer_norm',
   webgpu: {
-    shader: () => shader,
-    plan: ({ x }, { eps }) => {
+    shader: (variant) => withReduction(variant, shader),
+    variants: ['subgroups'],
+    selfTest: () => ({
+      inputs: { x: seededTensor(1, [3, 100]), weight: seededTensor(2, [100]), bias: seededTensor(3, [100]) },
+      attributes: { eps: 1e-5 },
+    }),
+    plan: ({ x }, { eps }, limits) => {
       const width = x ? lastAxis('layer-norm', 'x', x) : 0;
       const rows = x && width > 0 ? rowCount(x) : 0;
-      return [{ workgroups: [Math.ceil(rows / 64)], uniforms: [u32(rows), u32(width), f32(Number(eps))] }];
+      return cut(rows, { x: 4 * width, y: 4 * width }, limits).map(({ count, ranges }) => ({
+        workgroups: [count],
+        uniforms: [u32(count), u32(width), f32(Number(eps))],
+        ranges,
+      }));
     },
   },
   tolerance: { y: { absolute: 2e-4, relative: 1e-4 } },

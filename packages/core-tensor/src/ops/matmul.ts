@@ -4,12 +4,13 @@ import { DTypeError, ShapeError } from '../errors.js';
 import { defineOp } from '../op.js';
 import { broadcastShapes, formatShape, sizeOf, type Shape } from '../shape.js';
 import type { Tensor } from '../tensor.js';
+import type { WebGpuDispatch, WebGpuLimits } from '../webgpu-kernel.js';
 import { broadcastStrides } from './binary.js';
 import { expectDType } from './check.js';
-import { u32 } from './plan.js';
+import { cut, groupsFor, u32 } from './plan.js';
 
-/** Output columns per invocation of the shader. */
-const columnsPerInvocation = 4;
+/** Rows and columns of the result per invocation of the shader. */
+const blockSize = 4;
 
 function parts(shape: Shape, transpose: boolean): { batch: Shape; rows: number; columns: number } {
   const [first, second] = [shape[shape.length - 2], shape[shape.length - 1]];
@@ -32,6 +33,59 @@ function batchOffsets(a: Shape, b: Shape, batch: Shape): { a: number[]; b: numbe
     offsets.b.push(atB);
   }
   return offsets;
+}
+
+/**
+ * The dispatches of one matrix product. Where a binding does not hold an argument, rows of y go in pieces (with the rows of a when those are
+ * contiguous), columns where those of b are, and the inner dimension where neither is: later pieces of it add to the result.
+ */
+function matrixDispatches(
+  { m, k, n }: { m: number; k: number; n: number },
+  transposeA: boolean,
+  transposeB: boolean,
+  limits: WebGpuLimits,
+  starts: { a: number; b: number; y: number },
+): WebGpuDispatch[] {
+  const rows = cut(m, transposeA ? { y: 4 * n } : { y: 4 * n, a: 4 * k }, limits);
+  const inners = cut(k, { ...(transposeA ? { a: 4 * m } : {}), ...(transposeB ? {} : { b: 4 * n }), none: 0 }, limits);
+  const columns = cut(n, transposeB ? { b: 4 * k } : { none: 0 }, limits);
+  const range = (start: number, count: number): { byteOffset: number; byteLength: number } => ({
+    byteOffset: 4 * start,
+    byteLength: 4 * count,
+  });
+  // Without an inner dimension the result is zero, which a product over no steps writes.
+  const steps = inners.length > 0 ? inners : [{ start: 0, count: 0 }];
+  return rows.flatMap((row) =>
+    columns.flatMap((column) =>
+      steps.map((inner) => {
+        // A transposed a is bound whole or by inner steps, and its rows start inside of a step; likewise the columns of b.
+        const [aStart, aCount] = transposeA ? [inner.start * m, inner.count * m] : [row.start * k, row.count * k];
+        const [bStart, bCount] = transposeB ? [column.start * k, column.count * k] : [inner.start * n, inner.count * n];
+        const skipA = transposeA ? row.start : inner.start;
+        const skipB = transposeB ? inner.start : column.start;
+        return {
+          workgroups: groupsFor(Math.ceil(row.count / blockSize) * Math.ceil(column.count / blockSize)),
+          uniforms: [
+            row.count,
+            inner.count,
+            column.count,
+            transposeA ? 1 : k,
+            transposeA ? m : 1,
+            transposeB ? 1 : n,
+            transposeB ? k : 1,
+            n,
+            column.start,
+            inner.start > 0 ? 1 : 0,
+          ].map(u32),
+          ranges: {
+            a: range(starts.a + aStart + skipA, aCount - skipA),
+            b: range(starts.b + bStart + skipB, bCount - skipB),
+            y: range(starts.y + row.start * n, row.count * n),
+          },
+        };
+      }),
+    ),
+  );
 }
 
 /**
@@ -83,25 +137,18 @@ export const matmulOp = /* @__PURE__ */ defineOp({
   native: 'core_matmul',
   webgpu: {
     shader: () => shader,
-    plan({ a, b, y }, { transposeA, transposeB }) {
-      if (!a || !b || !y) return [];
+    plan({ a, b, y }, { transposeA, transposeB }, limits) {
+      if (!a || !b || !y || sizeOf(y.shape) === 0) return [];
       const [left, right] = [parts(a.shape, Boolean(transposeA)), parts(b.shape, Boolean(transposeB))];
-      const [m, k, n] = [left.rows, left.columns, right.columns];
+      const size = { m: left.rows, k: left.columns, n: right.columns };
       const offsets = batchOffsets(left.batch, right.batch, y.shape.slice(0, -2));
-      const invocations = m * Math.ceil(n / columnsPerInvocation);
-      return offsets.a.map((matrixA, batch) => ({
-        workgroups: [Math.ceil(invocations / 64)] as const,
-        uniforms: [
-          m,
-          k,
-          n,
-          transposeA ? 1 : 0,
-          transposeB ? 1 : 0,
-          matrixA * m * k,
-          offsets.b[batch] * k * n,
-          batch * m * n,
-        ].map(u32),
-      }));
+      return offsets.a.flatMap((matrixA, batch) =>
+        matrixDispatches(size, Boolean(transposeA), Boolean(transposeB), limits, {
+          a: matrixA * size.m * size.k,
+          b: offsets.b[batch] * size.k * size.n,
+          y: batch * size.m * size.n,
+        }),
+      );
     },
   },
   tolerance: { y: { absolute: 1e-4, relative: 2e-5 } },

@@ -33,13 +33,14 @@ export const permuteOp = /* @__PURE__ */ defineOp({
   native: 'core_permute',
   webgpu: {
     shader: () => stridedCopyShader,
-    plan({ x, y }, { axes }) {
+    plan({ x, y }, { axes }, limits) {
       if (!x || !y) return [];
       const strides = stridesOf(x.shape);
       return stridedCopyPlan(
         y,
         0,
         (axes as readonly number[]).map((axis) => strides[axis]),
+        limits,
       );
     },
   },

@@ -4,8 +4,9 @@ import { ShapeError } from '../errors.js';
 import { defineOp } from '../op.js';
 import { normalizeAxis, sizeOf, type Shape } from '../shape.js';
 import type { Tensor } from '../tensor.js';
+import type { WebGpuLimits } from '../webgpu-kernel.js';
 import { expectDType } from './check.js';
-import { elementwiseDispatch, u32 } from './plan.js';
+import { groupsFor, itemsPerBinding, u32 } from './plan.js';
 
 /** Reductions, in the order in which kernels number them. */
 export const reduceKinds = ['sum', 'mean', 'max', 'min', 'prod'] as const;
@@ -14,6 +15,37 @@ export type ReduceKind = (typeof reduceKinds)[number];
 function split(shape: Shape, axis: number): { outer: number; length: number; inner: number } {
   const at = normalizeAxis(axis, shape.length, 'reduce');
   return { outer: sizeOf(shape.slice(0, at)), length: shape[at], inner: sizeOf(shape.slice(at + 1)) };
+}
+
+/**
+ * Pieces of a reduction whose part of x fits into a binding: whole outer rows where one fits; else steps of the axis, one outer row at a time;
+ * else parts of the inner axes, one step at a time.
+ */
+function reducePieces(
+  { outer, length, inner }: { outer: number; length: number; inner: number },
+  limits: WebGpuLimits,
+): { outer: number; outers: number; step: number; steps: number; first: number; count: number }[] {
+  const most = itemsPerBinding(limits, 4);
+  const outers = Math.max(1, Math.floor(most / Math.max(1, length * inner)));
+  const whole = length * inner <= most;
+  const steps = whole ? length : Math.max(1, Math.floor(most / inner));
+  const count = inner <= most ? inner : most;
+  const pieces = [];
+  for (let at = 0; at < outer && inner > 0; at += outers) {
+    for (let first = 0; first < inner; first += count) {
+      for (let step = 0; step === 0 || step < length; step += Math.max(1, steps)) {
+        pieces.push({
+          outer: at,
+          outers: Math.min(outers, outer - at),
+          step,
+          steps: Math.min(steps, length - step),
+          first,
+          count: Math.min(count, inner - first),
+        });
+      }
+    }
+  }
+  return pieces;
 }
 
 /**
@@ -57,10 +89,31 @@ export const reduceOp = /* @__PURE__ */ defineOp({
   native: 'core_reduce',
   webgpu: {
     shader: () => shader,
-    plan({ x }, { kind, axis }) {
+    plan({ x }, { kind, axis }, limits) {
       if (!x) return [];
-      const { outer, length, inner } = split(x.shape, Number(axis));
-      return elementwiseDispatch(outer * inner, [length, inner, reduceKinds.indexOf(kind as ReduceKind)].map(u32));
+      const sizes = split(x.shape, Number(axis));
+      return reducePieces(sizes, limits).map(({ outer, outers, step, steps, first, count }) => ({
+        workgroups: groupsFor(outers * count),
+        uniforms: [
+          outers * count,
+          steps,
+          count,
+          sizes.inner,
+          sizes.length * sizes.inner,
+          reduceKinds.indexOf(kind as ReduceKind),
+          step === 0 ? 1 : 0,
+          step + steps === sizes.length ? 1 : 0,
+          sizes.length,
+        ].map(u32),
+        ranges: {
+          // From the first element to the last one of the piece; a part of the inner axes comes one step at a time.
+          x: {
+            byteOffset: 4 * ((outer * sizes.length + step) * sizes.inner + first),
+            byteLength: 4 * (outers > 1 ? outers * sizes.length * sizes.inner : Math.max(0, steps - 1) * sizes.inner + count),
+          },
+          y: { byteOffset: 4 * (outer * sizes.inner + first), byteLength: 4 * outers * count },
+        },
+      }));
     },
   },
   tolerance: { y: { absolute: 1e-3, relative: 1e-4 } },

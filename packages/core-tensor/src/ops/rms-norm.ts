@@ -1,9 +1,11 @@
 import shader from '@filigree/wgsl/core/rms-norm.wgsl';
-import { caseDimension, caseTensor } from '../cases.js';
+import { caseDimension, caseTensor, seededTensor } from '../cases.js';
 import { DTypeError, ShapeError } from '../errors.js';
 import { defineOp } from '../op.js';
 import { formatShape, sizeOf } from '../shape.js';
 import type { Tensor } from '../tensor.js';
+import { withReduction } from '../webgpu-reduction.js';
+import { cut, f32, u32 } from './plan.js';
 
 /**
  * y = x / sqrt(mean(x²) + eps) · (weight + weightOffset), over the last axis.
@@ -44,21 +46,20 @@ export const rmsNormOp = /* @__PURE__ */ defineOp({
   },
   native: 'core_rms_norm',
   webgpu: {
-    shader: () => shader,
-    plan({ x, weight }, { eps, weightOffset }) {
+    shader: (variant) => withReduction(variant, shader),
+    variants: ['subgroups'],
+    selfTest: () => ({
+      inputs: { x: seededTensor(1, [3, 100]), weight: seededTensor(2, [100]) },
+      attributes: { eps: 1e-5, weightOffset: 0 },
+    }),
+    plan({ x, weight }, { eps, weightOffset }, limits) {
       const width = weight?.shape[0] ?? 0;
       const rows = width === 0 || !x ? 0 : sizeOf(x.shape) / width;
-      return [
-        {
-          workgroups: [rows],
-          uniforms: [
-            { type: 'u32', value: rows },
-            { type: 'u32', value: width },
-            { type: 'f32', value: Number(eps) },
-            { type: 'f32', value: Number(weightOffset) },
-          ],
-        },
-      ];
+      return cut(rows, { x: 4 * width, y: 4 * width }, limits).map(({ count, ranges }) => ({
+        workgroups: [count],
+        uniforms: [u32(count), u32(width), f32(Number(eps)), f32(Number(weightOffset))],
+        ranges,
+      }));
     },
   },
   cases: (fc) =>

@@ -5,7 +5,7 @@ import { defineOp } from '../op.js';
 import { formatShape } from '../shape.js';
 import type { Tensor } from '../tensor.js';
 import { expectDType, expectRank } from './check.js';
-import { elementwiseDispatch, f32, u32 } from './plan.js';
+import { cut, f32, groupsFor, u32 } from './plan.js';
 
 /** Which channels form a rotated pair: i and i + dims/2 (`half`), or 2i and 2i + 1 (`interleaved`). */
 export const ropePairings = ['half', 'interleaved'] as const;
@@ -63,13 +63,18 @@ export const ropeOp = /* @__PURE__ */ defineOp({
   native: 'core_rope',
   webgpu: {
     shader: () => shader,
-    plan({ x, inverseFrequencies }, { pairing, scale }) {
+    plan({ x, inverseFrequencies }, { pairing, scale }, limits) {
       const [tokens, heads, dim] = x?.shape ?? [0, 0, 0];
       const pairs = inverseFrequencies?.shape[0] ?? 0;
-      return elementwiseDispatch(tokens * heads * (dim - pairs), [
-        ...[heads, dim, pairs, pairing === 'half' ? 1 : 0].map(u32),
-        f32(Number(scale)),
-      ]);
+      const rowBytes = 4 * heads * dim;
+      return cut(tokens, { x: rowBytes, positions: 4, y: rowBytes }, limits).map(({ count, ranges }) => {
+        const slots = count * heads * (dim - pairs);
+        return {
+          workgroups: groupsFor(slots),
+          uniforms: [...[slots, heads, dim, pairs, pairing === 'half' ? 1 : 0].map(u32), f32(Number(scale))],
+          ranges,
+        };
+      });
     },
   },
   tolerance: { y: { absolute: 2e-4, relative: 1e-4 } },

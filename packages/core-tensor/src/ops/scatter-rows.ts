@@ -6,7 +6,7 @@ import { formatShape, sameShape, sizeOf } from '../shape.js';
 import type { Tensor } from '../tensor.js';
 import { expectDType, expectRank } from './check.js';
 import { checkIds } from './gather-rows.js';
-import { elementwiseDispatch, u32 } from './plan.js';
+import { cut, groupsFor, u32 } from './plan.js';
 
 export const scatterModes = ['set', 'add'] as const;
 
@@ -46,8 +46,20 @@ export const scatterRowsOp = /* @__PURE__ */ defineOp({
   native: 'core_scatter_rows',
   webgpu: {
     shader: () => shader,
-    plan: ({ x, ids }, { mode }) =>
-      x && ids ? elementwiseDispatch(sizeOf(x.shape), [u32(x.shape[1]), u32(ids.shape[0]), u32(mode === 'add' ? 1 : 0)]) : [],
+    plan({ x, ids }, { mode }, limits) {
+      if (!x || !ids) return [];
+      const width = x.shape[1];
+      const items = cut(ids.shape[0], { ids: 4, rows: 4 * width }, limits);
+      // Without rows to write the result is a copy of x.
+      const passes = items.length > 0 ? items : [{ start: 0, count: 0, ranges: {} }];
+      return cut(sizeOf(x.shape), { x: 4, y: 4 }, limits).flatMap((piece) =>
+        passes.map((pass) => ({
+          workgroups: groupsFor(piece.count),
+          uniforms: [piece.count, width, pass.count, mode === 'add' ? 1 : 0, piece.start, pass.start > 0 ? 1 : 0].map(u32),
+          ranges: { ...piece.ranges, ...pass.ranges },
+        })),
+      );
+    },
   },
   cases: (fc) =>
     fc.record({ rows: fc.integer({ min: 1, max: 9 }), width: fc.nat(20), count: fc.nat(9) }).chain(({ rows, width, count }) =>

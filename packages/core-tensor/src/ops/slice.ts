@@ -39,8 +39,8 @@ export const sliceOp = /* @__PURE__ */ defineOp({
   native: 'core_slice',
   webgpu: {
     shader: () => stridedCopyShader,
-    plan: ({ x, y }, { starts }) =>
-      x && y ? stridedCopyPlan(y, startOf(x.shape, starts as readonly number[]), stridesOf(x.shape)) : [],
+    plan: ({ x, y }, { starts }, limits) =>
+      x && y ? stridedCopyPlan(y, startOf(x.shape, starts as readonly number[]), stridesOf(x.shape), limits) : [],
   },
   cases: (fc) =>
     fc

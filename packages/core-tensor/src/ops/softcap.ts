@@ -24,7 +24,7 @@ export const softcapOp = /* @__PURE__ */ defineOp({
   native: 'core_softcap',
   webgpu: {
     shader: () => shader,
-    plan: ({ x }, { cap }) => elementwiseDispatch(x ? sizeOf(x.shape) : 0, [f32(Number(cap))]),
+    plan: ({ x }, { cap }, limits) => elementwiseDispatch(x ? sizeOf(x.shape) : 0, { x: 4, y: 4 }, limits, [f32(Number(cap))]),
   },
   tolerance: { y: { absolute: 1e-5, relative: 1e-4 } },
   cases: (fc) =>

@@ -1,9 +1,11 @@
 import shader from '@filigree/wgsl/core/softmax.wgsl';
-import { caseDimension, caseTensor } from '../cases.js';
+import { caseDimension, caseTensor, seededTensor } from '../cases.js';
 import { defineOp } from '../op.js';
+import { sizeOf } from '../shape.js';
 import type { Tensor } from '../tensor.js';
+import { withReduction } from '../webgpu-reduction.js';
 import { expectDType, lastAxis, rowCount } from './check.js';
-import { u32 } from './plan.js';
+import { cut, u32 } from './plan.js';
 
 /**
  * y = exp(x − max x) / Σ exp(x − max x) over the last axis. x [..., n] f32, y [..., n] f32.
@@ -33,9 +35,18 @@ export const softmaxOp = /* @__PURE__ */ defineOp({
   },
   native: 'core_softmax',
   webgpu: {
-    shader: () => shader,
-    plan: ({ x }) =>
-      x ? [{ workgroups: [Math.ceil(rowCount(x) / 64)], uniforms: [u32(rowCount(x)), u32(lastAxis('softmax', 'x', x))] }] : [],
+    shader: (variant) => withReduction(variant, shader),
+    variants: ['subgroups'],
+    selfTest: () => ({ inputs: { x: seededTensor(1, [3, 100]) }, attributes: {} }),
+    plan({ x }, _, limits) {
+      if (!x || sizeOf(x.shape) === 0) return [];
+      const width = lastAxis('softmax', 'x', x);
+      return cut(rowCount(x), { x: 4 * width, y: 4 * width }, limits).map(({ count, ranges }) => ({
+        workgroups: [count],
+        uniforms: [u32(count), u32(width)],
+        ranges,
+      }));
+    },
   },
   cases: (fc) =>
     fc.tuple(caseDimension(fc, 9), caseDimension(fc, 150)).chain(([rows, width]) =>

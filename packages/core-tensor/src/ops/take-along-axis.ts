@@ -2,11 +2,11 @@ import shader from '@filigree/wgsl/core/take-along-axis.wgsl';
 import { caseTensor } from '../cases.js';
 import { ShapeError } from '../errors.js';
 import { defineOp } from '../op.js';
-import { formatShape, sizeOf } from '../shape.js';
+import { formatShape } from '../shape.js';
 import type { Tensor } from '../tensor.js';
 import { expectDType, expectRank } from './check.js';
 import { checkIds } from './gather-rows.js';
-import { elementwiseDispatch, u32 } from './plan.js';
+import { cut, groupsFor, u32 } from './plan.js';
 
 /** y[r, i] = x[r, indices[r, i]]. x [R, N] f32, indices [R, M] i32, y [R, M] f32. */
 export const takeAlongAxisOp = /* @__PURE__ */ defineOp({
@@ -36,8 +36,15 @@ export const takeAlongAxisOp = /* @__PURE__ */ defineOp({
   native: 'core_take_along_axis',
   webgpu: {
     shader: () => shader,
-    plan: ({ x, indices }) =>
-      x && indices ? elementwiseDispatch(sizeOf(indices.shape), [u32(x.shape[1]), u32(indices.shape[1])]) : [],
+    plan({ x, indices }, _, limits) {
+      if (!x || !indices) return [];
+      const [width, items] = [x.shape[1], indices.shape[1]];
+      return cut(x.shape[0], { x: 4 * width, indices: 4 * items, y: 4 * items }, limits).map(({ count, ranges }) => ({
+        workgroups: groupsFor(count * items),
+        uniforms: [count * items, width, items].map(u32),
+        ranges,
+      }));
+    },
   },
   cases: (fc) =>
     fc.record({ rows: fc.nat(5), width: fc.integer({ min: 1, max: 20 }), count: fc.nat(9) }).chain(({ rows, width, count }) =>

@@ -4,7 +4,7 @@ import { ShapeError } from '../errors.js';
 import { defineOp } from '../op.js';
 import type { Tensor } from '../tensor.js';
 import { expectDType, expectRank } from './check.js';
-import { u32 } from './plan.js';
+import { cut, u32 } from './plan.js';
 
 /** Descending by value, NaN before everything, ties to the lower index. */
 export function descending(values: ArrayLike<number>, a: number, b: number): number {
@@ -45,8 +45,16 @@ export const topKOp = /* @__PURE__ */ defineOp({
   native: 'core_top_k',
   webgpu: {
     shader: () => shader,
-    plan: ({ x }, { k }) =>
-      x && Number(k) > 0 ? [{ workgroups: [x.shape[0]], uniforms: [u32(x.shape[0]), u32(x.shape[1]), u32(Number(k))] }] : [],
+    plan({ x }, { k }, limits) {
+      const picks = Number(k);
+      if (!x || picks === 0) return [];
+      const [rows, width] = x.shape;
+      return cut(rows, { x: 4 * width, values: 4 * picks, indices: 4 * picks }, limits).map(({ count, ranges }) => ({
+        workgroups: [count],
+        uniforms: [u32(count), u32(width), u32(picks)],
+        ranges,
+      }));
+    },
   },
   cases: (fc) =>
     fc.tuple(fc.nat(4), caseDimension(fc, 130)).chain(([rows, width]) =>

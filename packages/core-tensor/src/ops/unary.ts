@@ -4,7 +4,7 @@ import { defineOp } from '../op.js';
 import { sizeOf } from '../shape.js';
 import type { Tensor } from '../tensor.js';
 import { expectDType } from './check.js';
-import { elementwiseDispatch } from './plan.js';
+import { elementwiseDispatch, u32 } from './plan.js';
 
 /** Functions of one number, in the order in which kernels number them. */
 export const unaryKinds = [
@@ -93,8 +93,8 @@ export const unaryOp = /* @__PURE__ */ defineOp({
   native: 'core_unary',
   webgpu: {
     shader: () => shader,
-    plan: ({ x }, { kind }) =>
-      elementwiseDispatch(x ? sizeOf(x.shape) : 0, [{ type: 'u32', value: unaryKinds.indexOf(kind as UnaryKind) }]),
+    plan: ({ x }, { kind }, limits) =>
+      elementwiseDispatch(x ? sizeOf(x.shape) : 0, { x: 4, y: 4 }, limits, [u32(unaryKinds.indexOf(kind as UnaryKind))]),
   },
   tolerance: { y: { absolute: 2e-6, relative: 2e-5 } },
   cases: (fc) =>

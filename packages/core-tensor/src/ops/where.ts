@@ -28,7 +28,10 @@ export const whereOp = /* @__PURE__ */ defineOp({
     for (let index = 0; index < y.data.length; index++) y.data[index] = condition.data[index] ? a.data[index] : b.data[index];
   },
   native: 'core_where',
-  webgpu: { shader: () => shader, plan: ({ a }) => elementwiseDispatch(a ? sizeOf(a.shape) : 0) },
+  webgpu: {
+    shader: () => shader,
+    plan: ({ a }, _, limits) => elementwiseDispatch(a ? sizeOf(a.shape) : 0, { condition: 1, a: 4, b: 4, y: 4 }, limits),
+  },
   cases: (fc) =>
     caseDimension(fc, 150).chain((size) =>
       fc.record({

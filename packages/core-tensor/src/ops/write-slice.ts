@@ -5,7 +5,7 @@ import { DTypeError, OptionError, ShapeError } from '../errors.js';
 import { defineOp, type TensorMeta } from '../op.js';
 import { formatShape, sizeOf } from '../shape.js';
 import { empty, type Tensor } from '../tensor.js';
-import { elementwiseDispatch, u32 } from './plan.js';
+import { groupsFor, itemsPerBinding, u32, wordMultiple } from './plan.js';
 
 function geometry(target: TensorMeta, source: TensorMeta, axis: number): { outer: number; width: number; part: number } {
   const inner = sizeOf(target.shape.slice(axis + 1));
@@ -51,12 +51,32 @@ export const writeSliceOp = /* @__PURE__ */ defineOp({
   native: 'core_write_slice',
   webgpu: {
     shader: () => shader,
-    plan({ target, source }, { axis, start }) {
+    plan({ target, source }, { axis, start }, limits) {
       if (!target || !source || sizeOf(source.shape) === 0) return [];
       const { outer, width, part } = geometry(target, source, Number(axis));
       const size = byteSize(target.dtype);
       const from = (part / source.shape[Number(axis)]) * Number(start);
-      return elementwiseDispatch(Math.ceil((outer * width * size) / 4), [outer * width, width, part, from, size].map(u32));
+      // Elements of the source that lie before position `at` of the target.
+      const before = (at: number): number => Math.floor(at / width) * part + Math.max(0, Math.min(part, (at % width) - from));
+      const end = (outer - 1) * width + from + part;
+      const most = itemsPerBinding(limits, size, wordMultiple);
+      const dispatches = [];
+      for (let first = from - (from % wordMultiple); first < end; first += most) {
+        const count = Math.min(most, end - first);
+        const [low, high] = [before(first), before(first + count)];
+        if (low === high) continue;
+        const sourceFirst = low - (low % wordMultiple);
+        const words = Math.ceil((count * size) / 4);
+        dispatches.push({
+          workgroups: groupsFor(words),
+          uniforms: [words, count, width, part, from, size, first, sourceFirst].map(u32),
+          ranges: {
+            target: { byteOffset: first * size, byteLength: count * size },
+            source: { byteOffset: sourceFirst * size, byteLength: (high - sourceFirst) * size },
+          },
+        });
+      }
+      return dispatches;
     },
   },
   cases: (fc) =>

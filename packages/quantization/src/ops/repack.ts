@@ -23,6 +23,7 @@ export const repackOp = /* @__PURE__ */ defineOp({
     packed.data.set(packedBlocks(blocks, type, inFeatures).data);
   },
   native: 'quantization_repack',
+  nativeOnly: 'it makes the execution layout of the native kernels; shaders read the blocks as they lie in the file',
   cases: (fc) =>
     fc
       .record({

@@ -1,4 +1,4 @@
-import { sizeOf, type WebGpuKernel } from '@filigree/core-tensor';
+import { cut, groupsFor, uniform, type Piece, type WebGpuKernel, type WebGpuLimits } from '@filigree/core-tensor';
 import blocks from '@filigree/wgsl/quantization/blocks.wgsl';
 import dequantize from '@filigree/wgsl/quantization/dequantize-rows.wgsl';
 import matmul from '@filigree/wgsl/quantization/matmul.wgsl';
@@ -8,12 +8,9 @@ import { ggufLayoutById } from '../gguf/types.js';
 const rowsPerGroup = 64;
 const tokensPerInvocation = 4;
 
-const u32 = (value: number): { readonly type: 'u32'; readonly value: number } => ({ type: 'u32', value });
-
-/** Rows of weights per dispatch so that the bound range stays within the device's limit, in whole words. */
-function rowsPerDispatch(rowBytes: number, limit: number): number {
-  const most = Math.max(1, Math.floor((limit - 512) / rowBytes));
-  return most >= 4 ? Math.floor(most / 4) * 4 : most;
+/** Pieces of the rows of `name` that fit into a binding; rows of any number of bytes, so four of them are whole words. */
+function weightPieces(name: string, rows: number, rowBytes: number, limits: WebGpuLimits): Piece[] {
+  return cut(rows, { [name]: rowBytes }, limits, 4);
 }
 
 export const dequantizeRowsKernel: WebGpuKernel = {
@@ -22,19 +19,18 @@ export const dequantizeRowsKernel: WebGpuKernel = {
     if (!table || !ids || !y) return [];
     const { elements } = ggufLayoutById(Number(type));
     const [rows, rowBytes] = table.shape;
-    const inFeatures = y.shape[1];
-    const step = Math.max(elements, 1);
-    const perDispatch = rowsPerDispatch(rowBytes, limits.maxStorageBufferBindingSize);
-    const dispatches = [];
-    for (let first = 0; first < rows; first += perDispatch) {
-      const count = Math.min(perDispatch, rows - first);
-      dispatches.push({
-        workgroups: [Math.ceil(sizeOf(y.shape) / step / 64)] as const,
-        uniforms: [sizeOf(y.shape) / step, inFeatures / step, rowBytes, Number(type), elements, first, count].map(u32),
-        ranges: { blocks: { byteOffset: first * rowBytes, byteLength: count * rowBytes } },
-      });
-    }
-    return dispatches;
+    const blocksPerRow = y.shape[1] / elements;
+    const items = cut(ids.shape[0], { ids: 4, y: 4 * y.shape[1] }, limits);
+    return weightPieces('blocks', rows, rowBytes, limits).flatMap((weights) =>
+      items.map((item) => ({
+        workgroups: groupsFor(item.count * blocksPerRow),
+        uniforms: [
+          ...[item.count * blocksPerRow, blocksPerRow, rowBytes, Number(type), elements],
+          ...[weights.start, weights.count, rows],
+        ].map(uniform.u32),
+        ranges: { ...weights.ranges, ...item.ranges },
+      })),
+    );
   },
 };
 
@@ -54,29 +50,22 @@ export const matmulKernel: WebGpuKernel = {
       .replaceAll('Y_OFFSET', bound < 4 ? `p.offsets[${bound}]` : 'p.offsets_high[0]')
       .replace('OFFSETS_HIGH', bound < 4 ? '' : 'offsets_high: vec4u,');
   },
-  plan({ x, weights }, { type, outFeatures, inFeatures, activations }, limits) {
+  plan({ x, weights, residual }, { type, outFeatures, inFeatures, activations }, limits) {
     if (!x || !weights || x.shape[0] === 0 || outFeatures === 0) return [];
     const [rows, rowBytes] = weights.shape;
     const { elements } = ggufLayoutById(Number(type));
-    const perDispatch = rowsPerDispatch(rowBytes, limits.maxStorageBufferBindingSize);
-    const dispatches = [];
-    for (let first = 0; first < rows; first += perDispatch) {
-      const count = Math.min(perDispatch, rows - first);
-      dispatches.push({
-        workgroups: [Math.ceil(count / rowsPerGroup) * Math.ceil(x.shape[0] / tokensPerInvocation)] as const,
+    const yBytes = 4 * Number(outFeatures);
+    const perToken = { x: 4 * x.shape[1], y: yBytes, ...(residual ? { residual: yBytes } : {}) };
+    const tokens = cut(x.shape[0], perToken, limits);
+    return weightPieces('weights', rows, rowBytes, limits).flatMap((piece) =>
+      tokens.map((some) => ({
+        workgroups: [Math.ceil(piece.count / rowsPerGroup) * Math.ceil(some.count / tokensPerInvocation)] as const,
         uniforms: [
-          x.shape[0],
-          Number(outFeatures),
-          Number(inFeatures),
-          Number(type),
-          rowBytes,
-          activations === 'q8-32' && elements > 1 ? 1 : 0,
-          first,
-          count,
-        ].map(u32),
-        ranges: { weights: { byteOffset: first * rowBytes, byteLength: count * rowBytes } },
-      });
-    }
-    return dispatches;
+          ...[some.count, Number(outFeatures), Number(inFeatures), Number(type), rowBytes],
+          ...[activations === 'q8-32' && elements > 1 ? 1 : 0, piece.start, piece.count],
+        ].map(uniform.u32),
+        ranges: { ...piece.ranges, ...some.ranges },
+      })),
+    );
   },
 };

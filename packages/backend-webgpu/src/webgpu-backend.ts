@@ -1,0 +1,330 @@
+import {
+  BaseBackend,
+  DeviceLostError,
+  ExecutionError,
+  FiligreeError,
+  type AnyOp,
+  type BufferHandle,
+  type Capabilities,
+  type FallbackPolicy,
+  type MemoryUse,
+  type OpCall,
+  type ProfileEntry,
+  type ShaderVariant,
+  type Storage,
+  type WebGpuKernel,
+} from '@filigree/core-tensor';
+import { BufferPool } from './buffer-pool.js';
+import { CommandQueue } from './command-queue.js';
+import { bufferOf, failureOf, GpuBuffer } from './gpu-buffer.js';
+import { PipelineCache } from './pipeline-cache.js';
+import { Readback } from './readback.js';
+import { Recorder, type RecorderLimits } from './recorder.js';
+import { candidates, plainVariant, selfTest, variantName, type DisabledVariant } from './variants.js';
+
+export interface WebGpuBackendParts {
+  readonly device: GPUDevice;
+  /** Kept referenced for as long as the backend lives: Dawn ends with its entry point. */
+  readonly gpu: GPU | undefined;
+  /** True when `dispose()` is to destroy the device. */
+  readonly ownsDevice: boolean;
+  /** The adapter in words. */
+  readonly description: string;
+  readonly variants: ShaderVariant;
+  readonly limits: RecorderLimits;
+  readonly fallback: FallbackPolicy | undefined;
+}
+
+/** Runs ops as compute shaders on a GPUDevice. Made by {@link createWebGpuBackend}. */
+export class WebGpuBackend extends BaseBackend {
+  readonly kind = 'webgpu';
+  readonly capabilities: Capabilities;
+  readonly device: GPUDevice;
+  readonly #parts: WebGpuBackendParts;
+  readonly #pool: BufferPool;
+  readonly #queue: CommandQueue;
+  readonly #pipelines: PipelineCache;
+  readonly #recorder: Recorder;
+  readonly #readback: Readback;
+  /** Buffers that tensors hold now. */
+  readonly #live = new Set<GpuBuffer>();
+  /** The variant an op runs with; absent until its first call or {@link prepare}. */
+  readonly #variants = new Map<AnyOp, { chosen: ShaderVariant; tested: Promise<void> }>();
+  readonly #disabled: DisabledVariant[] = [];
+  #forced: ShaderVariant | undefined;
+  #lost: DeviceLostError | undefined;
+  readonly #whenLost: Promise<DeviceLostError>;
+
+  constructor(parts: WebGpuBackendParts) {
+    super(parts.fallback);
+    const { device, limits, variants } = parts;
+    this.#parts = parts;
+    this.device = device;
+    this.#pool = new BufferPool(device, device.limits.maxBufferSize);
+    this.#queue = new CommandQueue(device, this.#pool);
+    this.#pipelines = new PipelineCache(device);
+    this.#recorder = new Recorder(this.#queue, this.#pipelines, this.#pool, limits);
+    this.#readback = new Readback(device);
+    this.capabilities = {
+      threads: 1,
+      device: parts.description,
+      f16: variants.f16,
+      f64: false,
+      subgroups: variants.subgroups,
+      limits: { ...limits, maxBufferSize: device.limits.maxBufferSize },
+    };
+    this.#whenLost = device.lost.then(({ reason, message }) => {
+      const error = new DeviceLostError(
+        `WebGPU: the device was lost (${reason}): ${message}; its tensors are gone, create the backend again`,
+      );
+      if (!this.disposed) this.#lost = error;
+      return error;
+    });
+  }
+
+  /** Variants that gave a wrong result on this device and are not used. */
+  get disabledVariants(): readonly DisabledVariant[] {
+    return this.#disabled;
+  }
+
+  /**
+   * Tests the variants of ops now, so that their first call already runs the fastest right one. An op that was not prepared runs its plain
+   * shader until its test, started by the first call, is through.
+   */
+  async prepare(ops: readonly AnyOp[]): Promise<void> {
+    for (const op of ops) await this.#entryOf(op)?.tested;
+  }
+
+  allocate(bytes: number): BufferHandle {
+    this.assertAlive();
+    const buffer = new GpuBuffer(this.#pool.take(bytes), bytes);
+    this.#live.add(buffer);
+    return buffer;
+  }
+
+  memory(): MemoryUse {
+    return {
+      liveBytes: this.#pool.liveBytes,
+      peakBytes: this.#pool.peakBytes,
+      buffers: this.#pool.count,
+      mappedBytes: 0,
+      pooledBytes: this.#pool.pooledBytes,
+    };
+  }
+
+  flush(): void {
+    this.assertAlive();
+    this.#queue.flush();
+  }
+
+  dispose(): void {
+    if (this.disposed) return;
+    this.disposed = true;
+    this.#queue.dispose();
+    for (const { pooled } of this.#live) pooled.gpu.destroy();
+    this.#live.clear();
+    this.#pool.dispose();
+    this.#readback.dispose();
+    if (this.#parts.ownsDevice) this.device.destroy();
+  }
+
+  protected override assertAlive(): void {
+    super.assertAlive();
+    if (this.#lost) throw this.#lost;
+  }
+
+  protected releaseNow(handle: BufferHandle): void {
+    if (!(handle instanceof GpuBuffer) || handle.released) return;
+    handle.released = true;
+    this.#live.delete(handle);
+    this.#pool.give(handle.pooled, handle.bytes);
+  }
+
+  protected writeNow(storage: Storage, byteOffset: number, data: Uint8Array): void {
+    const buffer = bufferOf(storage);
+    const toEnd = byteOffset + data.length === storage.bytes;
+    if (byteOffset % 4 !== 0 || (data.length % 4 !== 0 && !toEnd)) {
+      // Not whole words: through a buffer of its own, from which a shader copies bytes.
+      const part = this.#pool.take(data.length);
+      this.#upload(part, 0, data, [storage]);
+      this.#recorder.copyBytes({ buffer: part, byteOffset: 0 }, { buffer, byteOffset }, data.length);
+      this.#pool.give(part, data.length);
+      return;
+    }
+    this.#upload(buffer, byteOffset, data, [storage]);
+  }
+
+  protected async readNow(storage: Storage, byteOffset: number, bytes: number): Promise<Uint8Array> {
+    if (bytes === 0) {
+      await this.#confirmed(storage);
+      return new Uint8Array(0);
+    }
+    const start = byteOffset - (byteOffset % 4);
+    const length = Math.ceil((byteOffset + bytes - start) / 4) * 4;
+    const staging = this.#readback.take(length);
+    const copy = { kind: 'copy' as const, from: bufferOf(storage), fromOffset: start, to: staging, toOffset: 0, bytes: length };
+    this.#queue.add({
+      name: 'read',
+      variant: undefined,
+      shapes: `${length} bytes`,
+      reads: [storage],
+      writes: [],
+      signal: undefined,
+      commands: [copy],
+      probe: true,
+    });
+    this.#queue.flush();
+    const mapped = this.#readback.bytes(staging, byteOffset - start, bytes);
+    mapped.catch(() => undefined);
+    await this.#confirmed(storage);
+    return this.#orLost(mapped);
+  }
+
+  protected hasKernel(op: AnyOp): boolean {
+    return op.webgpu !== undefined;
+  }
+
+  protected dispatch(call: OpCall): void {
+    const { op } = call;
+    if (!op.webgpu) return;
+    const writes = [...call.outputs, ...call.inputs.filter((_, index) => op.mutates.includes(op.inputs[index]))]
+      .filter((tensor) => tensor !== undefined)
+      .map((tensor) => tensor.storage);
+    const failed = call.inputs.map((tensor) => tensor && failureOf(tensor.storage)).find((failure) => failure !== undefined);
+    const probe = this.#forced !== undefined;
+    if (failed) {
+      this.#queue.poison(writes, failed, probe);
+      return;
+    }
+    try {
+      this.#recorder.record(call, op.webgpu, this.#forced ?? this.#variantOf(op), probe);
+    } catch (error) {
+      const failure =
+        error instanceof FiligreeError
+          ? error
+          : new ExecutionError(`${op.name} could not be queued: ${error instanceof Error ? error.message : String(error)}`, {
+              cause: error,
+            });
+      this.#queue.poison(writes, failure, probe);
+    }
+  }
+
+  protected async syncNow(): Promise<void> {
+    this.assertAlive();
+    this.#queue.flush();
+    await this.#orLost(this.device.queue.onSubmittedWorkDone());
+    await this.#orLost(this.#queue.settled());
+    const failure = this.#queue.takeFailure();
+    if (failure) throw failure;
+  }
+
+  protected async readyNow(): Promise<void> {
+    this.assertAlive();
+    await this.#orLost(this.#queue.ready());
+  }
+
+  protected startProfile(): void {
+    this.#queue.startProfile(this.device.features.has('timestamp-query'));
+  }
+
+  protected stopProfile(): Promise<ProfileEntry[]> {
+    return this.#orLost(this.#queue.stopProfile());
+  }
+
+  /** Puts bytes into a buffer, behind what is recorded. */
+  #upload(buffer: ReturnType<typeof bufferOf>, byteOffset: number, data: Uint8Array, poisons: readonly Storage[]): void {
+    if (buffer.usedInBatch === this.#queue.batch) this.#queue.flush();
+    const { queue } = this.device;
+    this.device.pushErrorScope('validation');
+    const whole = data.length - (data.length % 4);
+    if (whole > 0) queue.writeBuffer(buffer.gpu, byteOffset, data, 0, whole);
+    if (whole < data.length) {
+      const last = new Uint8Array(4);
+      last.set(data.subarray(whole));
+      queue.writeBuffer(buffer.gpu, byteOffset + whole, last);
+    }
+    void this.device.popErrorScope().then(
+      (error) => {
+        if (error) this.#queue.poison(poisons, new ExecutionError(`write of ${data.length} bytes failed: ${error.message}`));
+      },
+      () => undefined,
+    );
+  }
+
+  /** Waits for the device's verdict on what is queued; throws when `storage` depends on a failure. */
+  async #confirmed(storage: Storage): Promise<void> {
+    this.#queue.flush();
+    await this.#orLost(this.#queue.settled());
+    const failure = failureOf(storage);
+    if (failure) throw failure;
+  }
+
+  /** The result, or DeviceLostError when the device is lost first. */
+  async #orLost<T>(work: Promise<T>): Promise<T> {
+    try {
+      const result = await Promise.race([work, this.#whenLost.then((error) => Promise.reject(error))]);
+      if (this.#lost) throw this.#lost;
+      return result;
+    } catch (error) {
+      // A lost device also fails what was in progress, sometimes before it says that it is lost.
+      if (!(error instanceof FiligreeError)) {
+        await new Promise((resolve) => setTimeout(resolve, 0));
+        throw (
+          this.#lost ??
+          new ExecutionError(`webgpu: ${error instanceof Error ? error.message : String(error)}`, { cause: error })
+        );
+      }
+      throw error;
+    }
+  }
+
+  #variantOf(op: AnyOp): ShaderVariant {
+    return this.#entryOf(op)?.chosen ?? plainVariant;
+  }
+
+  #entryOf(op: AnyOp): { chosen: ShaderVariant; tested: Promise<void> } | undefined {
+    const known = this.#variants.get(op);
+    if (known || !op.webgpu) return known;
+    const wanted = candidates(op.webgpu, this.#parts.variants);
+    const entry = { chosen: plainVariant, tested: Promise.resolve() };
+    this.#variants.set(op, entry);
+    entry.tested = this.#chooseVariant(op, op.webgpu, wanted, entry);
+    return entry;
+  }
+
+  /** Takes the first variant that passes the kernel's self-test. */
+  async #chooseVariant(
+    op: AnyOp,
+    kernel: WebGpuKernel,
+    wanted: readonly ShaderVariant[],
+    entry: { chosen: ShaderVariant },
+  ): Promise<void> {
+    for (const variant of wanted) {
+      const reason = await this.#test(op, kernel, variant);
+      if (this.disposed || this.#lost) return;
+      if (reason === undefined) {
+        entry.chosen = variant;
+        return;
+      }
+      this.#disabled.push({ op: op.name, variant: variantName(variant), reason });
+      console.warn(
+        `filigree: ${op.name}: variant '${variantName(variant)}' is wrong on this device and is not used: ${reason}`,
+      );
+    }
+  }
+
+  async #test(op: AnyOp, kernel: WebGpuKernel, variant: ShaderVariant): Promise<string | undefined> {
+    if (!kernel.selfTest) return 'the kernel has variants and no self-test';
+    const generated = kernel.selfTest();
+    // Behind a fallback calls are queued and not dispatched at once; the forced variant would be gone by then.
+    await this.ready();
+    return selfTest(op, generated, this, (tensors) => {
+      this.#forced = variant;
+      try {
+        return this.run(op, tensors, generated.attributes);
+      } finally {
+        this.#forced = undefined;
+      }
+    });
+  }
+}
