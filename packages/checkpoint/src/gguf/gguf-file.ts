@@ -12,6 +12,8 @@ export interface GgufTensorInfo extends TensorInfo {
 /** What a {@link GgufFile} is made of. */
 export interface GgufContents {
   readonly source: ByteSource;
+  /** All files when there are several, `source` being the first. */
+  readonly sources?: readonly ByteSource[];
   readonly version: number;
   readonly alignment: number;
   readonly dataOffset: number;
@@ -21,19 +23,23 @@ export interface GgufContents {
 
 /** An opened GGUF file: metadata and the places of its tensors. Weights are read on demand. */
 export class GgufFile {
+  /** The file; the first one when the model is in several. */
   readonly source: ByteSource;
+  /** One per file. */
+  readonly sources: readonly ByteSource[];
   readonly version: number;
   /** Tensors start at multiples of this many bytes. */
   readonly alignment: number;
   /** Where the tensor data begins, in bytes from the start of the file. */
   readonly dataOffset: number;
   readonly metadata: ReadonlyMap<string, GgufValue>;
-  /** In the order of the file. */
+  /** In the order of the file or files. */
   readonly tensors: readonly GgufTensorInfo[];
   readonly #byName: ReadonlyMap<string, GgufTensorInfo>;
 
   constructor(contents: GgufContents) {
     this.source = contents.source;
+    this.sources = contents.sources ?? [contents.source];
     this.version = contents.version;
     this.alignment = contents.alignment;
     this.dataOffset = contents.dataOffset;
@@ -109,9 +115,9 @@ export class GgufFile {
     throw this.#wrongType(key, 'an array of numbers');
   }
 
-  /** Closes the source. */
+  /** Closes every source. */
   async close(): Promise<void> {
-    await this.source.close?.();
+    for (const source of this.sources) await source.close?.();
   }
 
   #wrongType(key: string, expected: string): GgufFormatError {

@@ -1,6 +1,7 @@
 import { readdir, stat } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { join, relative, resolve, sep } from 'node:path';
+import type { CachedFile } from './options.js';
 
 /**
  * Where downloads are kept: FILIGREE_CACHE, else `filigree` in the user's cache directory (XDG_CACHE_HOME or ~/.cache,
@@ -15,27 +16,16 @@ export function cacheDirectory(env: Readonly<Record<string, string | undefined>>
 }
 
 /** hub/OWNER/NAME/REVISION/FILE; a revision may hold slashes and is escaped. */
-export function hubCachePath(cacheDir: string, { repo, revision, file }: { repo: string; revision: string; file: string }): string {
+export function hubCachePath(
+  cacheDir: string,
+  { repo, revision, file }: { repo: string; revision: string; file: string },
+): string {
   return join(cacheDir, 'hub', ...repo.split('/'), encodeURIComponent(revision), ...file.split('/'));
 }
 
-/** pip/PACKAGE/FILE. */
+/** pip/PACKAGE==VERSION/FILE. */
 export function pipCachePath(cacheDir: string, pack: string, file: string): string {
   return join(cacheDir, 'pip', pack, file);
-}
-
-/** A complete file in the cache. */
-export interface CachedFile {
-  readonly source: 'hub' | 'pip';
-  /** "owner/name" on the Hub, or the Python package. */
-  readonly from: string;
-  /** Of the Hub only. */
-  readonly revision?: string;
-  /** Path inside of the repository or name inside of the package. */
-  readonly file: string;
-  readonly path: string;
-  readonly bytes: number;
-  readonly modified: Date;
 }
 
 /** Suffixes of files that are not, or not yet, a download. */
@@ -65,7 +55,9 @@ function placeOf(source: 'hub' | 'pip', parts: string[]): { from: string; revisi
     return file.length > 0 ? { from: pack, file: file.join('/') } : undefined;
   }
   const [owner, name, revision, ...file] = parts;
-  return file.length > 0 ? { from: `${owner}/${name}`, revision: decodeURIComponent(revision), file: file.join('/') } : undefined;
+  return file.length > 0
+    ? { from: `${owner}/${name}`, revision: decodeURIComponent(revision), file: file.join('/') }
+    : undefined;
 }
 
 /** Whether there is a complete file. */

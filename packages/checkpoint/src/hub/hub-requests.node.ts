@@ -26,7 +26,15 @@ export interface RemoteFile {
   readonly sha256?: string;
 }
 
-const noSuchHost = new Set(['ENOTFOUND', 'ECONNREFUSED', 'EAI_AGAIN', 'ENETUNREACH', 'EHOSTUNREACH']);
+/** Failures that another attempt a second later does not change. */
+const noSuchHost = new Set([
+  'ENOTFOUND',
+  'ECONNREFUSED',
+  'EAI_AGAIN',
+  'ENETUNREACH',
+  'EHOSTUNREACH',
+  'UND_ERR_CONNECT_TIMEOUT',
+]);
 
 /**
  * Asks for a file's size and identity. Large files are redirected to another host, and the Hub states both on the redirect
@@ -66,20 +74,28 @@ export async function describeRemote(url: string, requests: HubRequests): Promis
   throw new HubError('protocol', `${requests.what}: the server redirects in circles`);
 }
 
-/** The first answer below 500 that is not 429. A host that does not exist or refuses is not asked again. */
+/**
+ * The first answer below 500 that is not 429. A host that does not exist or refuses is not asked again. The signal given to
+ * `send` limits the wait for the head of the answer, not for its body, which may take long.
+ */
 export async function withRetries(requests: HubRequests, send: (signal: AbortSignal) => Promise<Response>): Promise<Response> {
   for (let attempt = 0; ; attempt++) {
     throwIfAborted(requests.signal);
-    const timeout = AbortSignal.timeout(requests.stallMs);
+    const stalled = new AbortController();
+    const timer = setTimeout(() => {
+      stalled.abort(new DOMException(`no answer for ${requests.stallMs} ms`, 'TimeoutError'));
+    }, requests.stallMs);
     let failure: unknown;
     try {
-      const response = await send(requests.signal ? AbortSignal.any([requests.signal, timeout]) : timeout);
+      const response = await send(requests.signal ? AbortSignal.any([requests.signal, stalled.signal]) : stalled.signal);
       if (response.status !== 429 && response.status < 500) return response;
       await response.body?.cancel();
       failure = new Error(`the server answered ${response.status}`);
     } catch (error) {
       throwIfAborted(requests.signal);
       failure = error;
+    } finally {
+      clearTimeout(timer);
     }
     if (attempt >= requests.retries || noSuchHost.has(codeOf(failure))) throw unreachable(requests.what, failure);
     await delay(requests.backoffMs * 2 ** attempt, requests.signal);
@@ -89,9 +105,13 @@ export async function withRetries(requests: HubRequests, send: (signal: AbortSig
 export function unreachable(what: string, cause: unknown): HubError {
   const code = codeOf(cause);
   const reason = code || (cause instanceof Error ? cause.message : String(cause));
-  return new HubError('unreachable', `${what}: the Hub cannot be reached (${reason}); check the connection, or use a local file`, {
-    cause,
-  });
+  return new HubError(
+    'unreachable',
+    `${what}: the Hub cannot be reached (${reason}); check the connection, or use a local file`,
+    {
+      cause,
+    },
+  );
 }
 
 /** What an answer of 400 and above means. The Hub says more in x-error-code than in the status. */

@@ -33,7 +33,7 @@ class BrokenTransfer extends Error {}
  */
 export async function resumableTransfer(transfer: Transfer): Promise<void> {
   let furthest = await sizeOf(transfer.part);
-  for (let failures = 0; ; ) {
+  for (let failures = 0; ;) {
     try {
       return await attempt(transfer);
     } catch (error) {
@@ -64,7 +64,7 @@ async function attempt(transfer: Transfer): Promise<void> {
         ...(have > 0 ? { range: `bytes=${have}-` } : {}),
         ...(have > 0 && strong ? { 'if-range': note.sent ?? '' } : {}),
       },
-      signal: withoutTimeout(signal, transfer.signal),
+      signal,
     }),
   );
   if (response.status === 416) {
@@ -82,7 +82,8 @@ async function attempt(transfer: Transfer): Promise<void> {
   if (response.status === 200) have = 0;
   else {
     const range = parseContentRange(response.headers.get('content-range'));
-    const fits = range?.start === have && (remote.size === undefined || range.total === undefined || range.total === remote.size);
+    const fits =
+      range?.start === have && (remote.size === undefined || range.total === undefined || range.total === remote.size);
     if (!fits) {
       await discard(response, part);
       throw new BrokenTransfer('the server sent another range than the one asked for');
@@ -91,11 +92,6 @@ async function attempt(transfer: Transfer): Promise<void> {
   const total = remote.size ?? totalOf(response);
   await writeNote(part, { etag: remote.etag, sent: response.headers.get('etag') ?? undefined, size: total });
   await receive(transfer, response, have, total);
-}
-
-/** The connection may take `stallMs` to answer, the body as long as bytes keep coming: see {@link receive}. */
-function withoutTimeout(timed: AbortSignal, signal: AbortSignal | undefined): AbortSignal {
-  return signal ? AbortSignal.any([signal]) : timed;
 }
 
 async function receive(transfer: Transfer, response: Response, have: number, total: number | undefined): Promise<void> {
@@ -108,7 +104,7 @@ async function receive(transfer: Transfer, response: Response, have: number, tot
       if (!bytes) break;
       if (total !== undefined && done + bytes.byteLength > total)
         throw new HubError('protocol', `${transfer.what}: the server sent more than the ${total} bytes it announced`);
-      for (let at = 0; at < bytes.byteLength; ) at += await transfer.write(handle, bytes.subarray(at), done + at);
+      for (let at = 0; at < bytes.byteLength;) at += await transfer.write(handle, bytes.subarray(at), done + at);
       done += bytes.byteLength;
       transfer.onBytes(done, total);
     }

@@ -1,5 +1,6 @@
 import { SafetensorsFormatError } from '../errors.js';
 import type { ByteSource } from '../sources/byte-source.js';
+import type { JsonObject } from './json.js';
 import { parseObject, readSafetensors } from './read-safetensors.js';
 import { SafetensorsFile, type SafetensorsTensorInfo } from './safetensors-file.js';
 
@@ -16,7 +17,7 @@ export async function readSafetensorsIndex(
   { signal, name = 'model.safetensors.index.json' }: { signal?: AbortSignal; name?: string } = {},
 ): Promise<SafetensorsFile> {
   const index = parseObject(indexJson, name);
-  const shards = shardsOf(index.get('weight_map'), name);
+  const shards = shardsOf(index, name);
   const sources: ByteSource[] = [];
   const tensors: SafetensorsTensorInfo[] = [];
   try {
@@ -38,8 +39,14 @@ export async function readSafetensorsIndex(
   return new SafetensorsFile(name, sources, tensors, new Map(strings));
 }
 
+/** Plain file names of the shards that the text of an index lists. */
+export function safetensorsShardNames(indexJson: string, name = 'model.safetensors.index.json'): string[] {
+  return [...shardsOf(parseObject(indexJson, name), name).keys()];
+}
+
 /** Names of the tensors of each shard. */
-function shardsOf(map: unknown, name: string): ReadonlyMap<string, ReadonlySet<string>> {
+function shardsOf(index: JsonObject, name: string): ReadonlyMap<string, ReadonlySet<string>> {
+  const map = index.get('weight_map');
   if (!(map instanceof Map)) throw new SafetensorsFormatError(`${name}: weight_map is not an object`);
   const shards = new Map<string, Set<string>>();
   for (const [tensor, shard] of map) {
