@@ -68,7 +68,8 @@ export default defineConfig({
         // The built and packed packages, as a user gets them: `npm run build` goes before. No aliases here.
         test: {
           name: 'dist',
-          include: ['test/dist/**/*.dist.test.ts'],
+          include: ['test/packed/**/*.dist.test.ts'],
+          globalSetup: ['test/packed/support/installed.ts'],
           exclude: installed,
           pool: 'forks',
           fileParallelism: false,

@@ -1,6 +1,7 @@
 // The README's test command. `--full` adds the long tier; `--rest` runs only what the short one leaves out (for CI).
 import { join } from 'node:path';
 import { buildAddon, installBrowser, installPackages, rustAvailable } from './lib/bootstrap.mjs';
+import { installCurrentNode } from './lib/current-node.mjs';
 import { bin, cargoTest, check, reportTotalsAtExit, root, step, vitest } from './lib/run.mjs';
 import { fullTier } from './lib/full-tier.mjs';
 
@@ -11,6 +12,7 @@ const native = { cwd: join(root, 'kernels/native') };
 reportTotalsAtExit();
 await installPackages();
 await installBrowser();
+await installCurrentNode();
 const rust = rustAvailable();
 
 if (rust && !rest) {
