@@ -83,7 +83,7 @@ fn log_sum(state: State) -> f32 {
 
 // ---- rows: one invocation a query row
 
-var<private> output: array<f32, VALUE_DIM>;
+var<private> output: array<f32, CHANNELS>;
 var<private> state: State;
 
 fn begin_row(row: Row) {

@@ -142,6 +142,8 @@ export class Recorder {
 
   /** The aligned binding of an argument's range and the element at which the range starts in it. */
   #bind(op: string, argument: Argument, ranges: BindingRanges | undefined): { range: BoundRange; element: number } {
+    // A tensor without elements may start at the end of its buffer, where nothing can be bound; no shader reads it.
+    if (argument.bytes === 0) return { range: { buffer: argument.buffer, offset: 0, size: 4 }, element: 0 };
     const wanted = ranges?.[argument.name] ?? { byteOffset: 0, byteLength: argument.bytes };
     const start = argument.byteOffset + wanted.byteOffset;
     const offset = start - (start % this.limits.alignment);

@@ -63,13 +63,14 @@ function compose(source: string, io: Io, names: readonly string[], nativeHalf: b
         'fn entry_of(position: u32) -> u32 { return position; }',
       ];
   const block = `@group(0) @binding(${bound.length}) var<uniform> p: Parameters;`;
-  const valueDim = Math.max(1, io['v']?.shape[3] ?? 1);
+  // In steps of 64, so that heads of similar size share a pipeline.
+  const channelsPerLane = Math.max(1, Math.ceil((io['v']?.shape[3] ?? 1) / 64));
   return [half && nativeHalf ? 'enable f16;' : '', source, attend]
     .join('\n')
     .replace('/* bindings */', [...bindings, block, ...offsets, load('k'), load('v'), ...paging].join('\n'))
     .replaceAll('OFFSET_WORDS', String(Math.ceil(bound.length / 4)))
-    .replaceAll('CHANNELS_PER_LANE', `${Math.ceil(valueDim / 64)}u`)
-    .replaceAll('VALUE_DIM', `${valueDim}u`)
+    .replaceAll('CHANNELS_PER_LANE', `${channelsPerLane}u`)
+    .replaceAll('CHANNELS', `${64 * channelsPerLane}u`)
     .replaceAll(
       'LENGTH_OF_BATCH',
       io['lengths'] ? 'u32(clamp(lengths[lengths_offset() + row.batch], 0, i32(p.capacity)))' : 'p.length_k',

@@ -1,0 +1,99 @@
+import {
+  byteSize,
+  createReferenceBackend,
+  ExecutionError,
+  fromArray,
+  OptionError,
+  sizeOf,
+  softmax,
+  type AnyOp,
+  type OpCase,
+  type TensorMeta,
+  type WebGpuDispatch,
+  type WebGpuLimits,
+} from '@filigree/core-tensor';
+import type { WebGpuBackend } from '@filigree/backend-webgpu';
+import { difference, runCase } from '@filigree/testing';
+import * as fc from 'fast-check';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { testBackend } from './device.js';
+import { shaderOps } from './ops.js';
+
+/** From so small that a few elements fill a binding to where the longest row of a generated case fits. */
+const bindings = [512, 1024, 4096];
+const backends: WebGpuBackend[] = [];
+type Io = Record<string, TensorMeta | undefined>;
+const reference = createReferenceBackend();
+
+beforeAll(async () => {
+  for (const maxStorageBufferBindingSize of bindings)
+    backends.push(
+      await testBackend({
+        variants: { f16: false, subgroups: false },
+        limits: { maxStorageBufferBindingSize, maxComputeWorkgroupsPerDimension: 2 },
+      }),
+    );
+});
+
+afterAll(() => {
+  for (const backend of backends) backend.dispose();
+});
+
+function plan(op: AnyOp, io: Io, { attributes }: OpCase, backend: WebGpuBackend): readonly WebGpuDispatch[] {
+  const limits = backend.capabilities.limits as unknown as WebGpuLimits;
+  return op.webgpu?.plan(io, attributes, limits, { f16: false, subgroups: false }) ?? [];
+}
+
+function ioOf(op: AnyOp, { inputs, attributes }: OpCase): Io {
+  return { ...inputs, ...op.infer(inputs, attributes) };
+}
+
+/** How many dispatches the op plans for a case. */
+function dispatches(op: AnyOp, generated: OpCase, backend: WebGpuBackend): number {
+  return plan(op, ioOf(op, generated), generated, backend).length;
+}
+
+/** False where a single row is longer than a binding: those are refused. */
+function fits(op: AnyOp, generated: OpCase, backend: WebGpuBackend): boolean {
+  const io = ioOf(op, generated);
+  const most = backend.capabilities.limits['maxStorageBufferBindingSize'];
+  return plan(op, io, generated, backend).every(({ ranges }) =>
+    Object.entries(io).every(
+      ([name, meta]) => !meta || (ranges?.[name]?.byteLength ?? sizeOf(meta.shape) * byteSize(meta.dtype)) <= most,
+    ),
+  );
+}
+
+describe('tensors above the binding limit', () => {
+  it.each(shaderOps.map((op) => [op.name, op] as const))('%s is split and agrees with its reference', async (_name, op) => {
+    if (!op.cases) throw new Error(`${op.name} has no cases`);
+    const generated = fc.sample(op.cases(fc), { numRuns: 400, seed: 5 });
+    let split = 0;
+    for (const backend of backends) {
+      // Some hundred dispatches teach nothing more and take seconds.
+      const large = generated.filter((one) => {
+        const count = dispatches(op, one, backend);
+        return count > 1 && count < 40 && fits(op, one, backend);
+      });
+      for (const one of large.slice(0, 4)) {
+        expect(difference(op, await runCase(backend, op, one), await runCase(reference, op, one))).toBeUndefined();
+        split++;
+      }
+      await backend.sync();
+    }
+    expect(split).toBeGreaterThanOrEqual(5);
+  });
+
+  it('refuses by name what no binding holds: a row longer than the limit', async () => {
+    const [backend] = backends;
+    const y = softmax(fromArray(backend, new Float32Array(200), [2, 100]));
+    await expect(y.read()).rejects.toThrow(ExecutionError);
+    await expect(y.read()).rejects.toThrow(/core\/softmax.*x needs 400 bytes in one binding, the device allows 256/);
+    await expect(backend.sync()).rejects.toThrow(ExecutionError);
+  });
+
+  it('refuses limits it does not know or cannot keep', async () => {
+    await expect(testBackend({ limits: { maxStorageBufferBindingSize: 100 } })).rejects.toThrow(OptionError);
+    await expect(testBackend({ limits: { maxBindGroups: 1 } as never })).rejects.toThrow(/maxBindGroups/);
+  });
+});
