@@ -172,6 +172,12 @@ impl Engine {
         self.queue.depth.load(Ordering::Acquire) as u32
     }
 
+    /// Bytes of queued writes.
+    #[napi]
+    pub fn queued_bytes(&self) -> f64 {
+        self.queue.bytes.load(Ordering::Acquire) as f64
+    }
+
     /// `[live, peak, pooled]` bytes as of the last finished command.
     #[napi]
     pub fn memory(&self) -> Vec<f64> {

@@ -25,6 +25,9 @@ impl Failure {
     }
 }
 
+/// Kind of work that an abort token dropped, and of what depends on it.
+const ABORTED: &str = "ABORTED";
+
 pub type Reply<T> = Box<dyn FnOnce(Result<T, Failure>) + Send>;
 
 pub enum Command {
@@ -69,6 +72,8 @@ pub struct Queue {
     commands: Mutex<VecDeque<Command>>,
     arrived: Condvar,
     pub depth: AtomicUsize,
+    /// Bytes of queued writes.
+    pub bytes: AtomicUsize,
     sleeping: AtomicBool,
     pub aborted: Mutex<HashSet<u32>>,
     pub live: AtomicUsize,
@@ -82,6 +87,7 @@ impl Queue {
             commands: Mutex::new(VecDeque::new()),
             arrived: Condvar::new(),
             depth: AtomicUsize::new(0),
+            bytes: AtomicUsize::new(0),
             sleeping: AtomicBool::new(false),
             aborted: Mutex::new(HashSet::new()),
             live: AtomicUsize::new(0),
@@ -91,6 +97,9 @@ impl Queue {
     }
 
     pub fn push(&self, command: Command) {
+        if let Command::Write { data, .. } = &command {
+            self.bytes.fetch_add(data.len(), Ordering::AcqRel);
+        }
         let mut commands = self.commands.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         commands.push_back(command);
         self.depth.fetch_add(1, Ordering::AcqRel);
@@ -194,7 +203,10 @@ impl Stream {
                     buffer.block.discard();
                 }
             }
-            Command::Write { id, offset, data } => self.write(id, offset, &data),
+            Command::Write { id, offset, data } => {
+                self.write(id, offset, &data);
+                self.queue.bytes.fetch_sub(data.len(), Ordering::AcqRel);
+            }
             Command::Read {
                 id,
                 offset,
@@ -202,10 +214,10 @@ impl Stream {
                 reply,
             } => reply(self.read(id, offset, bytes)),
             Command::Ops { message } => self.run_ops(&message),
-            Command::Fence { failures, reply } => match self.first_failure.take().filter(|_| failures) {
-                Some(failure) => reply(Err((*failure).clone())),
-                None => reply(Ok(())),
-            },
+            Command::Fence { failures, reply } => {
+                let failure = if failures { self.first_failure.take() } else { None };
+                reply(failure.map_or(Ok(()), |failure| Err((*failure).clone())));
+            }
             Command::Profile { on, reply } => {
                 let entries = self.profile.take().unwrap_or_default();
                 self.profile = on.then(Vec::new);
@@ -237,9 +249,12 @@ impl Stream {
         self.buffers.insert(id, Buffer { block, bytes, poison });
     }
 
+    /// Remembers the first failure for the next sync. Work that was dropped on request is none.
     fn fail(&mut self, failure: Failure) -> Arc<Failure> {
         let failure = Arc::new(failure);
-        self.first_failure.get_or_insert_with(|| Arc::clone(&failure));
+        if failure.kind != ABORTED {
+            self.first_failure.get_or_insert_with(|| Arc::clone(&failure));
+        }
         failure
     }
 
@@ -318,7 +333,7 @@ impl Stream {
 
     fn execute(&self, spec: &OpSpec, parsed: &ParsedCall) -> Result<(), Failure> {
         if parsed.token != 0 && self.queue.aborted.lock().is_ok_and(|aborted| aborted.contains(&parsed.token)) {
-            return Err(Failure::new("ABORTED", "The operation was aborted"));
+            return Err(Failure::new(ABORTED, "The operation was aborted"));
         }
         for tensor in parsed.inputs.iter().flatten().chain(&parsed.outputs) {
             if let Some(poison) = self.buffers.get(&tensor.id).and_then(|buffer| buffer.poison.as_ref()) {

@@ -1,35 +1,38 @@
-//! The worker pool below the stream thread. Made for decode steps: hundreds of loops of some ten microseconds, so workers spin briefly
-//! for the next loop before they sleep.
+//! The worker pool below the stream thread. Made for decode steps: hundreds of loops of some ten microseconds.
+//!
+//! A loop is a number of jobs that whoever is awake claims one by one. Nobody is waited for but those who hold a job, so a worker that the
+//! OS has not scheduled costs nothing. Idle workers look for the next loop for a while before they sleep.
 
 use filigree_kernels::Pool;
 use std::cell::UnsafeCell;
 use std::panic::{catch_unwind, AssertUnwindSafe};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 type Job = dyn Fn(usize) + Sync;
 
-/// How long an idle worker looks for the next loop before it sleeps.
-const SPIN: Duration = Duration::from_micros(40);
+/// How long an idle worker looks for the next loop before it sleeps; waking it takes about as long.
+const PATIENCE: Duration = Duration::from_micros(100);
+/// Looks without leaving the core; after these the core is offered to other threads between looks.
+const SPINS: usize = 1 << 10;
 
 struct Shared {
-    /// Number of the current loop; a change means work.
-    epoch: AtomicUsize,
+    /// Jobs of the current loop in the upper half, jobs claimed in the lower.
+    ticket: AtomicU64,
     job: UnsafeCell<Option<*const Job>>,
-    jobs: AtomicUsize,
-    next: AtomicUsize,
-    /// Workers that have not finished the current loop.
-    busy: AtomicUsize,
+    /// Jobs of the current loop that are finished.
+    done: AtomicUsize,
     panicked: AtomicBool,
     stop: AtomicBool,
     sleeping: Mutex<usize>,
+    sleepers: AtomicUsize,
     wake: Condvar,
 }
 
-// SAFETY: `job` is written by the stream thread before `epoch` is released, and read by workers after they acquire it; `run` does not
-// return, and so does not invalidate the pointer, before every worker has left the loop.
+// SAFETY: `job` is written by the stream thread while every job of the loop before is done, and read only by a thread that has claimed a
+// job and not yet counted it as done; `run` returns, and so invalidates the pointer, when all are.
 unsafe impl Sync for Shared {}
 // SAFETY: as above.
 unsafe impl Send for Shared {}
@@ -43,14 +46,13 @@ impl Workers {
     /// A pool of `threads` threads, the caller of [`Pool::run`] included.
     pub fn new(threads: usize) -> Self {
         let shared = Arc::new(Shared {
-            epoch: AtomicUsize::new(0),
+            ticket: AtomicU64::new(0),
             job: UnsafeCell::new(None),
-            jobs: AtomicUsize::new(0),
-            next: AtomicUsize::new(0),
-            busy: AtomicUsize::new(0),
+            done: AtomicUsize::new(0),
             panicked: AtomicBool::new(false),
             stop: AtomicBool::new(false),
             sleeping: Mutex::new(0),
+            sleepers: AtomicUsize::new(0),
             wake: Condvar::new(),
         });
         let threads = (1..threads)
@@ -67,58 +69,83 @@ impl Workers {
 }
 
 fn work(shared: &Shared) {
-    let mut seen = 0;
-    loop {
-        let Some(epoch) = wait_for_epoch(shared, seen) else { return };
-        seen = epoch;
-        // SAFETY: the epoch was acquired, so the pointer of this loop is visible, and valid until `busy` reaches zero.
-        if let Some(job) = unsafe { *shared.job.get() } {
-            // SAFETY: as above.
-            take_jobs(shared, unsafe { &*job });
-        }
-        shared.busy.fetch_sub(1, Ordering::AcqRel);
+    while wait_for_jobs(shared) {
+        take_jobs(shared);
     }
 }
 
-fn wait_for_epoch(shared: &Shared, seen: usize) -> Option<usize> {
-    let start = Instant::now();
-    loop {
-        for _ in 0..64 {
-            let epoch = shared.epoch.load(Ordering::Acquire);
-            if shared.stop.load(Ordering::Acquire) {
-                return None;
-            }
-            if epoch != seen {
-                return Some(epoch);
-            }
-            std::hint::spin_loop();
+/// Parts of a ticket: jobs of the loop, jobs claimed.
+fn parts(ticket: u64) -> (u64, u64) {
+    (ticket >> 32, ticket & 0xffff_ffff)
+}
+
+fn claimable(shared: &Shared) -> bool {
+    let (jobs, claimed) = parts(shared.ticket.load(Ordering::Acquire));
+    claimed < jobs
+}
+
+/// Returns when a job can be claimed; false at the end of the pool.
+fn wait_for_jobs(shared: &Shared) -> bool {
+    let mut start = None;
+    for look in 0.. {
+        if shared.stop.load(Ordering::Acquire) {
+            return false;
         }
-        if start.elapsed() > SPIN {
+        if claimable(shared) {
+            return true;
+        }
+        if look < SPINS {
+            std::hint::spin_loop();
+            continue;
+        }
+        if start.get_or_insert_with(Instant::now).elapsed() > PATIENCE {
             break;
         }
+        std::thread::yield_now();
     }
     let mut sleeping = shared.sleeping.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
     *sleeping += 1;
-    loop {
-        let epoch = shared.epoch.load(Ordering::Acquire);
-        if epoch != seen || shared.stop.load(Ordering::Acquire) {
-            *sleeping -= 1;
-            return (!shared.stop.load(Ordering::Acquire)).then_some(epoch);
+    // Sequentially consistent, as is the start of a loop: either the starter sees a sleeper, or the sleeper sees the jobs.
+    shared.sleepers.fetch_add(1, Ordering::SeqCst);
+    let found = loop {
+        if shared.stop.load(Ordering::SeqCst) {
+            break false;
+        }
+        let (jobs, claimed) = parts(shared.ticket.load(Ordering::SeqCst));
+        if claimed < jobs {
+            break true;
         }
         sleeping = shared.wake.wait(sleeping).unwrap_or_else(|poisoned| poisoned.into_inner());
-    }
+    };
+    shared.sleepers.fetch_sub(1, Ordering::SeqCst);
+    *sleeping -= 1;
+    found
 }
 
-fn take_jobs(shared: &Shared, job: &(dyn Fn(usize) + Sync)) {
-    let jobs = shared.jobs.load(Ordering::Acquire);
+/// Claims and runs jobs until none is left.
+fn take_jobs(shared: &Shared) {
     loop {
-        let index = shared.next.fetch_add(1, Ordering::AcqRel);
-        if index >= jobs {
+        let ticket = shared.ticket.load(Ordering::Acquire);
+        let (jobs, claimed) = parts(ticket);
+        if claimed >= jobs {
             return;
         }
-        if catch_unwind(AssertUnwindSafe(|| job(index))).is_err() {
-            shared.panicked.store(true, Ordering::Release);
+        if shared
+            .ticket
+            .compare_exchange_weak(ticket, ticket + 1, Ordering::AcqRel, Ordering::Relaxed)
+            .is_err()
+        {
+            continue;
         }
+        // SAFETY: this thread holds job `claimed` of the loop, so the pointer is the loop's and stays valid until the job counts as done.
+        if let Some(job) = unsafe { *shared.job.get() } {
+            // SAFETY: as above.
+            let run = AssertUnwindSafe(|| unsafe { (*job)(claimed as usize) });
+            if catch_unwind(run).is_err() {
+                shared.panicked.store(true, Ordering::Release);
+            }
+        }
+        shared.done.fetch_add(1, Ordering::AcqRel);
     }
 }
 
@@ -128,32 +155,32 @@ impl Pool for Workers {
     }
 
     fn run(&self, jobs: usize, job: &(dyn Fn(usize) + Sync)) {
-        if jobs <= 1 || self.threads.is_empty() {
+        if jobs <= 1 || self.threads.is_empty() || jobs > u32::MAX as usize {
             for index in 0..jobs {
                 job(index);
             }
             return;
         }
         let shared = &*self.shared;
-        // SAFETY: only the lifetime is erased; workers are done with the reference when this function returns.
+        // SAFETY: only the lifetime is erased; nobody uses the reference when this function returns.
         let erased: *const Job = unsafe { std::mem::transmute::<&(dyn Fn(usize) + Sync), &'static Job>(job) };
-        // SAFETY: no worker reads `job` now: `busy` was zero when the last loop ended and the epoch has not moved.
+        // SAFETY: every job of the loop before is done, and none can be claimed until the ticket changes.
         unsafe { *shared.job.get() = Some(erased) };
-        shared.jobs.store(jobs, Ordering::Release);
-        shared.next.store(0, Ordering::Release);
-        shared.busy.store(self.threads.len(), Ordering::Release);
-        shared.epoch.fetch_add(1, Ordering::AcqRel);
-        if *shared.sleeping.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) > 0 {
+        shared.done.store(0, Ordering::Release);
+        shared.ticket.store((jobs as u64) << 32, Ordering::SeqCst);
+        if shared.sleepers.load(Ordering::SeqCst) > 0 {
+            drop(shared.sleeping.lock().unwrap_or_else(|poisoned| poisoned.into_inner()));
             shared.wake.notify_all();
         }
-        take_jobs(shared, job);
-        let mut spins = 0u32;
-        while shared.busy.load(Ordering::Acquire) > 0 {
+        take_jobs(shared);
+        let mut spins = 0;
+        while shared.done.load(Ordering::Acquire) < jobs {
             spins += 1;
-            if spins.is_multiple_of(1024) {
+            if spins < SPINS {
+                std::hint::spin_loop();
+            } else {
                 std::thread::yield_now();
             }
-            std::hint::spin_loop();
         }
         if shared.panicked.swap(false, Ordering::AcqRel) {
             panic!("a kernel panicked on a worker thread");
@@ -163,11 +190,9 @@ impl Pool for Workers {
 
 impl Drop for Workers {
     fn drop(&mut self) {
-        self.shared.stop.store(true, Ordering::Release);
-        {
-            let _guard = self.shared.sleeping.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-            self.shared.wake.notify_all();
-        }
+        self.shared.stop.store(true, Ordering::SeqCst);
+        drop(self.shared.sleeping.lock().unwrap_or_else(|poisoned| poisoned.into_inner()));
+        self.shared.wake.notify_all();
         for thread in self.threads.drain(..) {
             let _ = thread.join();
         }
