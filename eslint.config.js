@@ -8,7 +8,7 @@ const nodeGlobals = ['process', 'Buffer', 'global', 'require', '__dirname', '__f
 
 export default tseslint.config(
   {
-    ignores: ['**/dist/**', '**/target/**', '**/node_modules/**', '.tools/**', '.cache/**', '.turbo/**', 'docs/**'],
+    ignores: ['**/dist/**', '**/target/**', '**/node_modules/**', '.tools/**', '**/.cache/**', '.turbo/**', 'docs/**'],
   },
   ...tseslint.configs.strict,
   { linterOptions: { reportUnusedDisableDirectives: 'error' } },

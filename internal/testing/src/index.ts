@@ -5,3 +5,4 @@ export * from './compare.js';
 export * from './conformance.js';
 export * from './software-gpu.js';
 export * from './tier.js';
+export * from './tiny-model.js';

@@ -1,0 +1,75 @@
+import { Option, type Command } from 'commander';
+import { parseAttention, type AttentionChoice } from './attention.js';
+import { numberBetween, wholeNumber } from './numbers.js';
+
+export const backendNames = ['native', 'webgpu', 'reference'] as const;
+export type BackendName = (typeof backendNames)[number];
+
+/** Options of every command that loads a model. */
+export interface ModelOptions {
+  readonly model: string;
+  readonly backend?: BackendName;
+  readonly threads?: number;
+  readonly context?: number;
+  readonly kvType?: 'f16' | 'f32';
+}
+
+export function addModelOptions(command: Command): Command {
+  return command
+    .requiredOption(
+      '-m, --model <source>',
+      'a .gguf file, a folder with config.json, "owner/name[:file]" on the Hub, or a known id',
+    )
+    .addOption(backendOption())
+    .addOption(threadsOption())
+    .option('--context <tokens>', "longest context; default: the model's own", wholeNumber(1, 2 ** 24))
+    .addOption(new Option('--kv-type <type>', 'element type of the KV cache').choices(['f16', 'f32']));
+}
+
+export function backendOption(): Option {
+  return new Option('--backend <name>', 'what computes; default: native, else the best there is').choices(backendNames);
+}
+
+export function threadsOption(): Option {
+  return new Option('--threads <n>', 'threads of the native backend; default: the cores of this machine').argParser(
+    wholeNumber(1, 256),
+  );
+}
+
+/** Options of every command that generates text. */
+export interface GenerationOptions {
+  readonly maxTokens: number;
+  readonly temperature?: number;
+  readonly topK?: number;
+  readonly topP?: number;
+  readonly minP?: number;
+  readonly seed?: number;
+  readonly stop: readonly string[];
+  readonly ignoreEos?: true;
+  readonly attention?: AttentionChoice;
+}
+
+export function addGenerationOptions(command: Command, maxTokens: number): Command {
+  return command
+    .option('-n, --max-tokens <n>', 'most tokens of an answer', wholeNumber(1), maxTokens)
+    .option('--temperature <t>', 'randomness; 0 always takes the likeliest token (default: 0)', numberBetween(0, 100))
+    .option('--top-k <k>', 'sample among the k likeliest tokens', wholeNumber(1))
+    .option(
+      '--top-p <p>',
+      'sample among the likeliest tokens that together have probability p',
+      numberBetween(0, 1, { above: true }),
+    )
+    .option('--min-p <p>', 'sample among tokens at least p times as likely as the likeliest', numberBetween(0, 1))
+    .option('--seed <n>', 'the same seed gives the same text', wholeNumber(0))
+    .addOption(
+      new Option('--stop <text>', 'end before this text; may be repeated')
+        .argParser((text: string, before: readonly string[]) => [...before, text])
+        .default([] as readonly string[], 'none'),
+    )
+    .option('--ignore-eos', 'go on when the model ends its text')
+    .option(
+      '--attention <method>',
+      'attention over the prompt, as method[:option=value,…]; see `filigree methods`',
+      parseAttention,
+    );
+}

@@ -1,0 +1,28 @@
+import { Command } from 'commander';
+import { addInspect } from './commands/inspect.js';
+import { addMethods } from './commands/methods.js';
+import { addModels } from './commands/models.js';
+import type { Action, AddCommand } from './commands/command.js';
+import type { CliIo } from './io.js';
+import { packageVersion } from './package-files.js';
+
+const commands: readonly AddCommand[] = [addInspect, addModels, addMethods];
+
+/** The command line. Wrong arguments, help and version throw CommanderError; messages are written by whoever catches it. */
+export function createProgram(io: CliIo, run: (action: Action) => Promise<void>): Command {
+  const program = new Command('filigree')
+    .description('Run, inspect and measure sparse language models.')
+    .version(packageVersion(), '-V, --version', 'print the version')
+    .helpOption('-h, --help', 'explain a command and its options')
+    .helpCommand(false)
+    .exitOverride()
+    .configureHelp({ helpWidth: Math.min(io.stdout.columns ?? 100, 100), showGlobalOptions: false })
+    .configureOutput({
+      writeOut: (text) => io.stdout.write(text),
+      writeErr: (text) => io.stderr.write(text),
+      // One line, written by reportError.
+      outputError: () => undefined,
+    });
+  for (const add of commands) add(program, run);
+  return program;
+}
