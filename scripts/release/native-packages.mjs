@@ -19,6 +19,10 @@ function fail(message) {
 if (!values.addons || !values.out) fail('--addons FOLDER and --out FOLDER are needed');
 if (wanted.length === 0) fail(`no target is named ${values.only}; there are ${targets.map(({ name }) => name).join(', ')}`);
 
+/** As in .pnpmfile.mjs: provenance demands the address of the repository that published. */
+const { GITHUB_SERVER_URL: server, GITHUB_REPOSITORY: repositoryName } = process.env;
+const repository = server && repositoryName ? { type: 'git', url: `git+${server}/${repositoryName}.git` } : undefined;
+
 const made = {};
 for (const { name, os, cpu, libc, rust } of wanted) {
   const addon = join(values.addons, `${name}.node`);
@@ -30,6 +34,7 @@ for (const { name, os, cpu, libc, rust } of wanted) {
     version: native.version,
     description: `Prebuilt addon of ${native.name} for ${name}`,
     license: native.license,
+    ...(repository && { repository }),
     os: [os],
     cpu: [cpu],
     ...(libc && { libc: [libc] }),
