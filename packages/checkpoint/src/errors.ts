@@ -1,16 +1,22 @@
 import { FiligreeError } from '@filigree/core-tensor';
 
+/** Messages quote names from files, which may be long and hold anything: cut in the middle, control characters escaped. */
+function printable(message: string): string {
+  const short = message.length > 2000 ? `${message.slice(0, 1000)} … ${message.slice(-900)}` : message;
+  return short.replace(/\p{Cc}/gu, (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`);
+}
+
 /** A GGUF file is malformed, truncated or hostile; the message names the file and the field. */
 export class GgufFormatError extends FiligreeError {
   constructor(message: string, options?: ErrorOptions) {
-    super('GGUF_FORMAT', message, options);
+    super('GGUF_FORMAT', printable(message), options);
   }
 }
 
 /** A safetensors file or index is malformed, truncated or hostile; the message names the file and the field. */
 export class SafetensorsFormatError extends FiligreeError {
   constructor(message: string, options?: ErrorOptions) {
-    super('SAFETENSORS_FORMAT', message, options);
+    super('SAFETENSORS_FORMAT', printable(message), options);
   }
 }
 
@@ -24,7 +30,9 @@ export class UnsupportedTensorType extends FiligreeError {
   constructor(file: string, tensor: string, type: number | string, supported: readonly string[]) {
     super(
       'UNSUPPORTED_TENSOR_TYPE',
-      `${file}: tensor "${tensor}" has type ${JSON.stringify(type)}, which is not supported. Supported: ${supported.join(', ')}.`,
+      printable(
+        `${file}: tensor "${tensor}" has type ${JSON.stringify(type)}, which is not supported. Supported: ${supported.join(', ')}.`,
+      ),
     );
     this.tensor = tensor;
     this.type = type;
@@ -112,14 +120,14 @@ export class AmbiguousModelError extends FiligreeError {
 export class QuotaError extends FiligreeError {
   /** Bytes that were to be stored; undefined when the server does not say. */
   readonly neededBytes: number | undefined;
-  /** Bytes that were free when asked; undefined when the browser does not say. */
+  /** Bytes that the browser says are free, which may be a round number on purpose; undefined when it does not say. */
   readonly availableBytes: number | undefined;
 
   constructor(file: string, neededBytes: number | undefined, availableBytes: number | undefined, options?: ErrorOptions) {
     super(
       'QUOTA',
       `${file}: ${neededBytes ?? 'an unknown number of'} bytes do not fit into the browser's storage ` +
-        `(${availableBytes ?? 'an unknown number of'} bytes free); free some space, or read the file without caching it`,
+        `(by its own account ${availableBytes ?? 'an unknown number of'} bytes are free); free some space, or read the file without caching it`,
       options,
     );
     this.neededBytes = neededBytes;

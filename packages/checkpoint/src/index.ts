@@ -34,5 +34,6 @@ export { maxReadBytes, type ByteSource } from './sources/byte-source.js';
 export { bytesSource } from './sources/bytes-source.js';
 export { concatSource } from './sources/concat-source.js';
 export { httpSource, type HttpSourceOptions } from './sources/http-source.js';
+export { opfsCachedSource, removeOpfsCached, type OpfsCacheOptions } from './sources/opfs-cached-source.js';
 export type { TensorData } from './tensor-data.js';
 export { readTensorBytes, readTensorChunks, type ByteRange, type TensorInfo } from './tensor-info.js';

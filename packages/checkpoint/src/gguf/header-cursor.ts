@@ -20,6 +20,8 @@ export class HeaderCursor {
   position = 0;
   /** What is being read, for messages. */
   context = 'header';
+  /** Elements of arrays so far that become objects of their own. */
+  boxedElements = 0;
   #bytes = new Uint8Array(0);
   #view = new DataView(this.#bytes.buffer);
 
@@ -34,13 +36,14 @@ export class HeaderCursor {
 
   /** Runs a parsing step; repeats it from its start with more bytes when it runs out of them. */
   async step<T>(parse: () => T, signal?: AbortSignal): Promise<T> {
-    const start = this.position;
+    const { position, boxedElements } = this;
     for (;;) {
       try {
         return parse();
       } catch (error) {
         if (!(error instanceof MoreBytesNeeded)) throw error;
-        this.position = start;
+        this.position = position;
+        this.boxedElements = boxedElements;
         await this.#grow(error.end, signal);
       }
     }

@@ -19,6 +19,9 @@ const maxKeyBytes = 65535;
 /** The format says 64; files of image models with longer names exist. */
 const maxTensorNameBytes = 1024;
 const maxDimensions = 4;
+/** Many times what any model has. */
+const maxTensors = 2 ** 18;
+const maxPairs = 2 ** 16;
 
 /**
  * Opens a GGUF file of version 2 or 3, little-endian. Reads the header only, in growing pieces; validates all of it, and every
@@ -71,6 +74,8 @@ function readPreamble(cursor: HeaderCursor): { version: number; tensorCount: num
   // A tensor: name length, one byte of name, dimension count, one dimension, type, offset. A pair: key length, a byte, type, a byte.
   const tensorCount = cursor.count('tensor count', 8 + 1 + 4 + 4 + 8);
   const metadataCount = cursor.count('metadata count', 8 + 1 + 4 + 1);
+  if (tensorCount > maxTensors) throw cursor.fail(`tensor count is ${tensorCount}; at most ${maxTensors} are read`);
+  if (metadataCount > maxPairs) throw cursor.fail(`metadata count is ${metadataCount}; at most ${maxPairs} are read`);
   return { version, tensorCount, metadataCount };
 }
 

@@ -1,5 +1,6 @@
 import type { HeaderCursor } from './header-cursor.js';
 import {
+  ggufMaxBoxedElements,
   ggufMaxNesting,
   ggufNumberArrays,
   ggufValueBytes,
@@ -48,6 +49,11 @@ function readArray(cursor: HeaderCursor, depth: number): GgufArray {
   const count = cursor.count('array length', ggufValueBytes[elementType]);
   // All at once, so that a long array is not parsed again for each piece of it that arrives.
   cursor.need(count * ggufValueBytes[elementType]);
+  if (!(elementType in ggufNumberArrays)) {
+    cursor.boxedElements += count;
+    if (cursor.boxedElements > ggufMaxBoxedElements)
+      throw cursor.fail(`more than ${ggufMaxBoxedElements} strings, bools and arrays in the arrays of one file`);
+  }
   switch (elementType) {
     case 'bool':
       return { elementType, values: Array.from({ length: count }, () => cursor.bool()) };

@@ -93,3 +93,9 @@ export const ggufNumberArrays = {
 
 /** Arrays may nest this deep; deeper ones are refused when read and when written. */
 export const ggufMaxNesting = 4;
+
+/**
+ * Strings, bools and inner arrays that all arrays of a file may hold together. Each takes many times the bytes in memory that it
+ * takes in a file; the largest vocabularies with their merges have under a million.
+ */
+export const ggufMaxBoxedElements = 2 ** 22;

@@ -2,16 +2,18 @@
 export type JsonValue = null | boolean | number | string | readonly JsonValue[] | JsonObject;
 export type JsonObject = ReadonlyMap<string, JsonValue>;
 
-/** The text is not JSON, nests too deep, or repeats a key of an object. */
+/** The text is not JSON, nests too deep, holds too many values, or repeats a key of an object. */
 export class JsonSyntaxError extends Error {}
 
 const maxDepth = 16;
+/** Values in one text, so that 100 MB of `[],[],…` do not become gigabytes of objects; a header of 300,000 tensors has 3 million. */
+const maxValues = 2 ** 22;
 const whitespace = /[ \t\n\r]*/y;
 const number = /-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?/y;
 /** What stands in a string as it is. JSON forbids raw U+0000 to U+001F there; the pattern begins at the space after them. */
 const plain = /[ !#-[\]-\uffff]*/y;
 
-/** Parses JSON as JSON.parse does, but refuses repeated keys (JSON.parse keeps the last) and deep nesting. */
+/** Parses JSON as JSON.parse does, but refuses repeated keys (JSON.parse keeps the last), deep nesting and millions of values. */
 export function parseJson(text: string): JsonValue {
   const parser = new Parser(text);
   const value = parser.value(0);
@@ -22,6 +24,7 @@ export function parseJson(text: string): JsonValue {
 
 class Parser {
   at = 0;
+  #values = 0;
 
   constructor(readonly text: string) {}
 
@@ -37,6 +40,7 @@ class Parser {
 
   value(depth: number): JsonValue {
     if (depth > maxDepth) throw this.fail(`nested more than ${maxDepth} deep`);
+    if (++this.#values > maxValues) throw this.fail(`more than ${maxValues} values`);
     this.skip();
     switch (this.text[this.at]) {
       case '{':
