@@ -72,11 +72,14 @@ export class Recorder {
     if (dispatches.length > 0) {
       const shader = kernel.shader(variant, io, call.attributes);
       const placed = this.#place(present.map(argumentOf), recording);
+      const scratch = this.#scratch(kernel.scratch?.(io, call.attributes, this.limits) ?? 0);
       try {
-        for (const dispatch of dispatches) this.#dispatch(op.name, shader, dispatch, placed.arguments, recording);
+        const bound = [...placed.arguments, ...scratch];
+        for (const dispatch of dispatches) this.#dispatch(op.name, shader, dispatch, bound, recording);
         placed.writeBack();
       } finally {
         placed.giveBack();
+        for (const { buffer, bytes } of scratch) this.pool.give(buffer, bytes);
       }
     }
     recording.end();
@@ -117,6 +120,12 @@ export class Recorder {
         for (const { argument, own } of copies) this.pool.give(own.buffer, argument.bytes);
       },
     };
+  }
+
+  /** A workspace as an argument; none for no bytes. */
+  #scratch(bytes: number): Argument[] {
+    if (bytes === 0) return [];
+    return [{ name: 'scratch', buffer: this.pool.take(bytes), byteOffset: 0, bytes, elementBytes: 4, writable: true }];
   }
 
   #dispatch(op: string, shader: string, dispatch: WebGpuDispatch, given: readonly Argument[], recording: Recording): void {

@@ -36,7 +36,12 @@ describe('the conformance check', () => {
     ['a factor that is off by a thousandth', rmsNormOp, '* scale *', '* scale * 1.001 *'],
     ['a sum that starts one step late', matmulOp, 'var inner = 0u', 'var inner = 1u'],
     ['a row that is never written', matmulOp, 'row + 3u, column', 'row + 2u, column'],
-    ['a weight decoded from the wrong nibble', quantizedMatmulOp, '(e & 15u)', '(e & 7u)'],
+    [
+      'results written to the wrong row',
+      quantizedMatmulOp,
+      'write_result(token, p.first_row + first_row + row, sum)',
+      'write_result(token, p.first_row + first_row, sum)',
+    ],
   ])('sees %s', async (_what, op: AnyOp, right, wrong) => {
     expect(await verdict(withShader(op, (shader) => shader.replaceAll(right, wrong)))).toMatch(
       new RegExp(`${op.name}: y element \\d+ is`),

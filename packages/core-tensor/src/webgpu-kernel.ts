@@ -28,7 +28,8 @@ export interface UniformWord {
 export type BindingRanges = Readonly<Record<string, { readonly byteOffset: number; readonly byteLength: number }>>;
 
 /**
- * One dispatch. Bindings are the op's inputs in declared order (absent optional ones are skipped), then its outputs, then one uniform buffer.
+ * One dispatch. Bindings are the op's inputs in declared order (absent optional ones are skipped), then its outputs, then `scratch` where the
+ * kernel asks for some, then one uniform buffer.
  * The uniform buffer starts with one u32 per binding: the offset of the range's first element, counted in elements of the tensor's dtype,
  * from the start of the (aligned-down) binding; padded to a multiple of four words; then `uniforms`. Every range starts on a word: views
  * that do not are copied first.
@@ -59,6 +60,12 @@ export interface WebGpuKernel {
   readonly variants?: readonly (keyof ShaderVariant)[];
   /** A small call that takes the paths on which the variants differ. Required by `variants`. */
   readonly selfTest?: () => OpCase;
+  /** Bytes of workspace that the op's dispatches share as binding `scratch`, counted in words; 0: none. Its contents are undefined at first. */
+  readonly scratch?: (
+    io: Readonly<Record<string, TensorMeta | undefined>>,
+    attributes: Readonly<Record<string, AttributeValue>>,
+    limits: WebGpuLimits,
+  ) => number;
   readonly plan: (
     io: Readonly<Record<string, TensorMeta | undefined>>,
     attributes: Readonly<Record<string, AttributeValue>>,

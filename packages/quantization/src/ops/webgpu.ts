@@ -1,12 +1,40 @@
-import { cut, groupsFor, uniform, type Piece, type WebGpuKernel, type WebGpuLimits } from '@filigree/core-tensor';
+import {
+  cut,
+  groupsFor,
+  uniform,
+  type Piece,
+  type TensorMeta,
+  type WebGpuKernel,
+  type WebGpuLimits,
+} from '@filigree/core-tensor';
 import blocks from '@filigree/wgsl/quantization/blocks.wgsl';
 import dequantize from '@filigree/wgsl/quantization/dequantize-rows.wgsl';
-import matmul from '@filigree/wgsl/quantization/matmul.wgsl';
+import q40 from '@filigree/wgsl/quantization/groups/q4-0.wgsl';
+import q41 from '@filigree/wgsl/quantization/groups/q4-1.wgsl';
+import q4k from '@filigree/wgsl/quantization/groups/q4-k.wgsl';
+import q50 from '@filigree/wgsl/quantization/groups/q5-0.wgsl';
+import q6k from '@filigree/wgsl/quantization/groups/q6-k.wgsl';
+import q80 from '@filigree/wgsl/quantization/groups/q8-0.wgsl';
+import multiplyBlocks from '@filigree/wgsl/quantization/matmul-blocks.wgsl';
+import multiplyFloats from '@filigree/wgsl/quantization/matmul-floats.wgsl';
+import words from '@filigree/wgsl/quantization/words.wgsl';
+import { activationGroup } from '../activations.js';
 import { ggufLayoutById } from '../gguf/types.js';
 
-/** Weight rows a workgroup of the matmul covers; each invocation computes one output for up to `tokensPerInvocation` tokens. */
-const rowsPerGroup = 64;
-const tokensPerInvocation = 4;
+type Io = Readonly<Record<string, TensorMeta | undefined>>;
+
+/** How 32 weights of a type are decoded. */
+const groups: Readonly<Record<string, string>> = { Q4_0: q40, Q4_1: q41, Q5_0: q50, Q8_0: q80, Q4_K: q4k, Q6_K: q6k };
+
+/** Rows of weights that a workgroup of the matmul covers. */
+const rowsPerGroup = 8;
+/** Bytes of the activations of one group in scratch: eight vectors of codes and one of scale and sums. */
+const scratchBytes = 9 * 16;
+
+/** Tokens that a workgroup works on: weights are decoded once for all of them. */
+function tokensPerGroup(tokens: number): number {
+  return tokens === 1 ? 1 : tokens <= 4 ? 4 : 16;
+}
 
 /** Pieces of the rows of `name` that fit into a binding; rows of any number of bytes, so four of them are whole words. */
 function weightPieces(name: string, rows: number, rowBytes: number, limits: WebGpuLimits): Piece[] {
@@ -34,38 +62,74 @@ export const dequantizeRowsKernel: WebGpuKernel = {
   },
 };
 
+/** Groups of a row of x, or 0 for types without blocks, which take x as it is. */
+function groupsOf(x: TensorMeta | undefined, type: number): number {
+  return ggufLayoutById(type).elements === 1 ? 0 : (x?.shape[1] ?? 0) / activationGroup;
+}
+
+/** Tokens in pieces whose part of every argument, and of the scratch, fits into a binding. */
+function tokenPieces({ x, residual, y }: Io, groupCount: number, limits: WebGpuLimits): Piece[] {
+  if (!x || !y) return [];
+  const rowBytes = 4 * y.shape[1];
+  const perToken = { x: 4 * x.shape[1], y: rowBytes, ...(residual ? { residual: rowBytes } : {}) };
+  return cut(x.shape[0], groupCount > 0 ? { ...perToken, scratch: groupCount * scratchBytes } : perToken, limits);
+}
+
+/** The module for the arguments that are there: absent optional ones have no binding. */
+function matmulShader(io: Io, typeId: number): string {
+  const { name, elements } = ggufLayoutById(typeId);
+  const tokens = tokensPerGroup(io['x']?.shape[0] ?? 1);
+  const bound = ['x', 'weights', 'bias', 'residual'].filter((argument) => io[argument] !== undefined);
+  const all = [...bound, 'y', ...(elements > 1 ? ['scratch'] : [])];
+  const types: Readonly<Record<string, string>> = { weights: 'u32', scratch: 'vec4f' };
+  const bindings = all.map((argument, index) => {
+    const access = index < bound.length ? 'read' : 'read_write';
+    return `@group(0) @binding(${index}) var<storage, ${access}> ${argument}: array<${types[argument] ?? 'f32'}>;`;
+  });
+  const offset = (argument: string): string => `p.offsets[${all.indexOf(argument) >> 2}][${all.indexOf(argument) & 3}]`;
+  const bias = io['bias'] ? ` + bias[${offset('bias')} + row]` : '';
+  const residual = io['residual'] ? ` + residual[${offset('residual')} + token * p.out_features + row]` : '';
+  const result = `fn write_result(token: u32, row: u32, sum: f32) {
+  y[${offset('y')} + token * p.out_features + row] = sum${bias}${residual};
+}`;
+  const block = `@group(0) @binding(${all.length}) var<uniform> p: Parameters;`;
+  return [words, elements > 1 ? groups[name] : '', elements > 1 ? multiplyBlocks : multiplyFloats]
+    .join('\n')
+    .replace('/* bindings */', [...bindings, block, result].join('\n'))
+    .replaceAll('OFFSET_WORDS', String(Math.ceil(all.length / 4)))
+    .replaceAll('PARTIALS', `${64 * tokens}u`)
+    .replaceAll('TOKENS', `${tokens}u`)
+    .replaceAll('X_OFFSET', offset('x'))
+    .replaceAll('WEIGHTS_OFFSET', offset('weights'));
+}
+
 export const matmulKernel: WebGpuKernel = {
-  shader(_, { bias, residual }) {
-    const bound = 2 + (bias ? 1 : 0) + (residual ? 1 : 0);
-    const optional = [
-      bias ? '@group(0) @binding(2) var<storage, read> bias: array<f32>;' : '',
-      residual ? `@group(0) @binding(${bias ? 3 : 2}) var<storage, read> residual: array<f32>;` : '',
-    ].join('\n');
-    return `${blocks}\n${matmul}`
-      .replace('OPTIONAL_BINDINGS', optional)
-      .replaceAll('Y_BINDING', String(bound))
-      .replaceAll('P_BINDING', String(bound + 1))
-      .replace('BIAS_VALUE', bias ? 'bias[p.offsets[2] + row]' : '0.0')
-      .replace('RESIDUAL_VALUE', residual ? `residual[p.offsets[${bias ? 3 : 2}] + token * p.out_features + row]` : '0.0')
-      .replaceAll('Y_OFFSET', bound < 4 ? `p.offsets[${bound}]` : 'p.offsets_high[0]')
-      .replace('OFFSETS_HIGH', bound < 4 ? '' : 'offsets_high: vec4u,');
+  shader: (_, io, { type }) => matmulShader(io, Number(type)),
+  scratch(io, { type }, limits) {
+    const groupCount = groupsOf(io['x'], Number(type));
+    return Math.max(0, ...tokenPieces(io, groupCount, limits).map(({ count }) => count * groupCount * scratchBytes));
   },
-  plan({ x, weights, residual }, { type, outFeatures, inFeatures, activations }, limits) {
+  plan(io, { type, outFeatures, activations }, limits) {
+    const { x, weights } = io;
     if (!x || !weights || x.shape[0] === 0 || outFeatures === 0) return [];
     const [rows, rowBytes] = weights.shape;
-    const { elements } = ggufLayoutById(Number(type));
-    const yBytes = 4 * Number(outFeatures);
-    const perToken = { x: 4 * x.shape[1], y: yBytes, ...(residual ? { residual: yBytes } : {}) };
-    const tokens = cut(x.shape[0], perToken, limits);
-    return weightPieces('weights', rows, rowBytes, limits).flatMap((piece) =>
-      tokens.map((some) => ({
-        workgroups: [Math.ceil(piece.count / rowsPerGroup) * Math.ceil(some.count / tokensPerInvocation)] as const,
+    const groupCount = groupsOf(x, Number(type));
+    return tokenPieces(io, groupCount, limits).flatMap((some) => {
+      const scratch = { scratch: { byteOffset: 0, byteLength: some.count * groupCount * scratchBytes } };
+      const dispatch = (entryPoint: string, workgroups: number, piece: Piece) => ({
+        entryPoint,
+        workgroups: [workgroups] as const,
         uniforms: [
-          ...[some.count, Number(outFeatures), Number(inFeatures), Number(type), rowBytes],
-          ...[activations === 'q8-32' && elements > 1 ? 1 : 0, piece.start, piece.count],
+          ...[some.count, Number(outFeatures), groupCount === 0 ? x.shape[1] : groupCount, rowBytes],
+          ...[groupCount === 0 ? Number(type) : activations === 'q8-32' ? 1 : 0, piece.start, piece.count],
         ].map(uniform.u32),
-        ranges: { ...piece.ranges, ...some.ranges },
-      })),
-    );
+        ranges: { ...piece.ranges, ...some.ranges, ...(groupCount === 0 ? {} : scratch) },
+      });
+      const pieces = weightPieces('weights', rows, rowBytes, limits);
+      const tokenGroups = Math.ceil(some.count / tokensPerGroup(x.shape[0]));
+      const products = pieces.map((piece) => dispatch('multiply', Math.ceil(piece.count / rowsPerGroup) * tokenGroups, piece));
+      if (groupCount === 0) return products;
+      return [dispatch('prepare', groupsFor(some.count * groupCount)[0], pieces[0]), ...products];
+    });
   },
 };
