@@ -10,6 +10,7 @@ export interface Engine {
   abort(token: number): void;
   forget(token: number): void;
   depth(): number;
+  queuedBytes(): number;
   memory(): number[];
   stop(): void;
 }

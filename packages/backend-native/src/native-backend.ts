@@ -9,6 +9,7 @@ import {
   type BufferHandle,
   type Capabilities,
   type FallbackPolicy,
+  type FiligreeError,
   type MemoryUse,
   type OpCall,
   type ProfileEntry,
@@ -32,8 +33,10 @@ export interface NativeBackendOptions {
 
 /** Records (ops, allocations, releases) are handed over in groups: one crossing into the addon costs more than one record. */
 const submitAfterRecords = 24;
-/** Commands in the queue at which `ready()` waits. */
+/** Commands in the queue beyond which `ready()` waits. */
 const queueLimit = 1024;
+/** Bytes of uploads in the queue beyond which `ready()` waits. */
+const queueBytesLimit = 256 * 2 ** 20;
 
 /** Runs ops on the CPU in Rust, in order, on a thread of its own with a worker pool below it. */
 export class NativeBackend extends BaseBackend {
@@ -55,7 +58,8 @@ export class NativeBackend extends BaseBackend {
     super(options.fallback);
     const addon = loadAddon();
     const paths = addon.cpuPaths();
-    const cpu = options.cpu ?? process.env.FILIGREE_CPU ?? paths[paths.length - 1];
+    // An empty variable is one that is not set.
+    const cpu = options.cpu ?? (process.env.FILIGREE_CPU || paths[paths.length - 1]);
     if (!paths.includes(cpu)) {
       throw new OptionError(
         `createNativeBackend: CPU path '${cpu}' is not available here; this machine has ${paths.join(', ')}`,
@@ -84,6 +88,9 @@ export class NativeBackend extends BaseBackend {
 
   override mapFile(path: string, byteOffset: number, bytes: number): BufferHandle | undefined {
     this.assertAlive();
+    if (!Number.isSafeInteger(byteOffset) || byteOffset < 0 || !Number.isSafeInteger(bytes) || bytes < 0) {
+      throw new OptionError(`mapFile: ${bytes} bytes at ${byteOffset} of ${path} are not a range of whole, non-negative numbers`);
+    }
     this.flush();
     const id = this.#nextId++;
     this.#engine.mapFile(id, path, byteOffset, bytes);
@@ -146,7 +153,7 @@ export class NativeBackend extends BaseBackend {
     try {
       return await this.#engine.read(storage.handle as number, byteOffset, bytes);
     } catch (error) {
-      throw typedError(error);
+      throw this.#typed(error);
     }
   }
 
@@ -166,13 +173,13 @@ export class NativeBackend extends BaseBackend {
     try {
       await this.#engine.fence(true);
     } catch (error) {
-      throw typedError(error);
+      throw this.#typed(error);
     }
   }
 
   protected async readyNow(): Promise<void> {
     this.flush();
-    if (this.#engine.depth() > queueLimit) await this.#engine.fence(false);
+    if (this.#engine.depth() > queueLimit || this.#engine.queuedBytes() > queueBytesLimit) await this.#engine.fence(false);
   }
 
   protected startProfile(): void {
@@ -222,6 +229,11 @@ export class NativeBackend extends BaseBackend {
     return entry.index;
   }
 
+  /** The addon names ops as its table does; users know them by the package's name. */
+  #typed(error: unknown): FiligreeError {
+    return typedError(error, (native) => [...this.#checked.keys()].find((op) => op.native === native)?.name ?? native);
+  }
+
   #tokenOf(signal: AbortSignal): number {
     const known = this.#tokens.get(signal);
     if (known !== undefined) return known;
@@ -231,7 +243,12 @@ export class NativeBackend extends BaseBackend {
     signal.addEventListener(
       'abort',
       () => {
-        if (!this.disposed) this.#engine.abort(token);
+        if (this.disposed) return;
+        this.#engine.abort(token);
+        // Nothing queued later carries the token: a call with a signal that has fired throws.
+        void this.#engine.fence(false).then(() => {
+          this.#engine.forget(token);
+        });
       },
       { once: true },
     );

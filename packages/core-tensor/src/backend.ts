@@ -52,7 +52,7 @@ export type FallbackPolicy = 'warn' | 'error';
 /**
  * Runs ops. Work is queued in order; `run` returns at once; only `read` and `sync` wait. Wrong arguments throw synchronously, before
  * anything is queued. A failure during execution poisons its outputs: reads of what depends on them reject, other reads succeed, `sync`
- * rejects with the first.
+ * rejects with the first. Work that an abort signal dropped rejects its reads alike, and is no failure to `sync`.
  */
 export interface Backend {
   readonly kind: BackendKind;

@@ -19,7 +19,9 @@ import {
   MissingKernelError,
   ShapeError,
   throwIfAborted,
+  type FiligreeError,
 } from './errors.js';
+import { executionFailure, poisonOf, poisonResults } from './failure.js';
 import { inputNames, isOptionalInput, type AnyOp, type TensorMeta } from './op.js';
 import { hostTensor, zeroHostTensor } from './reference/host-tensor.js';
 import { sizeOf } from './shape.js';
@@ -49,6 +51,8 @@ export abstract class BaseBackend implements Backend {
   /** While a fallback reads, computes and writes on the host, everything queued after it waits here. */
   #tail: Promise<void> | undefined;
   #profile: ProfileEntry[] | undefined;
+  /** The first failure of a fallback since the last `sync`. */
+  #failure: FiligreeError | undefined;
   protected disposed = false;
 
   constructor(fallback: FallbackPolicy = 'warn') {
@@ -113,9 +117,9 @@ export abstract class BaseBackend implements Backend {
     if (!native) this.#enqueueFallback(call);
     else if (this.#tail) {
       this.enqueue(() => {
-        this.dispatch(call);
+        this.#start(call);
       });
-    } else this.dispatch(call);
+    } else this.#start(call);
     return named;
   }
 
@@ -177,24 +181,33 @@ export abstract class BaseBackend implements Backend {
   }
 
   async ready(): Promise<void> {
+    this.assertAlive();
     while (this.#tail) await this.#tail;
     await this.readyNow();
   }
 
   async sync(): Promise<void> {
+    this.assertAlive();
     while (this.#tail) await this.#tail;
-    await this.syncNow();
+    const failure = this.#failure;
+    this.#failure = undefined;
+    if (!failure) return this.syncNow();
+    await this.syncNow().catch(() => undefined);
+    throw failure;
   }
 
   profile(): { stop(): Promise<ProfileEntry[]> } {
+    this.assertAlive();
     this.#profile = [];
     this.startProfile();
     return {
       stop: async () => {
-        await this.sync();
+        // Failures are for `sync` to report: a profile of what ran is no place to lose them.
+        while (this.#tail) await this.#tail;
+        const entries = await this.stopProfile();
         const fallbacks = this.#profile ?? [];
         this.#profile = undefined;
-        return [...(await this.stopProfile()), ...fallbacks];
+        return [...entries, ...fallbacks];
       },
     };
   }
@@ -244,7 +257,6 @@ export abstract class BaseBackend implements Backend {
           `${op.name}: input '${name}' lives on a ${tensor.backend.kind} backend, the op runs on a ${this.kind} one; move it with toBackend()`,
         );
       }
-      if (tensor.storage.poison) throw tensor.storage.poison;
       return tensor;
     });
   }
@@ -270,16 +282,27 @@ export abstract class BaseBackend implements Backend {
         if (call.signal?.aborted) throw new AbortError(undefined, { cause: call.signal.reason });
         await this.#runOnHost(call);
       } catch (error) {
-        for (const output of call.outputs) output.storage.poison = error as DisposedError;
+        const failure = executionFailure(call, error);
+        if (!(failure instanceof AbortError)) this.#failure ??= failure;
+        poisonResults(call, failure);
       } finally {
         for (const storage of held) storage.release();
       }
     });
   }
 
+  /** Runs the kernel, unless an argument never came to be: then the results never do either. */
+  #start(call: OpCall): void {
+    const failure = poisonOf(call);
+    if (failure) poisonResults(call, failure);
+    else this.dispatch(call);
+  }
+
   async #runOnHost(call: OpCall): Promise<void> {
     const { op } = call;
     const started = performance.now();
+    const failure = poisonOf(call);
+    if (failure) throw failure;
     const names = inputNames(op);
     const io: Record<string, ReturnType<typeof hostTensor> | undefined> = {};
     for (const [index, tensor] of call.inputs.entries()) {

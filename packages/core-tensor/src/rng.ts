@@ -15,17 +15,23 @@ export function philox4x32(key: readonly [number, number], counter: readonly [nu
   let [c0, c1, c2, c3] = counter;
   let [k0, k1] = key;
   for (let round = 0; round < 10; round++) {
-    const product0 = BigInt(c0 >>> 0) * BigInt(multiplier0);
-    const product1 = BigInt(c2 >>> 0) * BigInt(multiplier1);
-    const high0 = Number(product0 >> 32n);
-    const high1 = Number(product1 >> 32n);
-    const low0 = Number(product0 & 0xffffffffn);
-    const low1 = Number(product1 & 0xffffffffn);
+    const high0 = multiplyHigh(c0, multiplier0);
+    const high1 = multiplyHigh(c2, multiplier1);
+    const low0 = Math.imul(c0, multiplier0) >>> 0;
+    const low1 = Math.imul(c2, multiplier1) >>> 0;
     [c0, c1, c2, c3] = [(high1 ^ c1 ^ k0) >>> 0, low1, (high0 ^ c3 ^ k1) >>> 0, low0];
     k0 = (k0 + weyl0) >>> 0;
     k1 = (k1 + weyl1) >>> 0;
   }
   return Uint32Array.of(c0, c1, c2, c3);
+}
+
+/** Upper word of the product of two 32-bit words, from products of halves, which doubles hold exactly. */
+function multiplyHigh(a: number, b: number): number {
+  const [a0, a1, b0, b1] = [a & 0xffff, a >>> 16, b & 0xffff, b >>> 16];
+  const middle = a1 * b0 + ((a0 * b0) >>> 16);
+  const lower = a0 * b1 + (middle & 0xffff);
+  return (a1 * b1 + (middle >>> 16) + (lower >>> 16)) >>> 0;
 }
 
 /** A seeded stream of random numbers over {@link philox4x32}; every stream number of a seed is independent of the others. */

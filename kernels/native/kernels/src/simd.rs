@@ -31,6 +31,8 @@ pub unsafe trait Simd: Copy {
     unsafe fn select(bits: u32, a: Self::V, b: Self::V) -> Self::V;
     /// LANES half-precision values, widened.
     unsafe fn load_f16(p: *const u16) -> Self::V;
+    /// LANES rows of LANES elements at `from`, `from + stride`, … become the columns of rows at `to`, `to + to_stride`, …
+    unsafe fn transpose(from: *const f32, stride: usize, to: *mut f32, to_stride: usize);
 }
 
 /// 2^x with relative error below 2e-7 for x in [−126, 127], exact at 0; smaller x give 0, larger ones overflow to ∞. NaN stays NaN.
@@ -39,7 +41,7 @@ pub unsafe fn exp2<S: Simd>(x: S::V) -> S::V {
     let n = S::floor(x);
     let f = S::sub(x, n);
     // Minimax on [0, 1) among the polynomials that are 1 at 0: a factor of 2^0 must not change what it scales.
-    let mut p = S::splat(0.001_867_130_1);
+    let mut p = S::splat(0.001_867_13);
     for c in [0.009_017_031, 0.055_799_913, 0.240_164_45, 0.693_151_3, 1.0] {
         p = S::fma(p, f, S::splat(c));
     }
@@ -143,7 +145,12 @@ unsafe impl Simd for Scalar {
     #[inline(always)]
     unsafe fn load_f16(p: *const u16) -> f32 {
         // SAFETY: the caller's promise.
-        half::f16::from_bits(unsafe { *p }).to_f32()
+        half::f16::from_bits(unsafe { p.read_unaligned() }).to_f32()
+    }
+    #[inline(always)]
+    unsafe fn transpose(from: *const f32, _stride: usize, to: *mut f32, _to_stride: usize) {
+        // SAFETY: the caller's promise.
+        unsafe { *to = *from }
     }
 }
 
@@ -227,6 +234,33 @@ mod x86 {
         unsafe fn load_f16(p: *const u16) -> __m256 {
             _mm256_cvtph_ps(_mm_loadu_si128(p.cast()))
         }
+        #[inline(always)]
+        unsafe fn transpose(from: *const f32, stride: usize, to: *mut f32, to_stride: usize) {
+            let mut rows = [_mm256_setzero_ps(); 8];
+            for row in 0..8 {
+                rows[row] = _mm256_loadu_ps(from.add(row * stride));
+            }
+            let mut pairs = [_mm256_setzero_ps(); 8];
+            for i in 0..4 {
+                pairs[2 * i] = _mm256_unpacklo_ps(rows[2 * i], rows[2 * i + 1]);
+                pairs[2 * i + 1] = _mm256_unpackhi_ps(rows[2 * i], rows[2 * i + 1]);
+            }
+            let mut fours = [_mm256_setzero_ps(); 8];
+            for i in 0..2 {
+                let [a, b, c, d] = [pairs[4 * i], pairs[4 * i + 1], pairs[4 * i + 2], pairs[4 * i + 3]];
+                fours[4 * i] = _mm256_shuffle_ps::<0x44>(a, c);
+                fours[4 * i + 1] = _mm256_shuffle_ps::<0xEE>(a, c);
+                fours[4 * i + 2] = _mm256_shuffle_ps::<0x44>(b, d);
+                fours[4 * i + 3] = _mm256_shuffle_ps::<0xEE>(b, d);
+            }
+            for i in 0..4 {
+                _mm256_storeu_ps(to.add(i * to_stride), _mm256_permute2f128_ps::<0x20>(fours[i], fours[i + 4]));
+                _mm256_storeu_ps(
+                    to.add((i + 4) * to_stride),
+                    _mm256_permute2f128_ps::<0x31>(fours[i], fours[i + 4]),
+                );
+            }
+        }
     }
 
     /// 16 lanes; AVX-512 F, BW, VL, DQ.
@@ -295,6 +329,36 @@ mod x86 {
         #[inline(always)]
         unsafe fn load_f16(p: *const u16) -> __m512 {
             _mm512_cvtph_ps(_mm256_loadu_si256(p.cast()))
+        }
+        #[inline(always)]
+        unsafe fn transpose(from: *const f32, stride: usize, to: *mut f32, to_stride: usize) {
+            let mut rows = [_mm512_setzero_ps(); 16];
+            for row in 0..16 {
+                rows[row] = _mm512_loadu_ps(from.add(row * stride));
+            }
+            let mut pairs = [_mm512_setzero_ps(); 16];
+            for i in 0..8 {
+                pairs[2 * i] = _mm512_unpacklo_ps(rows[2 * i], rows[2 * i + 1]);
+                pairs[2 * i + 1] = _mm512_unpackhi_ps(rows[2 * i], rows[2 * i + 1]);
+            }
+            // fours[4 g + c]: column c of every 128-bit lane, rows 4 g … 4 g + 3.
+            let mut fours = [_mm512_setzero_ps(); 16];
+            for g in 0..4 {
+                let [a, b, c, d] = [pairs[4 * g], pairs[4 * g + 1], pairs[4 * g + 2], pairs[4 * g + 3]];
+                fours[4 * g] = _mm512_shuffle_ps::<0x44>(a, c);
+                fours[4 * g + 1] = _mm512_shuffle_ps::<0xEE>(a, c);
+                fours[4 * g + 2] = _mm512_shuffle_ps::<0x44>(b, d);
+                fours[4 * g + 3] = _mm512_shuffle_ps::<0xEE>(b, d);
+            }
+            for c in 0..4 {
+                let [a, b, e, f] = [fours[c], fours[4 + c], fours[8 + c], fours[12 + c]];
+                let low = (_mm512_shuffle_f32x4::<0x88>(a, b), _mm512_shuffle_f32x4::<0x88>(e, f));
+                let high = (_mm512_shuffle_f32x4::<0xDD>(a, b), _mm512_shuffle_f32x4::<0xDD>(e, f));
+                _mm512_storeu_ps(to.add(c * to_stride), _mm512_shuffle_f32x4::<0x88>(low.0, low.1));
+                _mm512_storeu_ps(to.add((8 + c) * to_stride), _mm512_shuffle_f32x4::<0xDD>(low.0, low.1));
+                _mm512_storeu_ps(to.add((4 + c) * to_stride), _mm512_shuffle_f32x4::<0x88>(high.0, high.1));
+                _mm512_storeu_ps(to.add((12 + c) * to_stride), _mm512_shuffle_f32x4::<0xDD>(high.0, high.1));
+            }
         }
     }
 }

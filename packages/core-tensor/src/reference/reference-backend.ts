@@ -1,9 +1,9 @@
 import type { BufferHandle, Capabilities, MemoryUse, ProfileEntry } from '../backend.js';
 import { BaseBackend, type OpCall } from '../base-backend.js';
 import { encodeValues } from '../dtype.js';
-import { AbortError, ExecutionError, FiligreeError } from '../errors.js';
+import { AbortError, ExecutionError, type FiligreeError } from '../errors.js';
+import { executionFailure, poisonResults } from '../failure.js';
 import { inputNames, type AnyOp, type HostTensor } from '../op.js';
-import { formatShape } from '../shape.js';
 import type { Storage } from '../storage.js';
 import { hostTensor, zeroHostTensor } from './host-tensor.js';
 
@@ -76,13 +76,13 @@ export class ReferenceBackend extends BaseBackend {
   protected dispatch(call: OpCall): void {
     const { op } = call;
     const started = performance.now();
-    const failed = call.inputs.find((tensor) => tensor?.storage.poison)?.storage.poison;
     try {
-      if (failed) throw failed;
       if (call.signal?.aborted) throw new AbortError(undefined, { cause: call.signal.reason });
       this.#compute(call);
     } catch (error) {
-      this.#poison(call, error);
+      const failure = executionFailure(call, error);
+      if (!(failure instanceof AbortError)) this.#failure ??= failure;
+      poisonResults(call, failure);
     }
     this.#profile?.push({ op: op.name, kernel: 'reference', variant: 'javascript', milliseconds: performance.now() - started });
   }
@@ -126,18 +126,6 @@ export class ReferenceBackend extends BaseBackend {
       const tensor = call.inputs[names.indexOf(name)];
       if (tensor) this.#bytes(tensor.storage).set(encodeValues(io[name].data, tensor.dtype), tensor.byteOffset);
     }
-  }
-
-  #poison(call: OpCall, error: unknown): void {
-    const shapes = call.inputs.map((tensor) => (tensor ? formatShape(tensor.shape) : 'none')).join(', ');
-    const failure =
-      error instanceof FiligreeError
-        ? error
-        : new ExecutionError(`${call.op.name} failed on ${shapes}: ${error instanceof Error ? error.message : String(error)}`, {
-            cause: error,
-          });
-    this.#failure ??= failure;
-    for (const output of call.outputs) output.storage.poison = failure;
   }
 
   #bytes(storage: Storage): Uint8Array {

@@ -4,11 +4,13 @@
 //! q f32 [B,Hq,Lq,D] or [B,Lq,Hq,D]; k, v f32 or f16 [pages,Hk,P,D|Dv]; o as q with Dv; lse f32 [B,Hq,Lq], natural logarithm.
 //! Work item = (batch, kv head, block of query positions); every item owns its rows of o and lse. Per query row the arithmetic is a
 //! function of its own keys alone: dots run over channels in order, keys in order, tiles at fixed multiples of 64 key positions. So a row
-//! has the same bits in decode, in a prompt, beside other rows, and for any number of threads.
+//! has the same bits in decode, in a prompt, beside other rows, and for any number of threads. Where there are fewer items than threads and
+//! many keys, an item is cut along its keys into segments of 512 positions, which every row sums one by one in any case.
 //! Operations 2·cells·(D + Dv); bytes: K and V of the visible keys once per block of 16 positions.
 
 use super::block::attend;
-use super::keys::{KeySource, Ranges};
+use super::keys::{KeySource, Ranges, SEGMENT};
+use super::partial::{Row, NONE};
 use crate::call::Call;
 use crate::pool::Disjoint;
 use crate::{ensure, KernelError};
@@ -41,6 +43,45 @@ impl Shape {
     /// Offset of (batch, head, position) in q, in units of one head's row.
     pub fn row(&self, batch: usize, head: usize, position: usize) -> usize {
         batch * self.query_heads * self.length_q + head * self.head_stride + position * self.position_stride
+    }
+
+    /// lse is [B, Hq, Lq] whatever the layout of q.
+    fn lse_row(&self, batch: usize, head: usize, index: usize) -> usize {
+        (batch * self.query_heads + head) * self.length_q + index
+    }
+
+    /// Writes a finished row.
+    ///
+    /// # Safety
+    /// Nobody else writes the row.
+    unsafe fn store(
+        &self,
+        batch: usize,
+        (head, index): (usize, usize),
+        largest: f32,
+        sum: f32,
+        values: impl Fn(usize) -> f32,
+        o: &Disjoint<f32>,
+        lse: &Disjoint<f32>,
+    ) {
+        let row = self.row(batch, head, index);
+        // SAFETY: the caller's promise.
+        let (o, lse) = unsafe {
+            (
+                o.part(row * self.value_dim, self.value_dim),
+                lse.part(self.lse_row(batch, head, index), 1),
+            )
+        };
+        if sum == 0.0 {
+            o.fill(0.0);
+            lse[0] = f32::NEG_INFINITY;
+            return;
+        }
+        let inverse = 1.0 / sum;
+        for (channel, value) in o.iter_mut().enumerate() {
+            *value = values(channel) * inverse;
+        }
+        lse[0] = largest * std::f32::consts::LN_2 + sum.ln();
     }
 }
 
@@ -166,7 +207,15 @@ fn run(call: &mut Call, shape: &Shape, table: Option<&[i32]>, lengths: &[usize],
     let blocks = shape.length_q.div_ceil(BLOCK);
     let (o, lse) = (Disjoint::new(o), Disjoint::new(lse));
     let items = shape.batch * shape.kv_heads * blocks;
-    pool.run(items, &|item| {
+    let segments = lengths.iter().map(|length| length.div_ceil(SEGMENT)).max().unwrap_or(0);
+    let split = segments > 1 && items < 4 * pool.threads() && pool.threads() > 1;
+    // Per row and segment: maximum, sum, Dv values.
+    let width = shape.value_dim + 2;
+    let mut parts = vec![0f32; if split { rows * segments * width } else { 0 }];
+    let partials = Disjoint::new(&mut parts);
+    let pieces = if split { segments } else { 1 };
+    pool.run(items * pieces, &|job| {
+        let (item, piece) = (job / pieces, job % pieces);
         // Long rows come last in a causal prompt: start with them, so that the threads end together.
         let block = blocks - 1 - item / (shape.batch * shape.kv_heads);
         let (batch, kv_head) = (item / shape.kv_heads % shape.batch, item % shape.kv_heads);
@@ -184,10 +233,43 @@ fn run(call: &mut Call, shape: &Shape, table: Option<&[i32]>, lengths: &[usize],
             count,
             o: &o,
             lse: &lse,
+            segment: split.then_some(Segment {
+                index: piece,
+                count: segments,
+                partials: &partials,
+            }),
         };
         attend(cpu, &work);
     });
+    if split {
+        pool.run(shape.batch * shape.query_heads, &|job| {
+            let (batch, head) = (job / shape.query_heads, job % shape.query_heads);
+            let mut values = vec![0f32; shape.value_dim];
+            for index in 0..shape.length_q {
+                values.fill(0.0);
+                let mut row = Row {
+                    largest: NONE,
+                    sum: 0.0,
+                    values: &mut values,
+                };
+                let at = shape.lse_row(batch, head, index) * segments;
+                for part in parts[at * width..(at + segments) * width].chunks_exact(width) {
+                    row.merge(part[0], part[1], &part[2..]);
+                }
+                let (largest, sum) = (row.largest, row.sum);
+                // SAFETY: (batch, head, position) belongs to this job alone.
+                unsafe { shape.store(batch, (head, index), largest, sum, |channel| values[channel], &o, &lse) };
+            }
+        });
+    }
     Ok(())
+}
+
+/// A work item that covers one key segment leaves its rows here.
+pub struct Segment<'a> {
+    index: usize,
+    count: usize,
+    partials: &'a Disjoint<f32>,
 }
 
 /// One work item.
@@ -202,8 +284,10 @@ pub struct Work<'a> {
     /// First query position of the block and how many there are.
     pub first: usize,
     pub count: usize,
-    pub o: &'a Disjoint<f32>,
-    pub lse: &'a Disjoint<f32>,
+    o: &'a Disjoint<f32>,
+    lse: &'a Disjoint<f32>,
+    /// All keys when there is none.
+    segment: Option<Segment<'a>>,
 }
 
 impl Work<'_> {
@@ -212,30 +296,36 @@ impl Work<'_> {
         index as i64 + self.length_k as i64 - self.shape.length_q as i64
     }
 
-    /// Writes a finished row; `sum` = 0 means that no key was seen.
-    pub fn finish(&self, head: usize, index: usize, largest: f32, sum: f32, values: impl Fn(usize) -> f32) {
-        let row = self.shape.row(self.batch, head, index);
-        // SAFETY: (batch, head, position) belongs to this work item alone.
-        let (o, lse) = unsafe {
-            (
-                self.o.part(row * self.shape.value_dim, self.shape.value_dim),
-                self.lse.part(self.lse_row(head, index), 1),
-            )
+    /// The keys that causality and window leave to query `index`, both ends included.
+    pub fn bounds(&self, index: usize) -> (i64, i64) {
+        let position = self.position(index);
+        let low = match self.ranges.window() {
+            0 => i64::MIN,
+            window => position + 1 - window as i64,
         };
-        if sum == 0.0 {
-            o.fill(0.0);
-            lse[0] = f32::NEG_INFINITY;
-            return;
-        }
-        let inverse = 1.0 / sum;
-        for (channel, value) in o.iter_mut().enumerate() {
-            *value = values(channel) * inverse;
-        }
-        lse[0] = largest * std::f32::consts::LN_2 + sum.ln();
+        (low, if self.ranges.causal() { position } else { i64::MAX })
     }
 
-    /// lse is [B, Hq, Lq] whatever the layout of q.
-    fn lse_row(&self, head: usize, index: usize) -> usize {
-        (self.batch * self.shape.query_heads + head) * self.shape.length_q + index
+    /// The key segment this item is limited to.
+    pub fn segment(&self) -> Option<usize> {
+        self.segment.as_ref().map(|segment| segment.index)
+    }
+
+    /// Takes a row's result (of the item's keys); `sum` = 0 means that no key was seen.
+    pub fn finish(&self, query: (usize, usize), largest: f32, sum: f32, values: impl Fn(usize) -> f32) {
+        let Some(segment) = &self.segment else {
+            // SAFETY: (batch, head, position) belongs to this work item alone.
+            unsafe { self.shape.store(self.batch, query, largest, sum, values, self.o, self.lse) };
+            return;
+        };
+        let row = self.shape.lse_row(self.batch, query.0, query.1);
+        let width = self.shape.value_dim + 2;
+        // SAFETY: (row, segment) belongs to this work item alone.
+        let part = unsafe { segment.partials.part((row * segment.count + segment.index) * width, width) };
+        part[0] = largest;
+        part[1] = sum;
+        for (channel, value) in part[2..].iter_mut().enumerate() {
+            *value = values(channel);
+        }
     }
 }

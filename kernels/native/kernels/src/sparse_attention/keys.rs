@@ -1,11 +1,14 @@
 //! Where keys and values come from (pages, f32 or f16), and which of them a block of queries sees.
 
-use crate::call::{DType, TensorRef};
+use crate::call::{checked_product, DType, TensorRef};
+use crate::simd::Simd;
 use crate::{ensure, KernelError};
 use half::f16;
 
 /// Keys per tile: tiles start at multiples of this position, so that every row sums its keys in the same groups.
 pub const TILE: usize = 64;
+/// Keys per segment, a multiple of [`TILE`]: each is summed on its own and then merged, by one thread or by several.
+pub const SEGMENT: usize = 512;
 
 /// K and V of one call.
 pub struct KeySource<'a> {
@@ -30,11 +33,11 @@ impl<'a> KeySource<'a> {
         );
         let size = k.dtype.size();
         ensure!(
-            k.bytes.len() == k.shape.iter().product::<usize>() * size,
+            checked_product(k.shape)?.checked_mul(size) == Some(k.bytes.len()),
             "attention: k does not fit its shape"
         );
         ensure!(
-            v.bytes.len() == v.shape.iter().product::<usize>() * size,
+            checked_product(v.shape)?.checked_mul(size) == Some(v.bytes.len()),
             "attention: v does not fit its shape"
         );
         if let Some(table) = table {
@@ -72,46 +75,59 @@ impl<'a> KeySource<'a> {
     }
 
     /// Copies (and widens) the keys and values of positions `from … from + count` into row-major tiles.
+    ///
+    /// # Safety
+    /// As for [`Simd`].
     #[inline(always)]
-    pub fn load_tile(&self, batch: usize, head: usize, from: usize, count: usize, keys: &mut [f32], values: &mut [f32]) {
-        for index in 0..count {
-            let row = self.row(batch, head, from + index);
-            widen(
-                self.half,
-                self.k,
-                row * self.dim,
-                &mut keys[index * self.dim..(index + 1) * self.dim],
-            );
-            widen(
-                self.half,
-                self.v,
-                row * self.value_dim,
-                &mut values[index * self.value_dim..(index + 1) * self.value_dim],
-            );
+    pub unsafe fn load_tile<S: Simd>(
+        &self,
+        batch: usize,
+        head: usize,
+        from: usize,
+        count: usize,
+        keys: &mut [f32],
+        values: &mut [f32],
+    ) {
+        let mut done = 0;
+        while done < count {
+            // Positions that follow each other in a page do so in memory.
+            let run = match self.table {
+                Some(_) => (self.page_size - (from + done) % self.page_size).min(count - done),
+                None => count - done,
+            };
+            let row = self.row(batch, head, from + done);
+            // SAFETY: the caller's promise.
+            unsafe {
+                let out = &mut keys[done * self.dim..(done + run) * self.dim];
+                widen::<S>(self.half, self.k, row * self.dim, out);
+                let out = &mut values[done * self.value_dim..(done + run) * self.value_dim];
+                widen::<S>(self.half, self.v, row * self.value_dim, out);
+            }
+            done += run;
         }
     }
 }
 
+/// # Safety
+/// As for [`Simd`].
 #[inline(always)]
-fn widen(half: bool, bytes: &[u8], element: usize, out: &mut [f32]) {
-    if half {
-        let source = &bytes[element * 2..(element + out.len()) * 2];
-        if let Ok(source) = bytemuck::try_cast_slice::<u8, f16>(source) {
-            half::slice::HalfFloatSliceExt::convert_to_f32_slice(source, out);
-        } else {
-            for (value, b) in out.iter_mut().zip(source.chunks_exact(2)) {
-                *value = f16::from_le_bytes([b[0], b[1]]).to_f32();
-            }
-        }
-    } else {
+unsafe fn widen<S: Simd>(half: bool, bytes: &[u8], element: usize, out: &mut [f32]) {
+    if !half {
         let source = &bytes[element * 4..(element + out.len()) * 4];
-        if let Ok(source) = bytemuck::try_cast_slice::<u8, f32>(source) {
-            out.copy_from_slice(source);
-        } else {
-            for (value, b) in out.iter_mut().zip(source.chunks_exact(4)) {
-                *value = f32::from_le_bytes([b[0], b[1], b[2], b[3]]);
-            }
-        }
+        // SAFETY: the source has four bytes per element of `out`, and they do not overlap.
+        unsafe { std::ptr::copy_nonoverlapping(source.as_ptr(), out.as_mut_ptr().cast(), source.len()) };
+        return;
+    }
+    let source = &bytes[element * 2..(element + out.len()) * 2];
+    let whole = out.len() / S::LANES * S::LANES;
+    let mut at = 0;
+    while at < whole {
+        // SAFETY: LANES elements from `at` lie within both.
+        unsafe { S::store(out.as_mut_ptr().add(at), S::load_f16(source.as_ptr().add(2 * at).cast())) };
+        at += S::LANES;
+    }
+    for (value, b) in out[whole..].iter_mut().zip(source[2 * whole..].chunks_exact(2)) {
+        *value = f16::from_le_bytes([b[0], b[1]]).to_f32();
     }
 }
 
@@ -354,14 +370,64 @@ fn push(out: &mut Vec<KeyRange>, start: usize, end: usize, tested: bool) {
     }
 }
 
-/// Cuts the ranges at multiples of [`TILE`] positions, in order.
-pub fn tiles_of(ranges: &[KeyRange], tiles: &mut Vec<KeyRange>) {
-    tiles.clear();
+/// The keys of one tile that a block of queries reads. Bit i of the masks is key `start + i`.
+#[derive(Clone, Copy, Debug)]
+pub struct Visit {
+    pub start: usize,
+    pub end: usize,
+    /// Keys that every query of the block sees.
+    pub open: u64,
+    /// Keys that a query sees when causality and window allow it.
+    pub tested: u64,
+}
+
+impl Visit {
+    pub fn segment(&self) -> usize {
+        self.start / SEGMENT
+    }
+
+    /// The visit's keys from `low` to `high`, both included.
+    fn between(&self, low: i64, high: i64) -> u64 {
+        let from = low.saturating_sub(self.start as i64).clamp(0, 64) as u32;
+        let to = high.saturating_add(1).saturating_sub(self.start as i64).clamp(0, 64) as u32;
+        if from >= to {
+            return 0;
+        }
+        (u64::MAX >> (64 - (to - from))) << from
+    }
+
+    /// The keys that a query sees whose predicates leave it `low … high`.
+    pub fn seen(&self, low: i64, high: i64) -> u64 {
+        self.open | (self.tested & self.between(low, high))
+    }
+
+    /// All keys from `start` to `end`.
+    pub fn all(&self) -> u64 {
+        u64::MAX >> (64 - (self.end - self.start))
+    }
+}
+
+/// One visit per tile that the ranges touch, in order: a row's keys are summed tile by tile, however the ranges cut them.
+pub fn visits_of(ranges: &[KeyRange], visits: &mut Vec<Visit>) {
+    visits.clear();
     for range in ranges {
         let mut start = range.start;
         while start < range.end {
             let end = ((start / TILE + 1) * TILE).min(range.end);
-            tiles.push(KeyRange { start, end, ..*range });
+            let continued = visits.last().is_some_and(|visit| visit.start / TILE == start / TILE);
+            if !continued {
+                visits.push(Visit {
+                    start,
+                    end,
+                    open: 0,
+                    tested: 0,
+                });
+            }
+            if let Some(visit) = visits.last_mut() {
+                visit.end = end;
+                let keys = visit.between(start as i64, end as i64 - 1);
+                *(if range.tested { &mut visit.tested } else { &mut visit.open }) |= keys;
+            }
             start = end;
         }
     }

@@ -3,6 +3,9 @@
 mod block;
 mod call;
 mod keys;
+mod lanes;
+mod partial;
+mod rows;
 
 use crate::OpSpec;
 
