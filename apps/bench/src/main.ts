@@ -1,0 +1,64 @@
+import { Command, CommanderError, InvalidArgumentError } from 'commander';
+import { availableParallelism } from 'node:os';
+import type { BenchRecord } from './record.js';
+import { suites } from './suites/catalogue.js';
+import { formatTable } from './table.js';
+
+interface Flags {
+  readonly json: boolean;
+  readonly threads: number;
+  readonly rounds: number;
+  readonly model: readonly string[];
+  readonly llamaBin?: string;
+}
+
+function positiveInteger(text: string): number {
+  const value = Number(text);
+  if (!Number.isInteger(value) || value < 1) throw new InvalidArgumentError('it takes a whole number from 1.');
+  return value;
+}
+
+function createCommand(): Command {
+  const known = suites.map(({ id, title }) => `  ${id}: ${title}`).join('\n');
+  return new Command('bench')
+    .description(`Measures ours beside its peers in one run and prints the ratios.\n\nSuites:\n${known}`)
+    .argument('<suite>', 'what to measure')
+    .option('--json', 'print the records as JSON', false)
+    .option('--threads <n>', 'threads of ours and of the peers', positiveInteger, availableParallelism())
+    .option('--rounds <n>', 'rounds of which medians are taken', positiveInteger, 5)
+    .option('--model <id>', 'only this model of the suite (may be repeated)', (id, ids: string[]) => [...ids, id], [])
+    .option('--llama-bin <folder>', "folder of llama.cpp's programs; without it they are built into .cache/peers/llama")
+    .exitOverride();
+}
+
+/** The command line; resolves with the exit code. Missing a goal is a result, not an error. */
+export async function main(argv: readonly string[]): Promise<number> {
+  const command = createCommand();
+  try {
+    command.parse(argv, { from: 'user' });
+  } catch (error) {
+    if (error instanceof CommanderError) return error.exitCode;
+    throw error;
+  }
+  const flags = command.opts<Flags>();
+  const suite = suites.find(({ id }) => id === command.args.at(0));
+  if (!suite) {
+    console.error(`bench: there is no suite "${command.args.at(0) ?? ''}"; there are ${suites.map(({ id }) => id).join(', ')}`);
+    return 1;
+  }
+  let records: BenchRecord[];
+  try {
+    records = await suite.run({
+      threads: flags.threads,
+      rounds: flags.rounds,
+      models: flags.model,
+      llamaBin: flags.llamaBin,
+      progress: (message) => console.error(`bench ${suite.id}: ${message}`),
+    });
+  } catch (error) {
+    console.error(`bench ${suite.id}: ${error instanceof Error ? error.message : String(error)}`);
+    return 1;
+  }
+  console.log(flags.json ? JSON.stringify(records, null, 2) : formatTable(records));
+  return 0;
+}

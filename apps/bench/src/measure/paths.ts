@@ -1,0 +1,14 @@
+import { mkdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+/** This app's folder, from dist/. */
+export const appRoot = fileURLToPath(new URL('..', import.meta.url));
+const root = join(appRoot, '../..');
+
+/** A folder under .cache of the clone, made when absent. */
+export function cacheFolder(name: string): string {
+  const folder = join(root, '.cache', name);
+  mkdirSync(folder, { recursive: true });
+  return folder;
+}

@@ -1,0 +1,21 @@
+import { existsSync, statSync } from 'node:fs';
+import { join } from 'node:path';
+import { appRoot, cacheFolder } from './paths.js';
+import { runProgram } from './run-program.js';
+
+/** What this machine does at most with so many threads: see probe/probe.rs for how each is measured. */
+export interface Roofline {
+  readonly readGBps: number;
+  readonly f32GFLOPs: number;
+  readonly int8GOPs: number;
+}
+
+/** Builds the probe if its source is newer, and runs it. Needs rustc, as the native backend does. */
+export async function measureRoofline(threads: number): Promise<Roofline> {
+  const source = join(appRoot, 'probe/probe.rs');
+  const program = join(cacheFolder('bench'), 'probe');
+  if (!existsSync(program) || statSync(program).mtimeMs < statSync(source).mtimeMs) {
+    await runProgram('rustc', ['-C', 'opt-level=3', '-C', 'target-cpu=native', '-o', program, source]);
+  }
+  return JSON.parse(await runProgram(program, [String(threads)])) as Roofline;
+}

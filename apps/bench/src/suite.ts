@@ -1,0 +1,20 @@
+import type { BenchRecord } from './record.js';
+
+export interface SuiteOptions {
+  readonly threads: number;
+  /** Rounds of which medians are taken. */
+  readonly rounds: number;
+  /** Ids of the models to measure; all of them when empty. */
+  readonly models: readonly string[];
+  /** Folder of llama.cpp's programs; built when absent. */
+  readonly llamaBin: string | undefined;
+  /** Says what is being done, on stderr. */
+  readonly progress: (message: string) => void;
+}
+
+/** A set of measurements that `bench <id>` runs. */
+export interface Suite {
+  readonly id: string;
+  readonly title: string;
+  run(options: SuiteOptions): Promise<BenchRecord[]>;
+}
