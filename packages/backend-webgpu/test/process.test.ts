@@ -1,6 +1,6 @@
 import { bundle, bundleFolder, useSoftwareGpu } from '@filigree/testing';
 import { spawnSync } from 'node:child_process';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
@@ -33,6 +33,17 @@ try {
 } catch (error) {
   console.log(error.code, error.message);
 }`;
+
+describe('the README', () => {
+  it('has an example that runs', async () => {
+    const readme = readFileSync(new URL('../README.md', import.meta.url), 'utf8');
+    const example = /```js\n(.*?)```/s.exec(readme)?.[1] ?? '';
+    expect(example.split('\n').length).toBeLessThan(20);
+    const { status, output } = await runModule(example, bundleFolder);
+    expect(output).toMatch(/Float32Array\(4\) \[/);
+    expect(status).toBe(0);
+  });
+});
 
 describe('a Node process with the WebGPU backend', () => {
   it('exits by itself with code 0 without dispose', async () => {

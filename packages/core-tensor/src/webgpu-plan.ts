@@ -97,3 +97,17 @@ export function reach(
   }
   return { low, high: high + 1 };
 }
+
+const composed = /* @__PURE__ */ new Map<string, string>();
+
+/**
+ * The shader text under `key`, composed once. A text made anew for every call would be hashed anew to find its pipeline, which costs more than
+ * the rest of the call. Keys start with the op's name.
+ */
+export function composedShader(key: string, compose: () => string): string {
+  const known = composed.get(key);
+  if (known !== undefined) return known;
+  const text = compose();
+  composed.set(key, text);
+  return text;
+}

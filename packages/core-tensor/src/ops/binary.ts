@@ -6,7 +6,7 @@ import { broadcastShapes, sizeOf, stridesOf, type Shape } from '../shape.js';
 import type { Tensor } from '../tensor.js';
 import type { WebGpuLimits } from '../webgpu-kernel.js';
 import { expectDType } from './check.js';
-import { groupsFor, itemsPerBinding, reach, u32, wordMultiple } from './plan.js';
+import { composedShader, groupsFor, itemsPerBinding, reach, u32, wordMultiple } from './plan.js';
 
 /** Functions of two numbers, in the order in which kernels number them; comparisons give 1 or 0. */
 export const binaryKinds = ['add', 'sub', 'mul', 'div', 'max', 'min', 'pow', 'eq', 'ne', 'lt', 'le', 'gt', 'ge'] as const;
@@ -122,7 +122,10 @@ export const binaryOp = /* @__PURE__ */ defineOp({
   },
   native: 'core_binary',
   webgpu: {
-    shader: (_, { a }) => (a?.dtype === 'i32' ? shader.replaceAll('element_t', 'i32') : shader.replaceAll('element_t', 'f32')),
+    shader(_, { a }) {
+      const type = a?.dtype === 'i32' ? 'i32' : 'f32';
+      return composedShader(`core/binary ${type}`, () => shader.replaceAll('element_t', type));
+    },
     plan({ a, b, y }, { kind }, limits) {
       if (!a || !b || !y) return [];
       const { shape } = y;

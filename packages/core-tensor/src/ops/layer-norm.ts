@@ -48,7 +48,7 @@ export const layerNormOp = /* @__PURE__ */ defineOp({
   },
   native: 'core_layer_norm',
   webgpu: {
-    shader: (variant) => withReduction(variant, shader),
+    shader: (variant) => withReduction('core/layer-norm', variant, shader),
     variants: ['subgroups'],
     selfTest: () => ({
       inputs: { x: seededTensor(1, [3, 100]), weight: seededTensor(2, [100]), bias: seededTensor(3, [100]) },

@@ -1,5 +1,5 @@
 import { uniform } from '../webgpu-plan.js';
 
-export { cut, elementwiseDispatch, groupsFor, itemsPerBinding, reach, wordMultiple } from '../webgpu-plan.js';
+export { composedShader, cut, elementwiseDispatch, groupsFor, itemsPerBinding, reach, wordMultiple } from '../webgpu-plan.js';
 
 export const { u32, i32, f32 } = uniform;

@@ -46,7 +46,7 @@ export const rmsNormOp = /* @__PURE__ */ defineOp({
   },
   native: 'core_rms_norm',
   webgpu: {
-    shader: (variant) => withReduction(variant, shader),
+    shader: (variant) => withReduction('core/rms-norm', variant, shader),
     variants: ['subgroups'],
     selfTest: () => ({
       inputs: { x: seededTensor(1, [3, 100]), weight: seededTensor(2, [100]) },

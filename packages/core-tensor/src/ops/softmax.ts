@@ -35,7 +35,7 @@ export const softmaxOp = /* @__PURE__ */ defineOp({
   },
   native: 'core_softmax',
   webgpu: {
-    shader: (variant) => withReduction(variant, shader),
+    shader: (variant) => withReduction('core/softmax', variant, shader),
     variants: ['subgroups'],
     selfTest: () => ({ inputs: { x: seededTensor(1, [3, 100]) }, attributes: {} }),
     plan({ x }, _, limits) {

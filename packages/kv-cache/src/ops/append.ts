@@ -1,6 +1,7 @@
 import {
   byteSize,
   caseTensor,
+  composedShader,
   cut,
   defineOp,
   DTypeError,
@@ -82,7 +83,10 @@ export const appendOp = /* @__PURE__ */ defineOp({
   },
   native: 'kv_cache_append',
   webgpu: {
-    shader: (_, { keyPages }) => appendShader.replaceAll('HALF', keyPages?.dtype === 'f16' ? 'true' : 'false'),
+    shader(_, { keyPages }) {
+      const half = String(keyPages?.dtype === 'f16');
+      return composedShader(`kv-cache/append ${half}`, () => appendShader.replaceAll('HALF', half));
+    },
     plan({ keyPages, valuePages, k, v }, _, limits) {
       if (!keyPages || !valuePages || !k || !v) return [];
       const bytes = byteSize(keyPages.dtype);

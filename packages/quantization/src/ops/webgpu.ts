@@ -1,4 +1,5 @@
 import {
+  composedShader,
   cut,
   groupsFor,
   uniform,
@@ -42,7 +43,7 @@ function weightPieces(name: string, rows: number, rowBytes: number, limits: WebG
 }
 
 export const dequantizeRowsKernel: WebGpuKernel = {
-  shader: () => `${blocks}\n${dequantize}`,
+  shader: () => composedShader('quantization/dequantize-rows', () => `${blocks}\n${dequantize}`),
   plan({ blocks: table, ids, y }, { type }, limits) {
     if (!table || !ids || !y) return [];
     const { elements } = ggufLayoutById(Number(type));
@@ -76,9 +77,8 @@ function tokenPieces({ x, residual, y }: Io, groupCount: number, limits: WebGpuL
 }
 
 /** The module for the arguments that are there: absent optional ones have no binding. */
-function matmulShader(io: Io, typeId: number): string {
+function matmulShader(io: Io, typeId: number, tokens: number): string {
   const { name, elements } = ggufLayoutById(typeId);
-  const tokens = tokensPerGroup(io['x']?.shape[0] ?? 1);
   const bound = ['x', 'weights', 'bias', 'residual'].filter((argument) => io[argument] !== undefined);
   const all = [...bound, 'y', ...(elements > 1 ? ['scratch'] : [])];
   const types: Readonly<Record<string, string>> = { weights: 'u32', scratch: 'vec4f' };
@@ -104,7 +104,13 @@ function matmulShader(io: Io, typeId: number): string {
 }
 
 export const matmulKernel: WebGpuKernel = {
-  shader: (_, io, { type }) => matmulShader(io, Number(type)),
+  shader(_, io, { type }) {
+    const given = `${io['bias'] ? 'bias' : ''} ${io['residual'] ? 'residual' : ''}`;
+    const tokens = tokensPerGroup(io['x']?.shape[0] ?? 1);
+    return composedShader(`quantization/matmul ${Number(type)} ${tokens} ${given}`, () =>
+      matmulShader(io, Number(type), tokens),
+    );
+  },
   scratch(io, { type }, limits) {
     const groupCount = groupsOf(io['x'], Number(type));
     return Math.max(0, ...tokenPieces(io, groupCount, limits).map(({ count }) => count * groupCount * scratchBytes));

@@ -1,5 +1,6 @@
 import {
   byteSize,
+  composedShader,
   cut,
   groupsFor,
   itemsPerBinding,
@@ -28,7 +29,16 @@ type Io = Readonly<Record<string, TensorMeta | undefined>>;
 const splitUpTo = 8;
 
 /** The module of an executor for the arguments that are there: absent optional ones have no binding and no offset. */
-function compose(source: string, io: Io, names: readonly string[], nativeHalf: boolean): string {
+function shaderOf(op: string, source: string, io: Io, names: readonly string[], nativeHalf: boolean): string {
+  const given = names.filter((name) => io[name] !== undefined).join();
+  // In steps of 64, so that heads of similar size share a pipeline.
+  const channelsPerLane = Math.max(1, Math.ceil((io['v']?.shape[3] ?? 1) / 64));
+  return composedShader(`${op} ${given} ${io['k']?.dtype} ${channelsPerLane} ${nativeHalf}`, () =>
+    compose(source, io, names, nativeHalf, channelsPerLane),
+  );
+}
+
+function compose(source: string, io: Io, names: readonly string[], nativeHalf: boolean, channelsPerLane: number): string {
   const half = io['k']?.dtype === 'f16';
   const keyType = half ? (nativeHalf ? 'f16' : 'u32') : 'f32';
   const types: Readonly<Record<string, string>> = {
@@ -63,8 +73,6 @@ function compose(source: string, io: Io, names: readonly string[], nativeHalf: b
         'fn entry_of(position: u32) -> u32 { return position; }',
       ];
   const block = `@group(0) @binding(${bound.length}) var<uniform> p: Parameters;`;
-  // In steps of 64, so that heads of similar size share a pipeline.
-  const channelsPerLane = Math.max(1, Math.ceil((io['v']?.shape[3] ?? 1) / 64));
   return [half && nativeHalf ? 'enable f16;' : '', source, attend]
     .join('\n')
     .replace('/* bindings */', [...bindings, block, ...offsets, load('k'), load('v'), ...paging].join('\n'))
@@ -148,7 +156,7 @@ function dispatches(io: Io, layout: unknown, limits: WebGpuLimits, extra: readon
 }
 
 export const attentionKernel: WebGpuKernel = {
-  shader: ({ f16 }, io) => compose(dense, io, ['q', 'k', 'v', 'table', 'lengths'], f16),
+  shader: ({ f16 }, io) => shaderOf('sparse-attention/attention', dense, io, ['q', 'k', 'v', 'table', 'lengths'], f16),
   variants: ['f16'],
   selfTest: () => halfCase({ causal: true, window: 0, lengthK: 20 }),
   plan(io, { scale, softcap, causal, window, lengthK, queryLayout }, limits) {
@@ -164,7 +172,7 @@ export const attentionKernel: WebGpuKernel = {
 };
 
 export const plannedAttentionKernel: WebGpuKernel = {
-  shader: ({ f16 }, io) => compose(planned, io, ['q', 'k', 'v', 'plan', 'table'], f16),
+  shader: ({ f16 }, io) => shaderOf('sparse-attention/planned-attention', planned, io, ['q', 'k', 'v', 'plan', 'table'], f16),
   variants: ['f16'],
   selfTest: () => {
     const { inputs, attributes } = halfCase({});
