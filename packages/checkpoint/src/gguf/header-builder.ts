@@ -17,12 +17,14 @@ export class HeaderBuilder {
   #length = 0;
 
   u32(value: number): void {
-    this.#view.setUint32(this.#reserve(4), value, true);
+    const at = this.#reserve(4);
+    this.#view.setUint32(at, value, true);
   }
 
   /** A non-negative safe integer as u64. */
   size(value: number): void {
-    this.#view.setBigUint64(this.#reserve(8), BigInt(value), true);
+    const at = this.#reserve(8);
+    this.#view.setBigUint64(at, BigInt(value), true);
   }
 
   string(text: string): void {
@@ -90,6 +92,7 @@ export class HeaderBuilder {
     this.#bytes.set(bytes, at);
   }
 
+  /** Where the next bytes go. May replace the buffer and its view. */
   #reserve(length: number): number {
     const at = this.#length;
     this.#length += length;

@@ -60,8 +60,8 @@ async function attempt(transfer: Transfer): Promise<void> {
     transfer.fetch(transfer.url, {
       headers: {
         ...transfer.headers,
-        'accept-encoding': 'identity',
-        ...(have > 0 ? { range: `bytes=${have}-` } : {}),
+        // With a range fetch asks for no compression by itself.
+        ...(have > 0 ? { range: `bytes=${have}-` } : { 'accept-encoding': 'identity' }),
         ...(have > 0 && strong ? { 'if-range': note.sent ?? '' } : {}),
       },
       signal,

@@ -82,8 +82,8 @@ class RangeRequests implements ByteSource {
   async #request(offset: number, length: number, signal: AbortSignal | undefined): Promise<Response> {
     const { fetch = globalThis.fetch, headers } = this.options;
     const init = {
-      // Offsets count bytes of the file, not of a compressed transfer.
-      headers: { ...headers, 'accept-encoding': 'identity', range: `bytes=${offset}-${offset + length - 1}` },
+      // With a range fetch asks for no compression by itself: offsets count bytes of the file.
+      headers: { ...headers, range: `bytes=${offset}-${offset + length - 1}` },
       ...(signal ? { signal } : {}),
     };
     for (let attempt = 0; ; attempt++) {
