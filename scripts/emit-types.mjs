@@ -1,7 +1,7 @@
 // Emits dist/*.d.ts of every published package: one composite project per package, built in dependency order by `tsc -b`.
 // The projects are generated from package.json, so that references and dependencies cannot disagree.
 import { spawnSync } from 'node:child_process';
-import { writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join, relative } from 'node:path';
 import { packages } from './lib/packages.mjs';
 import { bin, root } from './lib/run.mjs';
@@ -30,7 +30,9 @@ for (const { folder, manifest } of projects.values()) {
       .filter((need) => projects.has(need))
       .map((need) => ({ path: join(relative(folder, projects.get(need).folder), file) })),
   };
-  writeFileSync(join(folder, file), `${JSON.stringify(config, null, 2)}\n`);
+  const [path, text] = [join(folder, file), `${JSON.stringify(config, null, 2)}\n`];
+  // A newer configuration would make everything look out of date.
+  if (!existsSync(path) || readFileSync(path, 'utf8') !== text) writeFileSync(path, text);
 }
 const references = [...projects.values()].map(({ folder }) => join(folder, file));
 process.exit(spawnSync(bin('tsc'), ['-b', ...references], { stdio: 'inherit', cwd: root }).status ?? 1);

@@ -3,7 +3,7 @@ import { spawnSync } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { realModels } from './models.mjs';
-import { cargoTest, root, vitest } from './run.mjs';
+import { bin, cargoTest, check, root, vitest } from './run.mjs';
 
 const native = join(root, 'kernels/native');
 
@@ -37,7 +37,8 @@ async function addressSanitizer() {
 export async function fullTier({ rust }) {
   const models = await realModels();
   const env = { FILIGREE_TEST_TIER: 'full', ...models };
-  await vitest('tests of the full tier', [], { env });
+  await vitest('tests of the full tier', [], { env, tier: 'full' });
+  await check('API documentation (typedoc)', bin('typedoc'), ['--logLevel', 'Warn']);
   if (!rust) return;
   await addressSanitizer();
   for (const path of lowerCpuPaths()) {

@@ -1,8 +1,9 @@
 // Runs the steps of a script: prints the name and duration of each, adds up what the test runners counted, names the command of a step that failed.
 import { spawn } from 'node:child_process';
-import { mkdirSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { projectOf, shrunken } from './minimums.mjs';
 
 export const root = fileURLToPath(new URL('../..', import.meta.url));
 
@@ -57,33 +58,57 @@ export async function check(name, command, args, { env = {}, cwd = root, onLine,
   return false;
 }
 
-/** A cargo test run; its cases are read from the summary line of every test binary. */
-export async function cargoTest(name, args, options = {}) {
-  let failed = 0;
+/** Remembers a failure that is no step's. */
+export function fail(message) {
+  const failure = `✖ ${message}`;
+  console.error(failure);
+  failures.push(failure);
+  totals.failed += 1;
+}
+
+/** Holds what ran against the committed minimums of a tier; a shortfall is a failure like any other. */
+function holdToMinimums(tier, counts) {
+  for (const complaint of shrunken(tier, counts)) fail(complaint);
+}
+
+/** A cargo test run; its cases are read from the summary line of every test binary. `tier`: whose minimum it must reach. */
+export async function cargoTest(name, args, { tier, ...options } = {}) {
+  let [passed, failed] = [0, 0];
   const onLine = (line) => {
     const summary = /^test result: \S+ (\d+) passed; (\d+) failed/.exec(line);
     if (!summary) return;
     totals.passed += Number(summary[1]);
     totals.failed += Number(summary[2]);
+    passed += Number(summary[1]);
     failed += Number(summary[2]);
   };
-  return check(name, 'cargo', args, { ...options, onLine, casesFailed: () => failed });
+  const succeeded = await check(name, 'cargo', args, { ...options, onLine, casesFailed: () => failed });
+  if (tier) holdToMinimums(tier, { cargo: passed });
+  return succeeded;
 }
 
-/** A vitest run; its cases are read from the report that it writes. */
-export async function vitest(name, args, options = {}) {
+/** Passed tests of a vitest report by project; every project has a count. */
+function passedByProject({ testResults }) {
+  const counts = { node: 0, browser: 0, dist: 0 };
+  for (const { name, assertionResults } of testResults) {
+    counts[projectOf(name)] += assertionResults.filter(({ status }) => status === 'passed').length;
+  }
+  return counts;
+}
+
+/** A vitest run; its cases are read from the report that it writes. `tier`: whose minimums it must reach, for a run of everything. */
+export async function vitest(name, args, { tier, ...options } = {}) {
   const report = join(root, '.cache/reports', `${name.replaceAll(/[^a-z0-9]+/gi, '-')}.json`);
   mkdirSync(dirname(report), { recursive: true });
   rmSync(report, { force: true });
   let failed = 0;
   const read = () => {
-    try {
-      const { numPassedTests, numFailedTests } = JSON.parse(readFileSync(report, 'utf8'));
-      totals.passed += numPassedTests;
-      totals.failed += failed = numFailedTests;
-    } catch {
-      // No report: vitest ended before its tests did, and the step itself has failed.
-    }
+    // Without a report vitest ended before its tests did, and the step itself has failed.
+    if (!existsSync(report)) return 0;
+    const results = JSON.parse(readFileSync(report, 'utf8'));
+    totals.passed += results.numPassedTests;
+    totals.failed += failed = results.numFailedTests;
+    if (tier) holdToMinimums(tier, passedByProject(results));
     return failed;
   };
   const reporters = ['--reporter=default', '--reporter=json', `--outputFile.json=${report}`];

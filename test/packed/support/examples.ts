@@ -1,6 +1,6 @@
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 
-/** The first TypeScript or JavaScript example of a README. */
+/** A TypeScript or JavaScript example of a README. */
 export interface Example {
   /** The program. */
   readonly source: string;
@@ -9,16 +9,22 @@ export interface Example {
 }
 
 /**
- * What an example stands for that a reader has and a test has not: a model file. It is the literal 'model.gguf', and the test puts the
- * path of a tiny generated model there.
+ * What an example has and a test has not: a model file. It is the literal 'model.gguf', and the test puts the path of a tiny generated model
+ * there.
  */
 export const modelPlaceholder = 'model.gguf';
 
-/** Extracts the first ```ts or ```js block of a README; throws where there is none. */
-export function firstExample(readme: string): Example {
-  const text = readFileSync(readme, 'utf8');
-  const source = /^```(?:ts|js)\n([^]*?)^```$/m.exec(text)?.[1];
-  if (source === undefined) throw new Error(`${readme} has no example: a block that starts with \`\`\`ts or \`\`\`js`);
-  const output = [...source.matchAll(/^console\.log\(.*\); \/\/ (.*)$/gm)].map(([, said]) => said);
-  return { source, output };
+/** The ```ts and ```js blocks of a README; none where there is no README. */
+export function examples(readme: string): Example[] {
+  if (!existsSync(readme)) return [];
+  const blocks = readFileSync(readme, 'utf8').matchAll(/^```(?:ts|js)\n([^]*?)^```$/gm);
+  return [...blocks].map(([, source]) => ({
+    source,
+    output: [...source.matchAll(/^console\.log\(.*\); \/\/ (.*)$/gm)].map(([, said]) => said),
+  }));
+}
+
+/** The example with the path of a model where it names one. */
+export function withModel(source: string, model: string): string {
+  return source.replaceAll(`'${modelPlaceholder}'`, JSON.stringify(model));
 }

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { TestProject } from 'vitest/node';
+import { tinyModel } from '../../../internal/testing/src/tiny-model.js';
 
 const root = fileURLToPath(new URL('../../..', import.meta.url));
 
@@ -13,6 +14,8 @@ export interface Installed {
   readonly folder: string;
   /** Tarball by package name. */
   readonly tarballs: Readonly<Record<string, string>>;
+  /** A tiny generated model. */
+  readonly model: string;
   /** Package of the addon of this machine; undefined where it was not built. */
   readonly addonPackage: string | undefined;
 }
@@ -68,7 +71,7 @@ function outside(tarballs: Readonly<Record<string, string>>): Record<string, str
 }
 
 /** Packs all, installs all without the network. */
-function install(): Installed {
+async function install(): Promise<Installed> {
   const work = mkdtempSync(join(tmpdir(), 'filigree-dist-'));
   const tarballs = runScript('scripts/pack.mjs', join(work, 'tarballs'));
   const addon = packAddon(work);
@@ -79,7 +82,9 @@ function install(): Installed {
   const targets = JSON.parse(readFileSync(join(root, 'scripts/release/native-targets.json'), 'utf8')) as { name: string }[];
   const absent = targets.map(({ name }) => `@filigree/backend-native-${name}`).filter((name) => !(name in addon));
   const overrides = { ...files, ...links, ...Object.fromEntries(absent.map((name) => [name, '-'])) };
-  const dependencies = Object.fromEntries(Object.keys(tarballs).map((name) => [name, files[name]]));
+  // Dawn is an optional peer of backend-webgpu, which a user of it in Node installs.
+  const webgpu = `link:${realpathSync(join(root, 'packages/backend-webgpu/node_modules/webgpu'))}`;
+  const dependencies = { webgpu, ...Object.fromEntries(Object.keys(tarballs).map((name) => [name, files[name]])) };
   writeFileSync(join(folder, 'package.json'), JSON.stringify({ name: 'user', private: true, type: 'module', dependencies }));
   // JSON is YAML. The packages come from files, so nothing is asked for and nothing may be.
   writeFileSync(join(folder, 'pnpm-workspace.yaml'), JSON.stringify({ packages: ['.'], overrides, autoInstallPeers: false }));
@@ -87,12 +92,14 @@ function install(): Installed {
     cwd: folder,
     stdio: 'inherit',
   });
-  return { folder, tarballs, addonPackage: Object.keys(addon)[0] };
+  const model = join(folder, 'tiny.gguf');
+  writeFileSync(model, await tinyModel());
+  return { folder, tarballs, model, addonPackage: Object.keys(addon)[0] };
 }
 
 /** Global setup of the dist project. */
-export function setup(project: TestProject): () => void {
-  const installed = install();
+export async function setup(project: TestProject): Promise<() => void> {
+  const installed = await install();
   console.log(`dist: ${Object.keys(installed.tarballs).length} packages packed and installed into ${installed.folder}`);
   project.provide('installed', installed);
   return () => {
