@@ -1,6 +1,7 @@
 import {
   BaseBackend,
   DeviceLostError,
+  DisposedError,
   ExecutionError,
   FiligreeError,
   type AnyOp,
@@ -53,7 +54,8 @@ export class WebGpuBackend extends BaseBackend {
   readonly #disabled: DisabledVariant[] = [];
   #forced: ShaderVariant | undefined;
   #lost: DeviceLostError | undefined;
-  readonly #whenLost: Promise<DeviceLostError>;
+  /** Who waits for the device, to be told of its loss. A race with one promise of the loss would keep every wait there ever was. */
+  readonly #waiting = new Set<(error: FiligreeError) => void>();
 
   constructor(parts: WebGpuBackendParts) {
     super(parts.fallback);
@@ -73,12 +75,13 @@ export class WebGpuBackend extends BaseBackend {
       subgroups: variants.subgroups,
       limits: { ...limits, maxBufferSize: device.limits.maxBufferSize },
     };
-    this.#whenLost = device.lost.then(({ reason, message }) => {
-      const error = new DeviceLostError(
+    void device.lost.then(({ reason, message }) => {
+      if (this.disposed) return;
+      this.#lost = new DeviceLostError(
         `WebGPU: the device was lost (${reason}): ${message}; its tensors are gone, create the backend again`,
       );
-      if (!this.disposed) this.#lost = error;
-      return error;
+      for (const reject of this.#waiting) reject(this.#lost);
+      this.#waiting.clear();
     });
   }
 
@@ -260,22 +263,27 @@ export class WebGpuBackend extends BaseBackend {
   }
 
   /** The result, or DeviceLostError when the device is lost first. */
-  async #orLost<T>(work: Promise<T>): Promise<T> {
-    try {
-      const result = await Promise.race([work, this.#whenLost.then((error) => Promise.reject(error))]);
-      if (this.#lost) throw this.#lost;
-      return result;
-    } catch (error) {
-      // A lost device also fails what was in progress, sometimes before it says that it is lost.
-      if (!(error instanceof FiligreeError)) {
-        await new Promise((resolve) => setTimeout(resolve, 0));
-        throw (
-          this.#lost ??
-          new ExecutionError(`webgpu: ${error instanceof Error ? error.message : String(error)}`, { cause: error })
-        );
-      }
-      throw error;
-    }
+  #orLost<T>(work: Promise<T>): Promise<T> {
+    if (this.#lost) return Promise.reject(this.#lost);
+    return new Promise((resolve, reject) => {
+      this.#waiting.add(reject);
+      void work
+        .then(resolve, (error: unknown) => {
+          if (error instanceof FiligreeError) reject(error);
+          else void this.#explained(error).then(reject);
+        })
+        .finally(() => this.#waiting.delete(reject));
+    });
+  }
+
+  /** What a failed wait of the device means: the loss of the device fails what is in progress, sometimes before it is announced. */
+  async #explained(error: unknown): Promise<FiligreeError> {
+    if (this.disposed)
+      return new DisposedError('WebGPU: the backend was disposed while its device was waited for', { cause: error });
+    await new Promise((resolve) => setTimeout(resolve, 0));
+    return (
+      this.#lost ?? new ExecutionError(`webgpu: ${error instanceof Error ? error.message : String(error)}`, { cause: error })
+    );
   }
 
   #variantOf(op: AnyOp): ShaderVariant {

@@ -31,6 +31,13 @@ describe('the life of a WebGPU backend', () => {
     expect(backend.memory()).toMatchObject({ liveBytes: 0, buffers: 0, pooledBytes: 0 });
   });
 
+  it('rejects a read that dispose overtakes', async () => {
+    const backend = await testBackend();
+    const pending = fromArray(backend, [1], [1]).read();
+    backend.dispose();
+    await expect(pending).rejects.toThrow(DisposedError);
+  });
+
   it('leaves a device it was given alone', async () => {
     const gpu = await getGpu();
     const device = await (await gpu.requestAdapter())?.requestDevice();
