@@ -40,11 +40,11 @@ export class Context {
   }
 
   /** Stops what runs; asked a second time, ends the process. */
-  stop(signal: StopSignal): void {
+  readonly stop = (signal: StopSignal): void => {
     if (this.#stopped) this.io.exit(exitCodes[this.#stopped]);
     this.#stopped = signal;
     this.#controller.abort();
-  }
+  };
 
   /** Hands stop signals to `handler` instead of {@link stop}, until called with undefined. */
   onStop(handler: ((signal: StopSignal) => void) | undefined): void {

@@ -1,9 +1,11 @@
 import type { Writable } from 'node:stream';
 import { BrokenPipeError, OutputError } from './errors.js';
+import { printableLines } from './format/printable.js';
+import type { Terminal } from './io.js';
 
 /** Standard output that waits for slow readers and notices when nobody reads any more. */
 export class Output {
-  readonly #stream: Writable;
+  readonly #stream: Terminal<Writable>;
   readonly #onBroken: () => void;
   #failure: BrokenPipeError | OutputError | undefined;
   readonly #listener = (error: Error): void => {
@@ -14,7 +16,7 @@ export class Output {
   };
 
   /** @param onBroken is called when writing has failed: what produces output should stop. */
-  constructor(stream: Writable, onBroken: () => void) {
+  constructor(stream: Terminal<Writable>, onBroken: () => void) {
     this.#stream = stream;
     this.#onBroken = onBroken;
     stream.on('error', this.#listener);
@@ -39,6 +41,11 @@ export class Output {
       this.#stream.on('error', settle);
     });
     this.#throwIfFailed();
+  }
+
+  /** Text that a model made: as it is, but on a terminal without what would control it. */
+  text(text: string): Promise<void> {
+    return this.write(this.#stream.isTTY ? printableLines(text) : text);
   }
 
   async line(text = ''): Promise<void> {

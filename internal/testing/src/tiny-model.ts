@@ -15,6 +15,8 @@ export interface TinyModelOptions {
   readonly headDim?: number;
   readonly feedForward?: number;
   readonly context?: number;
+  /** Whether there is a chat template; default true. */
+  readonly chat?: boolean;
   /** Values that replace or add to the file's own metadata. */
   readonly metadata?: Iterable<readonly [string, GgufValue]>;
 }
@@ -36,7 +38,7 @@ export async function tinyModel(options: TinyModelOptions = {}): Promise<Uint8Ar
   } = options;
   const width = heads * headDim;
   const random = new Random(seed);
-  const tokenizer = tinyTokenizer();
+  const tokenizer = tinyTokenizer({ chat: options.chat !== false });
   const matrix = (name: string, rows: number, columns: number, scale: number): GgufTensorEntry => ({
     name,
     type,

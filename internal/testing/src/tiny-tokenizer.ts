@@ -25,7 +25,10 @@ const chatTemplate =
   "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}";
 
 /** Byte-level BPE of every byte and the merges that build a few words, as GGUF metadata. */
-export function tinyTokenizer(): { readonly size: number; readonly metadata: readonly (readonly [string, GgufValue])[] } {
+export function tinyTokenizer({ chat }: { readonly chat: boolean }): {
+  readonly size: number;
+  readonly metadata: readonly (readonly [string, GgufValue])[];
+} {
   const tokens: string[] = [...special, ...Array.from({ length: 256 }, (_, byte) => byteCharacter(byte))];
   const merges: string[] = [];
   for (const word of words) {
@@ -52,7 +55,7 @@ export function tinyTokenizer(): { readonly size: number; readonly metadata: rea
       ['tokenizer.ggml.eos_token_id', { type: 'u32', value: 2 }],
       ['tokenizer.ggml.unknown_token_id', { type: 'u32', value: 0 }],
       ['tokenizer.ggml.add_bos_token', { type: 'bool', value: false }],
-      ['tokenizer.chat_template', string(chatTemplate)],
+      ...(chat ? [['tokenizer.chat_template', string(chatTemplate)] as const] : []),
     ],
   };
 }

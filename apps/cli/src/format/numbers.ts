@@ -44,6 +44,8 @@ export function percent(fraction: number): string {
 /** Three significant digits without an exponent; whole numbers stay whole. */
 export function significant(value: number): string {
   if (value === 0 || !Number.isFinite(value)) return String(value);
-  const digits = Math.max(0, 2 - Math.floor(Math.log10(Math.abs(value))));
-  return value.toFixed(Math.min(digits, 20));
+  if (Math.abs(value) >= 1000) return value.toFixed(0);
+  const rounded = Number(value.toPrecision(3));
+  const digits = Math.max(0, 2 - Math.floor(Math.log10(Math.abs(rounded))));
+  return rounded.toFixed(Math.min(digits, 20));
 }
