@@ -1,4 +1,5 @@
 export * from './backends.js';
+export * from './child.js';
 export * from './browser.js';
 export * from './bundle.js';
 export * from './compare.js';
