@@ -43,3 +43,15 @@ describe.each(Object.entries(tarballs))('%s as published', (_name, tarball) => {
     expect(manifestOf(tarball)).not.toMatch(/"(?:workspace|link|file|catalog):/);
   });
 });
+
+describe('@filigree/backend-native as published', () => {
+  it('asks for the prebuilt addon of every platform, at its own version', () => {
+    const manifest = JSON.parse(manifestOf(tarballs['@filigree/backend-native'])) as {
+      version: string;
+      optionalDependencies: Record<string, string>;
+    };
+    const table = readFileSync(new URL('../../scripts/release/native-targets.json', import.meta.url), 'utf8');
+    const names = (JSON.parse(table) as { name: string }[]).map(({ name }) => `@filigree/backend-native-${name}`);
+    expect(manifest.optionalDependencies).toEqual(Object.fromEntries(names.map((name) => [name, manifest.version])));
+  });
+});
