@@ -85,6 +85,18 @@ describe('tensors above the binding limit', () => {
     expect(split).toBeGreaterThanOrEqual(5);
   });
 
+  it('never has more storage buffers than every device has', () => {
+    const [backend] = backends;
+    for (const op of shaderOps) {
+      for (const one of fc.sample(op.cases?.(fc) ?? fc.constant({ inputs: {}, attributes: {} }), { numRuns: 20, seed: 1 })) {
+        const tensors = Object.values(ioOf(op, one)).filter((meta) => meta !== undefined).length;
+        const limits = backend.capabilities.limits as unknown as WebGpuLimits;
+        const scratch = op.webgpu?.scratch?.(ioOf(op, one), one.attributes, limits) ?? 0;
+        expect(tensors + (scratch > 0 ? 1 : 0), op.name).toBeLessThanOrEqual(8);
+      }
+    }
+  });
+
   it('refuses by name what no binding holds: a row longer than the limit', async () => {
     const [backend] = backends;
     const y = softmax(fromArray(backend, new Float32Array(200), [2, 100]));
