@@ -172,7 +172,32 @@ function checkBackend(ops: readonly AnyOp[], under: BackendUnderTest, minimum: n
   });
 }
 
+/** Sizes and values that break kernels, and that a generator of cases must reach. */
+function missingKinds(op: AnyOp): string[] {
+  if (!op.cases) throw new Error(`${op.name} declares no cases`);
+  const found = new Set<string>();
+  for (const { inputs } of fc.sample(op.cases(fc), { numRuns: 400, seed: 20261126 })) {
+    const tensors = Object.values(inputs).filter((host) => host !== undefined);
+    const dimensions = tensors.flatMap(({ shape }) => shape);
+    if (dimensions.includes(0)) found.add('a dimension of 0');
+    if (dimensions.includes(1)) found.add('a dimension of 1');
+    if (dimensions.some((size) => size > 1 && size % 2 === 1)) found.add('an odd dimension');
+    const floats = tensors.filter(({ dtype }) => isFloat(dtype));
+    const magnitudes = floats.map(({ data }) => Array.from(data, Math.abs).reduce((most, value) => Math.max(most, value), 0));
+    if (floats.length === 0 || magnitudes.some((most) => most >= 4)) found.add('values of 4 and more');
+    if (floats.length === 0 || magnitudes.some((most) => most > 0 && most < 0.05)) found.add('values below 0.05');
+  }
+  const wanted = ['a dimension of 0', 'a dimension of 1', 'an odd dimension', 'values of 4 and more', 'values below 0.05'];
+  return wanted.filter((kind) => !found.has(kind));
+}
+
 /** Registers the conformance suite of some ops: every backend and variant against the reference, on generated cases. */
 export function conformance(ops: readonly AnyOp[], { minimumCases = 20 }: ConformanceOptions = {}): void {
+  it.each(ops.map((op) => [op.name, op] as const))(
+    'the cases of %s reach empty, single and odd sizes and all magnitudes',
+    (_, op) => {
+      expect(missingKinds(op)).toEqual([]);
+    },
+  );
   for (const under of backendsUnderTest()) checkBackend(ops, under, minimumCases);
 }

@@ -9,6 +9,7 @@ import {
   fromArray,
   gatherRows,
   matmul,
+  narrow,
   OptionError,
   OutOfMemoryError,
   reshape,
@@ -17,7 +18,7 @@ import {
   type Backend,
 } from '@filigree/core-tensor';
 import { appendOp } from '@filigree/kv-cache';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { closeSync, mkdtempSync, openSync, rmSync, writeFileSync, writeSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -204,6 +205,20 @@ describe('mapFile', () => {
       expect(await add(tensor, tensor).read()).toEqual(Float32Array.of(2 * first, 2 * first + 2));
       tensor.dispose();
     }
+  });
+
+  it('reaches beyond 4 GiB of a sparse file', async () => {
+    const sparse = join(folder, 'sparse');
+    const handle = openSync(sparse, 'w');
+    const far = 5 * 2 ** 30;
+    writeSync(handle, new Uint8Array(Float32Array.of(1, 2, 3).buffer), 0, 12, far);
+    closeSync(handle);
+    const near = mapped(sparse, far, 12);
+    expect(await add(near, near).read()).toEqual(Float32Array.of(2, 4, 6));
+    const whole = mapped(sparse, 0, far + 12);
+    expect(await narrow(whole, far / 4 - 1, 4).read()).toEqual(Float32Array.of(0, 1, 2, 3));
+    near.dispose();
+    whole.dispose();
   });
 
   it('counts as mapped, not as allocated, and goes with its tensor', async () => {

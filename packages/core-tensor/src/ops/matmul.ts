@@ -162,24 +162,31 @@ export const matmulOp = /* @__PURE__ */ defineOp({
         shared: fc.boolean(),
         transposeA: fc.boolean(),
         transposeB: fc.boolean(),
+        scale: fc.constantFrom(1, 1, 64, 1 / 64),
       })
-      .chain(({ m, k, n, batch, shared, transposeA, transposeB }) =>
+      .chain(({ m, k, n, batch, shared, transposeA, transposeB, scale }) =>
         fc.record({
           inputs: fc.record({
             a: caseTensor(fc, [...batch, ...(transposeA ? [k, m] : [m, k])], { low: -1, high: 1 }),
             b: caseTensor(fc, [...(shared ? [] : batch), ...(transposeB ? [n, k] : [k, n])], { low: -1, high: 1 }),
           }),
           attributes: fc.constant({ transposeA, transposeB }),
+          scale: fc.constant(scale),
         }),
       )
-      // Sums of products of large values need a tolerance of their own size: keep magnitudes near one.
-      .map((generated) => ({ ...generated, inputs: { a: unit(generated.inputs.a), b: unit(generated.inputs.b) } })),
+      // Sums of products of large values need a tolerance of their own size: products stay near one, whatever the factors are.
+      .map(({ inputs, attributes, scale }) => ({
+        attributes,
+        inputs: { a: scaled(inputs.a, scale), b: scaled(inputs.b, 1 / scale) },
+      })),
 });
 
-function unit<T extends { data: { [index: number]: number; length: number } }>(tensor: T): T {
+/** Values within ±`most`. */
+function scaled<T extends { data: { [index: number]: number; length: number } }>(tensor: T, most: number): T {
   let largest = 1;
   for (let index = 0; index < tensor.data.length; index++) largest = Math.max(largest, Math.abs(tensor.data[index]));
-  for (let index = 0; index < tensor.data.length; index++) tensor.data[index] = Math.fround(tensor.data[index] / largest);
+  for (let index = 0; index < tensor.data.length; index++)
+    tensor.data[index] = Math.fround(tensor.data[index] / largest) * most;
   return tensor;
 }
 
