@@ -69,6 +69,9 @@ export interface Backend {
   /** A read-only buffer over a range of a file, without a copy, where the backend can; undefined where it cannot. */
   mapFile(path: string, byteOffset: number, bytes: number): BufferHandle | undefined;
 
+  /** Drops the pages of a mapped file from this process once queued work is done with them; they are read again on use. */
+  discardPages?(tensor: Tensor): void;
+
   /** Validates, allocates the outputs and queues the op. */
   run(
     op: AnyOp,

@@ -14,7 +14,7 @@ export * from './op.js';
 export { hostTensor, numberArray, zeroHostTensor } from './reference/host-tensor.js';
 export { createReferenceBackend, ReferenceBackend } from './reference/reference-backend.js';
 export * from './rng.js';
-export { keep, scope } from './scope.js';
+export { keep, scope, unscoped } from './scope.js';
 export * from './shape.js';
 export { Storage } from './storage.js';
 export * from './tensor.js';

@@ -32,6 +32,17 @@ export function scope<T>(fn: () => T): T {
   }
 }
 
+/** Runs `fn` outside of every scope: what is made inside belongs to whoever keeps it. */
+export function unscoped<T>(fn: () => T): T {
+  const outer = current;
+  current = undefined;
+  try {
+    return fn();
+  } finally {
+    current = outer;
+  }
+}
+
 /** Takes `tensor` out of the scope it was made in; the caller disposes it. */
 export function keep<T extends Tensor>(tensor: T): T {
   if (current?.delete(tensor)) tensor.watch();

@@ -49,8 +49,13 @@ export class QuantizedLinear implements Linear {
     return this.#layout === 'tiles';
   }
 
-  forward(x: Tensor, residual?: Tensor): Tensor {
+  /** Converts to the execution layout now rather than on first use, where the backend has one. */
+  prepare(): void {
     if (this.#layout === 'file' && this.#repacks()) this.#repack();
+  }
+
+  forward(x: Tensor, residual?: Tensor): Tensor {
+    this.prepare();
     const { bias, activations } = this.#options;
     return matmulOp(
       { x, weights: this.#weights, bias, residual },

@@ -47,6 +47,8 @@ export interface MaskShape {
   readonly lenK: readonly number[];
   /** Position of the first query of each batch element; default lenK − lenQ: the last query sees the last key. */
   readonly qOffset?: readonly number[] | undefined;
+  /** Positions the whole prompt has, where the queries are one chunk of it; default: the last query ends it. */
+  readonly promptEnd?: readonly number[] | undefined;
 }
 
 /** A static pattern: depends on the shape alone. */

@@ -18,10 +18,11 @@ export function rangePattern(
   const qOffset = shape.qOffset ?? shape.lenK.map((length, index) => length - shape.lenQ[index]);
   for (let batch = 0; batch < shape.batch; batch++) {
     const last = qOffset[batch] + shape.lenQ[batch] - 1;
+    const promptLast = (shape.promptEnd?.[batch] ?? last + 1) - 1;
     for (let row = 0; row < rowsPer; row++) {
       const first = qOffset[batch] + row * blockQ;
       for (let position = first; position <= Math.min(last, first + blockQ - 1); position++) {
-        for (const [start, end] of ranges(position, shape.lenK[batch], last)) {
+        for (const [start, end] of ranges(position, shape.lenK[batch], promptLast)) {
           const clipped = [Math.max(0, start), Math.min(end, shape.lenK[batch])];
           if (clipped[1] > clipped[0]) items.push(...clipped);
         }

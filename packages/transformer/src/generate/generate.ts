@@ -1,0 +1,249 @@
+import { AbortError, OptionError, throwIfAborted, type Tensor } from '@filigree/core-tensor';
+import { peakRssBytes } from '#peak-memory';
+import { patternOf, type AttentionOptions } from '../attention-choice.js';
+import type { ChatMessage } from '../chat/chat-template.js';
+import { ChatTemplateError } from '../chat/errors.js';
+import { ContextLengthError } from '../errors.js';
+import type { Model } from '../model/model.js';
+import { chunkTokens, type Session } from '../model/session.js';
+import { NextToken } from './next-token.js';
+import { Sampler, type SamplingOptions } from './sampler.js';
+import { StopStrings } from './stop-strings.js';
+
+export interface GenerateOptions {
+  /** Most tokens to generate; default 256. */
+  readonly maxTokens?: number | undefined;
+  readonly sampling?: SamplingOptions | undefined;
+  /** Strings that end the text; they are not part of it. */
+  readonly stop?: readonly string[] | undefined;
+  /** Go on after an end-of-generation token. */
+  readonly ignoreEos?: boolean | undefined;
+  /** Stops within a step; the iteration then rejects with AbortError. */
+  readonly signal?: AbortSignal | undefined;
+  /** Sparse attention per phase. Layers with a window of their own keep it. */
+  readonly attention?: AttentionOptions | undefined;
+}
+
+/** Why a generation ended: an end-of-generation token, a stop string, `maxTokens` or a full context, its signal. */
+export type FinishReason = 'eos' | 'stop' | 'length' | 'aborted';
+
+export interface GenerateStats {
+  readonly promptTokens: number;
+  /** From the first queued step to the first token. */
+  readonly prefillMs: number;
+  /** Tokens made by decode steps: all but the first, which the prompt's step makes. */
+  readonly decodeTokens: number;
+  readonly decodeMs: number;
+  /** Key-query pairs computed over those of dense causal attention. */
+  readonly density: number;
+  /** Bytes of cached keys and values, in whole pages. */
+  readonly kvBytes: number;
+  /** Peak resident bytes of the process; 0 in browsers. */
+  readonly peakRssBytes: number;
+}
+
+export interface GeneratedPart {
+  readonly token: number;
+  /** Whole characters that are certain; often empty, as a token need not end a character. */
+  readonly text: string;
+}
+
+/** A generation that starts when it is iterated, and can be iterated once. */
+export interface Generation extends AsyncIterable<GeneratedPart> {
+  /** Up to date after every part. */
+  readonly stats: GenerateStats;
+  /** Undefined until it has ended. */
+  readonly reason: FinishReason | undefined;
+  /** Runs to the end and returns all text. */
+  text(): Promise<string>;
+}
+
+const defaultMaxTokens = 256;
+
+/**
+ * Continues a prompt: text, token ids, or chat messages, which go through the model's chat template. User text never becomes special
+ * tokens. Several generations may run on one model at once.
+ *
+ * @throws OptionError, ContextLengthError, ChatTemplateError at once; AbortError, NonFiniteLogitsError and failures of the backend while
+ * iterating.
+ */
+export function generate(
+  model: Model,
+  prompt: string | readonly number[] | readonly ChatMessage[],
+  options: GenerateOptions = {},
+): Generation {
+  return new Run(model, promptTokens(model, prompt), options);
+}
+
+function promptTokens(model: Model, prompt: string | readonly number[] | readonly ChatMessage[]): number[] {
+  if (typeof prompt === 'string') return model.checkTokens(model.tokenize(prompt), 'generate: the prompt');
+  if (isTokens(prompt)) return model.checkTokens(prompt, 'generate');
+  if (!model.chatTemplate)
+    throw new ChatTemplateError('generate: the model has no chat template; give the prompt as text instead of messages');
+  return model.checkTokens(model.chatTemplate.encode(prompt, { addGenerationPrompt: true }), 'generate');
+}
+
+function isTokens(prompt: readonly number[] | readonly ChatMessage[]): prompt is readonly number[] {
+  return typeof prompt[0] === 'number';
+}
+
+class Run implements Generation {
+  readonly #model: Model;
+  readonly #prompt: readonly number[];
+  readonly #options: GenerateOptions;
+  readonly #maxTokens: number;
+  readonly #sampler: Sampler;
+  readonly #stops: StopStrings;
+  readonly #patterns: { readonly prefill: ReturnType<typeof patternOf>; readonly decode: ReturnType<typeof patternOf> };
+  #session: Session | undefined;
+  #started = false;
+  #reason: FinishReason | undefined;
+  #stats: GenerateStats;
+
+  constructor(model: Model, prompt: readonly number[], options: GenerateOptions) {
+    const { maxTokens = defaultMaxTokens, attention } = options;
+    if (!Number.isInteger(maxTokens) || maxTokens < 1)
+      throw new OptionError(`generate: maxTokens is ${maxTokens}, it must be a positive integer`);
+    if (prompt.length >= model.context)
+      throw new ContextLengthError(
+        `generate: the prompt has ${prompt.length} tokens and leaves no room in the context of ${model.context}; shorten it, or load the model with a larger context`,
+      );
+    this.#model = model;
+    this.#prompt = prompt;
+    this.#options = options;
+    this.#maxTokens = Math.min(maxTokens, model.context - prompt.length);
+    this.#sampler = new Sampler(options.sampling);
+    this.#stops = new StopStrings(options.stop);
+    this.#patterns = {
+      prefill: patternOf(attention?.prefill, 'generate: attention.prefill'),
+      decode: patternOf(attention?.decode, 'generate: attention.decode'),
+    };
+    this.#stats = {
+      promptTokens: prompt.length,
+      prefillMs: 0,
+      decodeTokens: 0,
+      decodeMs: 0,
+      density: 1,
+      kvBytes: 0,
+      peakRssBytes: 0,
+    };
+  }
+
+  get stats(): GenerateStats {
+    return this.#stats;
+  }
+
+  get reason(): FinishReason | undefined {
+    return this.#reason;
+  }
+
+  async text(): Promise<string> {
+    let text = '';
+    for await (const part of this) text += part.text;
+    return text;
+  }
+
+  async *[Symbol.asyncIterator](): AsyncGenerator<GeneratedPart, void, undefined> {
+    if (this.#started) throw new OptionError('generate: a generation can be iterated once; call generate again');
+    this.#started = true;
+    const { signal } = this.#options;
+    throwIfAborted(signal);
+    // The last token is not run, so that its keys need no room.
+    const session = this.#model.session(this.#prompt.length + this.#maxTokens, signal);
+    this.#session = session;
+    try {
+      yield* this.#tokens(session);
+    } catch (error) {
+      if (error instanceof AbortError) this.#reason = 'aborted';
+      throw error;
+    } finally {
+      this.#measure({});
+      this.#session = undefined;
+      session.cache.dispose();
+    }
+  }
+
+  async *#tokens(session: Session): AsyncGenerator<GeneratedPart, void, undefined> {
+    const { endOfGeneration } = this.#model.tokenizer;
+    const stream = this.#model.tokenizer.stream();
+    const started = performance.now();
+    let next = await this.#prefill(session);
+    let firstAt = 0;
+    try {
+      for (let count = 1; ; count++) {
+        const more = count < this.#maxTokens;
+        // Greedy: the next step starts from the token on the device, before the host has seen it.
+        let following = more && this.#sampler.greedy ? this.#decode(session, next.onDevice()) : undefined;
+        let token: number;
+        try {
+          token = await next.id();
+        } catch (error) {
+          following?.dispose();
+          throw error;
+        } finally {
+          next.dispose();
+        }
+        const now = performance.now();
+        if (count === 1) firstAt = now;
+        this.#measure({
+          prefillMs: firstAt - started,
+          decodeTokens: count - 1,
+          decodeMs: now - firstAt,
+        });
+        const ended = endOfGeneration.has(token) && this.#options.ignoreEos !== true;
+        const text = ended ? '' : this.#stops.push(stream.push(token));
+        if (ended || this.#stops.found || !more) {
+          following?.dispose();
+          const tail = this.#stops.found ? '' : this.#stops.push(stream.end());
+          const rest = this.#stops.found ? '' : this.#stops.end();
+          this.#reason = ended ? 'eos' : this.#stops.found ? 'stop' : 'length';
+          yield { token, text: text + tail + rest };
+          return;
+        }
+        try {
+          yield { token, text };
+          throwIfAborted(this.#options.signal);
+          following ??= this.#decode(session, [token]);
+        } catch (error) {
+          following?.dispose();
+          throw error;
+        }
+        next = following;
+      }
+    } finally {
+      next.dispose();
+    }
+  }
+
+  async #prefill(session: Session): Promise<NextToken> {
+    const prompt = this.#prompt;
+    for (let start = 0; ; start += chunkTokens) {
+      const chunk = prompt.slice(start, start + chunkTokens);
+      const last = start + chunkTokens >= prompt.length;
+      const logits = session.step(chunk, {
+        logits: last ? 'last' : 'none',
+        pattern: this.#patterns.prefill,
+        promptEnd: prompt.length,
+      });
+      if (logits) return new NextToken(logits, this.#sampler, { check: true });
+      await session.backend.ready();
+      throwIfAborted(this.#options.signal);
+    }
+  }
+
+  #decode(session: Session, token: readonly number[] | Tensor): NextToken {
+    const logits = session.step(token, { logits: 'last', pattern: this.#patterns.decode });
+    if (!logits) throw new OptionError('generate: a decode step gives logits');
+    return new NextToken(logits, this.#sampler, { check: false });
+  }
+
+  #measure(change: Partial<GenerateStats>): void {
+    this.#stats = {
+      ...this.#stats,
+      ...change,
+      density: this.#session?.meter.density ?? this.#stats.density,
+      kvBytes: this.#session?.cache.bytes().total ?? this.#stats.kvBytes,
+      peakRssBytes: peakRssBytes(),
+    };
+  }
+}

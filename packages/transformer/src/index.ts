@@ -1,0 +1,25 @@
+export * from './attention-choice.js';
+export { ChatTemplate, type ChatMessage } from './chat/chat-template.js';
+export { ChatTemplateError } from './chat/errors.js';
+export { ggufConfig } from './config/gguf-config.js';
+export { hubConfig } from './config/hub-config.js';
+export { architectures, type Architecture, type ModelConfig, type RopeConfig } from './config/model-config.js';
+export * from './errors.js';
+export {
+  generate,
+  type FinishReason,
+  type GeneratedPart,
+  type GenerateOptions,
+  type GenerateStats,
+  type Generation,
+} from './generate/generate.js';
+export { Sampler, type SamplingOptions } from './generate/sampler.js';
+export { StopStrings } from './generate/stop-strings.js';
+export { layerHooks } from './model/hooks.js';
+export { loadModel, type LoadModelOptions, type LoadProgress } from './model/load-model.js';
+export { Model, type LogitsOptions, type ModelMemory, type WeightDescription } from './model/model.js';
+export { chunkTokens, Session, type SessionStep } from './model/session.js';
+export { TokenizerError } from './tokenizer/errors.js';
+export { createGgufTokenizer } from './tokenizer/gguf-tokenizer.js';
+export { createHubTokenizer } from './tokenizer/hub-tokenizer.js';
+export type { Tokenizer, TokenStream } from './tokenizer/tokenizer.js';

@@ -1,0 +1,176 @@
+import {
+  fromArray,
+  gatedActivation,
+  binary,
+  add,
+  narrow,
+  reshape,
+  rmsNorm,
+  rope,
+  ropeFrequencies,
+  scope,
+  softcap,
+  type Backend,
+  type Linear,
+  type Tensor,
+} from '@filigree/core-tensor';
+import type { KvCache } from '@filigree/kv-cache';
+import { dequantizeRowsOp, ggufLayout } from '@filigree/quantization';
+import { attention, plannedAttention } from '@filigree/sparse-attention';
+import type { ModelConfig, RopeConfig } from '../config/model-config.js';
+import { disposeDecoderWeights, type DecoderWeights, type LayerWeights } from './decoder-weights.js';
+import type { Hooks } from './hooks.js';
+
+/** Which rows of the step get logits. */
+export type LogitRows = 'none' | 'last' | 'all';
+
+export interface StepOptions {
+  readonly cache: KvCache;
+  readonly logits: LogitRows;
+  /** Packed plan for layers without a window of their own; undefined: dense. */
+  readonly plan?: Tensor | undefined;
+  readonly hooks?: Hooks | undefined;
+}
+
+interface Rotation {
+  readonly inverseFrequencies: Tensor;
+  readonly scale: number;
+  readonly pairing: RopeConfig['pairing'];
+}
+
+/** The arithmetic of a decoder: T tokens through all layers, keys and values appended to a cache. */
+export class Decoder {
+  readonly #global: Rotation;
+  readonly #local: Rotation;
+  readonly #embeddingScale: Tensor | undefined;
+
+  constructor(
+    readonly backend: Backend,
+    readonly config: ModelConfig,
+    readonly weights: DecoderWeights,
+  ) {
+    const rotation = (rope: RopeConfig): Rotation => {
+      const { inverseFrequencies, scale } = ropeFrequencies(rope);
+      const tensor = fromArray(backend, inverseFrequencies, [inverseFrequencies.length]);
+      return { inverseFrequencies: tensor, scale, pairing: rope.pairing };
+    };
+    this.#global = rotation(config.rope);
+    this.#local = config.localRope === config.rope ? this.#global : rotation(config.localRope);
+    this.#embeddingScale = config.embeddingScale === 1 ? undefined : fromArray(backend, [config.embeddingScale], [1]);
+  }
+
+  /**
+   * Queues one step. tokens: ids i32 [T] on the device, at positions `cache.length() …`. Returns logits [T or 1, vocabulary], or undefined
+   * for `none`. The caller disposes them.
+   */
+  step(tokens: Tensor, options: StepOptions): Tensor | undefined {
+    return scope(() => {
+      const { cache, hooks, logits } = options;
+      const start = cache.length();
+      const count = tokens.shape[0];
+      const positions = fromArray(
+        this.backend,
+        Int32Array.from({ length: count }, (_, index) => start + index),
+        [count],
+        'i32',
+      );
+      let x = this.#embed(tokens);
+      if (hooks) x = hooks.at('embedding', x);
+      for (const [index, layer] of this.weights.layers.entries()) {
+        const input = x;
+        x = scope(() => this.#layer(index, layer, input, positions, options));
+        input.dispose();
+      }
+      if (logits === 'none') return undefined;
+      return this.#logits(logits === 'last' ? narrow(x, count - 1, 1) : x, hooks);
+    });
+  }
+
+  dispose(): void {
+    disposeDecoderWeights(this.weights);
+    for (const { inverseFrequencies } of [this.#global, this.#local]) inverseFrequencies.dispose();
+    this.#embeddingScale?.dispose();
+  }
+
+  #embed(tokens: Tensor): Tensor {
+    const { blocks, type } = this.weights.embedding;
+    const { hiddenSize } = this.config;
+    const rows = dequantizeRowsOp({ blocks, ids: tokens }, { type: ggufLayout(type).id, inFeatures: hiddenSize }).y;
+    return this.#embeddingScale ? binary(rows, this.#embeddingScale, 'mul') : rows;
+  }
+
+  #layer(index: number, layer: LayerWeights, input: Tensor, positions: Tensor, options: StepOptions): Tensor {
+    const at = (hook: string, tensor: Tensor): Tensor => options.hooks?.at(`layers.${index}.${hook}`, tensor) ?? tensor;
+    const x = at('residual-in', input);
+    const mixed = this.#attend(index, layer, this.#norm(x, layer.attentionNorm), positions, options);
+    const mid = this.#branch(layer.attentionOutput, layer.postAttentionNorm, at('attention.mixed', mixed), x, {
+      hook: `layers.${index}.attention.output`,
+      hooks: options.hooks,
+    });
+    const middle = at('residual-mid', mid);
+    const normed = this.#norm(middle, layer.feedForwardNorm);
+    const hidden = gatedActivation(layer.gate.forward(normed), layer.up.forward(normed), this.config.activation);
+    const out = this.#branch(layer.down, layer.postFeedForwardNorm, at('mlp.hidden', hidden), middle, {
+      hook: `layers.${index}.mlp.output`,
+      hooks: options.hooks,
+    });
+    return at('residual-out', out);
+  }
+
+  /** residual + norm(linear(x)); in one pass where nothing comes between. */
+  #branch(
+    linear: Linear,
+    norm: Tensor | undefined,
+    x: Tensor,
+    residual: Tensor,
+    { hook, hooks }: { hook: string; hooks: Hooks | undefined },
+  ): Tensor {
+    if (!norm && hooks?.uses(hook) !== true) return linear.forward(x, residual);
+    const plain = linear.forward(x);
+    const branch = norm ? this.#norm(plain, norm) : plain;
+    return add(residual, hooks?.at(hook, branch) ?? branch);
+  }
+
+  /** Attention of one layer over the cache, the new keys and values included: [T, heads · headDim]. */
+  #attend(index: number, layer: LayerWeights, x: Tensor, positions: Tensor, { cache, plan, hooks }: StepOptions): Tensor {
+    const { heads, kvHeads, headDim, attentionScale, attentionSoftcap, windows } = this.config;
+    const at = (hook: string, tensor: Tensor): Tensor => hooks?.at(`layers.${index}.${hook}`, tensor) ?? tensor;
+    const count = x.shape[0];
+    const window = windows[index];
+    const rotation = window > 0 ? this.#local : this.#global;
+    const rotated = (linear: Linear, norm: Tensor | undefined, headCount: number): Tensor => {
+      const split = reshape(linear.forward(x), [count, headCount, headDim]);
+      const { inverseFrequencies, pairing, scale } = rotation;
+      return rope(norm ? this.#norm(split, norm) : split, positions, inverseFrequencies, { pairing, scale });
+    };
+    const q = at('attention.query', rotated(layer.query, layer.queryNorm, heads));
+    const k = at('attention.key', rotated(layer.key, layer.keyNorm, kvHeads));
+    const v = at('attention.value', reshape(layer.value.forward(x), [count, kvHeads, headDim]));
+    cache.append(index, { k, v });
+    const view = cache.view(index);
+    const shared = {
+      scale: attentionScale,
+      softcap: attentionSoftcap,
+      table: view.table,
+      queryLayout: 'blhd' as const,
+    };
+    const queries = reshape(q, [1, count, heads, headDim]);
+    const { o } =
+      plan && window === 0
+        ? plannedAttention(queries, view.k, view.v, plan, shared)
+        : attention(queries, view.k, view.v, { ...shared, window, lengthK: view.lengths[0] });
+    return reshape(o, [count, heads * headDim]);
+  }
+
+  #logits(x: Tensor, hooks: Hooks | undefined): Tensor {
+    const normed = this.#norm(x, this.weights.outputNorm);
+    const logits = this.weights.output.forward(hooks?.at('final-norm', normed) ?? normed);
+    const capped = this.config.logitSoftcap > 0 ? softcap(logits, this.config.logitSoftcap) : logits;
+    return hooks?.at('logits', capped) ?? capped;
+  }
+
+  #norm(x: Tensor, weight: Tensor): Tensor {
+    const { normEps, normWeightOffset } = this.config;
+    return rmsNorm(x, weight, { eps: normEps, weightOffset: normWeightOffset });
+  }
+}

@@ -1,0 +1,116 @@
+import type { ByteSource } from '@filigree/checkpoint';
+import { OptionError, throwIfAborted, type Backend } from '@filigree/core-tensor';
+import type { RawKvType } from '@filigree/kv-cache';
+import type { ActivationMode } from '@filigree/quantization';
+import { defaultBackend } from '#default-backend';
+import { WeightLoader } from '../weights/weight-loader.js';
+import { loadDecoderWeights } from './decoder-weights.js';
+import { Decoder } from './decoder.js';
+import { Model } from './model.js';
+import { openModelFiles, type ModelFiles } from './model-files.js';
+
+/** Positions of a sequence when the caller names no context: the model's own, at most this many. */
+const defaultContext = 8192;
+
+export interface LoadProgress {
+  /** Bytes of weights loaded so far. */
+  readonly doneBytes: number;
+  readonly totalBytes: number;
+}
+
+export interface LoadModelOptions {
+  /** Where to compute. Default: native, else WebGPU, else the portable backend; it is then disposed with the model. */
+  readonly backend?: Backend | undefined;
+  /** Threads of the native backend, when none is given. */
+  readonly threads?: number | undefined;
+  /** Positions one sequence may have; at most, and by default up to 8,192, those the model was trained for. */
+  readonly context?: number | undefined;
+  /** Element type of cached keys and values; default `f16`. */
+  readonly kvType?: RawKvType | undefined;
+  /** Default `q8-32`: inputs of quantised matrices are quantised to 8 bits in groups of 32. `none` keeps f32. */
+  readonly activations?: ActivationMode | undefined;
+  /** Map the file into memory where the backend can (default true). Changing a mapped file is undefined. */
+  readonly mmap?: boolean | undefined;
+  readonly signal?: AbortSignal | undefined;
+  readonly onProgress?: ((progress: LoadProgress) => void) | undefined;
+}
+
+/**
+ * Loads a decoder language model.
+ *
+ * `source`: path of a `.gguf` file or of a folder with `config.json` and safetensors; "owner/name", "owner/name:file.gguf" or a known id, which
+ * are downloaded once (Node); an http(s) URL of a `.gguf` file, kept in the browser's storage; a Blob or ByteSource with one.
+ *
+ * @throws GgufFormatError, SafetensorsFormatError, ModelFormatError, UnsupportedArchitectureError, UnsupportedTensorType,
+ * TokenizerError, ModelNotFoundError, BackendUnavailableError, AbortError
+ */
+export async function loadModel(source: string | URL | Blob | ByteSource, options: LoadModelOptions = {}): Promise<Model> {
+  checkOptions(options);
+  throwIfAborted(options.signal);
+  const files = await openModelFiles(source, options.signal);
+  let backend: Backend | undefined;
+  try {
+    backend = options.backend ?? (await defaultBackend({ threads: options.threads }));
+    return await build(files, backend, options);
+  } catch (error) {
+    if (backend !== options.backend) backend?.dispose();
+    await files.weights.close().catch(() => undefined);
+    throw error;
+  }
+}
+
+async function build(files: ModelFiles, backend: Backend, options: LoadModelOptions): Promise<Model> {
+  const { signal, onProgress } = options;
+  const { weights } = files;
+  let doneBytes = 0;
+  const totalBytes = weights.tensors.reduce((sum, tensor) => sum + tensor.byteLength, 0);
+  const loader = new WeightLoader(backend, weights, {
+    mmap: options.mmap ?? true,
+    signal,
+    onBytes: (bytes) => {
+      doneBytes += bytes;
+      onProgress?.({ doneBytes: Math.min(doneBytes, totalBytes), totalBytes });
+    },
+  });
+  const factors = loader.has('rope_freqs.weight') ? await loader.values('rope_freqs.weight') : undefined;
+  const config = files.config(factors);
+  const context = contextOf(options.context, config.contextLength);
+  const tokenizer = await files.tokenizer();
+  const decoderWeights = await loadDecoderWeights(loader, config, options.activations);
+  const decoder = new Decoder(backend, config, decoderWeights);
+  try {
+    await backend.sync();
+    throwIfAborted(signal);
+    return new Model({
+      decoder,
+      tokenizer,
+      chatTemplate: files.chatTemplate(tokenizer),
+      source: weights,
+      fileBytes: totalBytes,
+      context,
+      kvType: options.kvType ?? 'f16',
+      ownsBackend: options.backend === undefined,
+    });
+  } catch (error) {
+    decoder.dispose();
+    throw error;
+  }
+}
+
+function checkOptions({ context, kvType, activations, threads, backend }: LoadModelOptions): void {
+  if (context !== undefined && (!Number.isInteger(context) || context < 1))
+    throw new OptionError(`loadModel: context is ${context}, it must be a positive integer`);
+  if (kvType !== undefined && !['f32', 'f16'].includes(kvType))
+    throw new OptionError(`loadModel: kvType is ${JSON.stringify(kvType)}, it must be f32 or f16`);
+  if (activations !== undefined && !['none', 'q8-32'].includes(activations))
+    throw new OptionError(`loadModel: activations is ${JSON.stringify(activations)}, it must be none or q8-32`);
+  if (threads !== undefined && backend !== undefined)
+    throw new OptionError('loadModel: threads belongs to the backend; give one of the two');
+}
+
+function contextOf(wanted: number | undefined, trained: number): number {
+  if (wanted === undefined) return Math.min(trained, defaultContext);
+  if (wanted > trained)
+    throw new OptionError(`loadModel: context is ${wanted}, the model was trained for ${trained} positions at most`);
+  return wanted;
+}

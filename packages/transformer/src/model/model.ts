@@ -1,0 +1,218 @@
+import {
+  DisposedError,
+  empty,
+  keep,
+  OptionError,
+  throwIfAborted,
+  writeSlice,
+  type Backend,
+  type HookedModel,
+  type HookedRunOptions,
+  type Tensor,
+} from '@filigree/core-tensor';
+import { KvCache, type RawKvType } from '@filigree/kv-cache';
+import { patternOf, type AttentionOptions } from '../attention-choice.js';
+import type { ChatTemplate } from '../chat/chat-template.js';
+import type { ModelConfig } from '../config/model-config.js';
+import { ContextLengthError } from '../errors.js';
+import type { Tokenizer } from '../tokenizer/tokenizer.js';
+import type { WeightSource } from '../weights/weight-source.js';
+import type { Decoder } from './decoder.js';
+import { hookNames, Hooks } from './hooks.js';
+import { chunkTokens, Session, type SessionStep } from './session.js';
+
+/** A weight and how it runs. */
+export interface WeightDescription {
+  /** As in GGUF: `blk.0.attn_q.weight`. */
+  readonly name: string;
+  readonly type: string;
+  readonly shape: readonly number[];
+  readonly bytes: number;
+  /** `tiles`: converted to the native kernels' layout; `file`: the file's own blocks. */
+  readonly execution: 'tiles' | 'file';
+}
+
+/** Bytes a model takes, by what they are for. */
+export interface ModelMemory {
+  /** Tensors of the file that the model uses. */
+  readonly fileBytes: number;
+  /** Copies of weights in the execution layout. */
+  readonly repackedBytes: number;
+  /** File bytes that are mapped rather than read; they belong to the page cache. */
+  readonly mappedBytes: number;
+  /** Estimate of the tokenizer's tables. */
+  readonly tokenizerBytes: number;
+}
+
+export interface LogitsOptions {
+  readonly signal?: AbortSignal | undefined;
+  /** Sparse attention over the tokens; only `prefill` applies. */
+  readonly attention?: AttentionOptions | undefined;
+}
+
+export interface ModelParts {
+  readonly decoder: Decoder;
+  readonly tokenizer: Tokenizer;
+  readonly chatTemplate: ChatTemplate | undefined;
+  readonly source: WeightSource;
+  readonly fileBytes: number;
+  /** Positions a generation may have. */
+  readonly context: number;
+  readonly kvType: RawKvType;
+  /** Whether `dispose` ends the backend too. */
+  readonly ownsBackend: boolean;
+}
+
+/** A loaded decoder language model. Make one with `loadModel`; run it with `generate`, `logits` or `run`. */
+export class Model implements HookedModel {
+  readonly config: ModelConfig;
+  readonly backend: Backend;
+  readonly tokenizer: Tokenizer;
+  readonly chatTemplate: ChatTemplate | undefined;
+  /** Positions one sequence may have. */
+  readonly context: number;
+  readonly #parts: ModelParts;
+  #disposed = false;
+
+  constructor(parts: ModelParts) {
+    this.config = parts.decoder.config;
+    this.backend = parts.decoder.backend;
+    this.tokenizer = parts.tokenizer;
+    this.chatTemplate = parts.chatTemplate;
+    this.context = parts.context;
+    this.#parts = parts;
+  }
+
+  /** Token ids of a text. `special` parses special tokens inside it (default false); `addBos` follows the model when left out. */
+  tokenize(text: string, options: { special?: boolean | undefined; addBos?: boolean | undefined } = {}): number[] {
+    return this.tokenizer.encode(text, options);
+  }
+
+  /** The text of token ids; control tokens are left out unless `special`. */
+  detokenize(tokens: ArrayLike<number>, options: { special?: boolean | undefined } = {}): string {
+    return this.tokenizer.decode(tokens, options);
+  }
+
+  /**
+   * Logits [tokens, vocabulary] f32 of a teacher-forced run: row i predicts token i + 1. The caller disposes them.
+   * @throws ContextLengthError, OptionError, AbortError
+   */
+  logits(tokens: ArrayLike<number>, { signal, attention }: LogitsOptions = {}): Promise<Tensor> {
+    return this.#forced(tokens, { signal, pattern: patternOf(attention?.prefill, 'logits: attention.prefill') });
+  }
+
+  hooks(): string[] {
+    return hookNames(this.config.layers);
+  }
+
+  /**
+   * As {@link logits}, with activations read or replaced at the points that {@link hooks} names. Long inputs run in chunks of 512 tokens; a
+   * hook is called once per chunk.
+   */
+  async run(tokens: ArrayLike<number>, { read = {}, replace = {}, signal }: HookedRunOptions = {}): Promise<Tensor> {
+    return this.#forced(tokens, { signal, hooks: new Hooks(read, replace, this.hooks()) });
+  }
+
+  /** A new sequence of up to `capacity` positions; `generate` makes its own. */
+  session(capacity: number, signal?: AbortSignal): Session {
+    this.#assertAlive();
+    const { kvHeads, headDim, windows } = this.config;
+    const layers = windows.map(() => ({ kHeads: kvHeads, vHeads: kvHeads, kDim: headDim, vDim: headDim }));
+    const cache = new KvCache(this.backend, { layers, capacity, dtype: this.#parts.kvType });
+    return new Session(this.#parts.decoder, cache, signal);
+  }
+
+  /** Every matrix, in the order in which they run. */
+  weights(): WeightDescription[] {
+    return [...this.#parts.decoder.weights.linears].map(([name, linear]) => ({
+      name,
+      type: linear.type,
+      shape: [linear.outFeatures, linear.inFeatures],
+      bytes: linear.byteLength,
+      execution: linear.repacked ? 'tiles' : 'file',
+    }));
+  }
+
+  memory(): ModelMemory {
+    const repacked = this.weights().filter(({ execution }) => execution === 'tiles');
+    return {
+      fileBytes: this.#parts.fileBytes,
+      repackedBytes: repacked.reduce((sum, { bytes }) => sum + bytes, 0),
+      mappedBytes: this.backend.memory().mappedBytes,
+      tokenizerBytes: this.tokenizer.byteLength,
+    };
+  }
+
+  /** Gives back weights, the file, and the backend when the model made it. Safe to call twice. */
+  dispose(): void {
+    if (this.#disposed) return;
+    this.#disposed = true;
+    this.#parts.decoder.dispose();
+    void this.#parts.source.close().catch(() => undefined);
+    if (this.#parts.ownsBackend) this.backend.dispose();
+  }
+
+  [Symbol.dispose](): void {
+    this.dispose();
+  }
+
+  /** Ids that can be run: whole numbers inside of the vocabulary, at least one. */
+  checkTokens(tokens: ArrayLike<number>, caller: string): number[] {
+    const ids = Array.from(tokens);
+    if (ids.length === 0) throw new OptionError(`${caller}: there are no tokens`);
+    const { vocabularySize } = this.config;
+    for (const [index, id] of ids.entries()) {
+      if (!Number.isInteger(id) || id < 0 || id >= vocabularySize)
+        throw new OptionError(`${caller}: token ${index} is ${id}, ids go from 0 to ${vocabularySize - 1}`);
+    }
+    return ids;
+  }
+
+  async #forced(
+    tokens: ArrayLike<number>,
+    { signal, ...step }: Omit<SessionStep, 'logits' | 'promptEnd'> & { signal: AbortSignal | undefined },
+  ): Promise<Tensor> {
+    throwIfAborted(signal);
+    const ids = this.checkTokens(tokens, 'logits');
+    if (ids.length > this.context)
+      throw new ContextLengthError(`logits: ${ids.length} tokens do not fit into the context of ${this.context}`);
+    const session = this.session(ids.length, signal);
+    let all: Tensor | undefined;
+    try {
+      for (let start = 0; start < ids.length; start += chunkTokens) {
+        const chunk = ids.slice(start, start + chunkTokens);
+        const logits = session.step(chunk, { ...step, logits: 'all', promptEnd: ids.length });
+        if (!logits || chunk.length === ids.length) return await this.#finished(logits ?? empty(this.backend, [0], 'f32'));
+        all ??= keep(empty(this.backend, [ids.length, logits.shape[1]], 'f32'));
+        writeSlice(all, logits, { axis: 0, start });
+        logits.dispose();
+        await this.backend.ready();
+        throwIfAborted(signal);
+      }
+      return await this.#finished(all ?? empty(this.backend, [0], 'f32'));
+    } catch (error) {
+      all?.dispose();
+      throw error;
+    } finally {
+      session.cache.dispose();
+    }
+  }
+
+  /** Waits for the last row, so that failures come from here and not from whoever reads first. */
+  async #finished(logits: Tensor): Promise<Tensor> {
+    const last = logits.view([1], logits.offset + logits.size - 1);
+    try {
+      await last.read();
+      return logits;
+    } catch (error) {
+      logits.dispose();
+      throw error;
+    } finally {
+      last.dispose();
+    }
+  }
+
+  #assertAlive(): void {
+    if (this.#disposed) throw new DisposedError('Model: used after dispose()');
+  }
+}

@@ -1,0 +1,104 @@
+import { readTensorBytes, readTensorChunks, UnsupportedTensorType } from '@filigree/checkpoint';
+import { empty, fromArray, Storage, Tensor, throwIfAborted, type Backend } from '@filigree/core-tensor';
+import { decodeRow, ggufLayouts, kernelTypes, rowBytes } from '@filigree/quantization';
+import { ModelFormatError } from '../errors.js';
+import type { WeightInfo, WeightSource } from './weight-source.js';
+
+export interface WeightLoaderOptions {
+  readonly mmap: boolean;
+  readonly signal?: AbortSignal | undefined;
+  readonly onBytes: (bytes: number) => void;
+}
+
+/** Brings weights to a backend: matrices as the file's blocks, vectors as f32. Checks names, shapes and types. */
+export class WeightLoader {
+  constructor(
+    readonly backend: Backend,
+    readonly source: WeightSource,
+    readonly options: WeightLoaderOptions,
+  ) {}
+
+  has(name: string): boolean {
+    return this.source.find(name) !== undefined;
+  }
+
+  /** Blocks u8 [rows, rowBytes] of a matrix [rows, columns]: a view of the mapped file where the backend can, else uploaded. */
+  async matrix(name: string, rows: number, columns: number): Promise<{ blocks: Tensor; type: string }> {
+    const info = this.#find(name, [rows, columns]);
+    if (!(kernelTypes as readonly string[]).includes(info.type))
+      throw new UnsupportedTensorType(this.source.name, info.name, info.type, kernelTypes);
+    const width = this.#rowBytes(info, columns);
+    const mapped = this.#map(info, rows, width);
+    const blocks = mapped ?? (await this.#upload(info, rows, width));
+    this.options.onBytes(info.byteLength);
+    return { blocks, type: info.type };
+  }
+
+  /** A vector of `length` as f32. */
+  async vector(name: string, length: number): Promise<Tensor> {
+    const values = await this.values(name, length);
+    return fromArray(this.backend, values, [length], 'f32');
+  }
+
+  /** The elements of a vector on the host. */
+  async values(name: string, length?: number): Promise<Float32Array> {
+    const info = this.#find(name, length === undefined ? undefined : [length]);
+    const count = info.shape.reduce((product, dimension) => product * dimension, 1);
+    if (!ggufLayouts.has(info.type) || count > 1 << 24)
+      throw new ModelFormatError(
+        `${this.source.name}: tensor "${info.name}" (${info.type}, ${count} elements) is not a vector of numbers`,
+      );
+    const out = new Float32Array(count);
+    const bytes = await readTensorBytes(info, this.options.signal ? { signal: this.options.signal } : {});
+    this.#rowBytes(info, count);
+    decodeRow(info.type, bytes, 0, count, out);
+    this.options.onBytes(info.byteLength);
+    return out;
+  }
+
+  #find(name: string, shape: readonly number[] | undefined): WeightInfo {
+    throwIfAborted(this.options.signal);
+    const info = this.source.find(name);
+    if (!info) throw new ModelFormatError(`${this.source.name}: there is no tensor "${name}", which the model needs`);
+    if (shape && info.shape.join() !== shape.join())
+      throw new ModelFormatError(
+        `${this.source.name}: tensor "${info.name}" is [${info.shape.join(', ')}], the model needs [${shape.join(', ')}]`,
+      );
+    return info;
+  }
+
+  #rowBytes(info: WeightInfo, columns: number): number {
+    try {
+      return rowBytes(info.type, columns);
+    } catch (cause) {
+      throw new ModelFormatError(
+        `${this.source.name}: tensor "${info.name}": rows of ${columns} are no whole blocks of ${info.type}`,
+        { cause },
+      );
+    }
+  }
+
+  #map(info: WeightInfo, rows: number, width: number): Tensor | undefined {
+    const { path } = info.source;
+    if (!this.options.mmap || path === undefined || info.byteLength === 0) return undefined;
+    const handle = this.backend.mapFile(path, info.offset, info.byteLength);
+    if (handle === undefined) return undefined;
+    return new Tensor(new Storage(this.backend, handle, info.byteLength), [rows, width], 'u8');
+  }
+
+  async #upload(info: WeightInfo, rows: number, width: number): Promise<Tensor> {
+    const blocks = empty(this.backend, [rows, width], 'u8');
+    try {
+      let at = 0;
+      for await (const chunk of readTensorChunks(info, this.options.signal ? { signal: this.options.signal } : {})) {
+        this.backend.write(blocks.storage, at, chunk);
+        at += chunk.length;
+        await this.backend.ready();
+      }
+      return blocks;
+    } catch (error) {
+      blocks.dispose();
+      throw error;
+    }
+  }
+}
