@@ -1,10 +1,10 @@
-// y = x W^T + bias + residual, W in GGUF blocks as in the file. Contract: packages/quantization/src/ops/matmul.ts. Behind words.wgsl and one of
-// groups/*.wgsl.
+// y = x W^T + bias + residual, W in GGUF blocks as in the file. Contract: packages/quantization/src/ops/matmul.ts. Behind finish-*.wgsl, words.wgsl
+// and one of groups/*.wgsl.
 //
 // `prepare` writes the activations of every 32 inputs to scratch: nine vectors, of which eight are codes (x itself where activations are not
-// quantised) and the last one is their scale and the sums of their two halves. `multiply` works on 8 rows of W and TOKENS tokens a workgroup:
-// 8 invocations share a row and take every eighth group of it, so that neighbours read neighbouring blocks; every weight is decoded once for all
-// tokens. One barrier, at the end. Codes and levels are integers below 2^24 together, so that the dots in f32 are exact.
+// quantised) and the last one is their scale and the sums of their two halves. `multiply` works on some rows of W and TOKENS tokens a
+// workgroup: LANES invocations share a row and take every LANES-th group of it, so that neighbours read neighbouring blocks; every weight is
+// decoded once for all tokens; finish-*.wgsl adds up. Codes and levels are integers below 2^24 together, so that the dots in f32 are exact.
 // Reads the rows of W once per TOKENS tokens; 2 * tokens * rows * inputs operations.
 
 struct Parameters {
@@ -42,22 +42,21 @@ fn prepare(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups:
   scratch[index * 9u + 8u] = vec4f(select(1.0, largest / 127.0, p.quantise == 1u), sums, 0.0);
 }
 
-var<workgroup> partial: array<f32, PARTIALS>;
-
 @compute @workgroup_size(64)
 fn multiply(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
   let index = group.y * groups.x + group.x;
-  let row_blocks = (p.rows + 7u) / 8u;
-  let first_row = index % row_blocks * 8u;
+  let rows_here = 64u / LANES;
+  let row_blocks = (p.rows + rows_here - 1u) / rows_here;
+  let first_row = index % row_blocks * rows_here;
   let first_token = index / row_blocks * TOKENS;
   if (first_token >= p.tokens) {
     return;
   }
-  let own_row = first_row + lane / 8u;
+  let own_row = first_row + lane / LANES;
   var sums: array<f32, TOKENS>;
   if (own_row < p.rows) {
     let row_at = WEIGHTS_OFFSET + own_row * p.row_bytes;
-    for (var g = lane % 8u; g < p.groups; g += 8u) {
+    for (var g = lane % LANES; g < p.groups; g += LANES) {
       let own = load_group(row_at, g);
       for (var t = 0u; t < TOKENS; t++) {
         let at = (min(first_token + t, p.tokens - 1u) * p.groups + g) * 9u;
@@ -68,19 +67,5 @@ fn multiply(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups
       }
     }
   }
-  for (var t = 0u; t < TOKENS; t++) {
-    partial[lane * TOKENS + t] = sums[t];
-  }
-  workgroupBarrier();
-  for (var result = lane; result < 8u * TOKENS; result += 64u) {
-    let row = result / TOKENS;
-    let token = first_token + result % TOKENS;
-    if (first_row + row < p.rows && token < p.tokens) {
-      var sum = 0.0;
-      for (var part = 0u; part < 8u; part++) {
-        sum += partial[(row * 8u + part) * TOKENS + result % TOKENS];
-      }
-      write_result(token, p.first_row + first_row + row, sum);
-    }
-  }
+  finish(lane, first_row, first_token, &sums);
 }

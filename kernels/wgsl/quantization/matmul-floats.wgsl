@@ -1,5 +1,5 @@
-// y = x W^T + bias + residual, W in rows of f32, f16 or bf16. Contract: packages/quantization/src/ops/matmul.ts. Behind words.wgsl.
-// 8 rows of W and TOKENS tokens a workgroup: 8 invocations share a row and take every eighth element of it. One barrier, at the end.
+// y = x W^T + bias + residual, W in rows of f32, f16 or bf16. Contract: packages/quantization/src/ops/matmul.ts. Behind finish-*.wgsl and
+// words.wgsl. Some rows of W and TOKENS tokens a workgroup: LANES invocations share a row and take every LANES-th element of it.
 // Reads the rows of W once per TOKENS tokens; 2 * tokens * rows * inputs operations.
 
 struct Parameters {
@@ -26,41 +26,26 @@ fn weight_at(row: u32, k: u32) -> f32 {
   }
 }
 
-var<workgroup> partial: array<f32, PARTIALS>;
-
 @compute @workgroup_size(64)
 fn multiply(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
   let index = group.y * groups.x + group.x;
-  let row_blocks = (p.rows + 7u) / 8u;
-  let first_row = index % row_blocks * 8u;
+  let rows_here = 64u / LANES;
+  let row_blocks = (p.rows + rows_here - 1u) / rows_here;
+  let first_row = index % row_blocks * rows_here;
   let first_token = index / row_blocks * TOKENS;
   if (first_token >= p.tokens) {
     return;
   }
-  let own_row = first_row + lane / 8u;
+  let own_row = first_row + lane / LANES;
   var sums: array<f32, TOKENS>;
   if (own_row < p.rows) {
     let row_at = WEIGHTS_OFFSET + own_row * p.row_bytes;
-    for (var k = lane % 8u; k < p.in_features; k += 8u) {
+    for (var k = lane % LANES; k < p.in_features; k += LANES) {
       let weight = weight_at(row_at, k);
       for (var t = 0u; t < TOKENS; t++) {
         sums[t] += weight * x[X_OFFSET + min(first_token + t, p.tokens - 1u) * p.in_features + k];
       }
     }
   }
-  for (var t = 0u; t < TOKENS; t++) {
-    partial[lane * TOKENS + t] = sums[t];
-  }
-  workgroupBarrier();
-  for (var result = lane; result < 8u * TOKENS; result += 64u) {
-    let row = result / TOKENS;
-    let token = first_token + result % TOKENS;
-    if (first_row + row < p.rows && token < p.tokens) {
-      var sum = 0.0;
-      for (var part = 0u; part < 8u; part++) {
-        sum += partial[(row * 8u + part) * TOKENS + result % TOKENS];
-      }
-      write_result(token, p.first_row + first_row + row, sum);
-    }
-  }
+  finish(lane, first_row, first_token, &sums);
 }

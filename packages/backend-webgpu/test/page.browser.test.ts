@@ -4,7 +4,7 @@ import { describe, expect, it } from 'vitest';
 /** Runs in the page: each op on the GPU and on the reference, largest difference by name. */
 const page = `
 import { createWebGpuBackend } from '@filigree/backend-webgpu';
-import { createReferenceBackend, fromArray, gatherRows, matmul, Random, rmsNorm, softmax } from '@filigree/core-tensor';
+import { createReferenceBackend, fromArray, gatherRows, matmul, Random, rmsNorm, rmsNormOp, softmax, softmaxOp } from '@filigree/core-tensor';
 import { ggufLayout, matmulOp, seededBlocks } from '@filigree/quantization';
 
 const random = new Random(7);
@@ -27,6 +27,7 @@ const ops = {
 
 globalThis.run = async () => {
   const backend = await createWebGpuBackend({ fallback: 'error' });
+  await backend.prepare([rmsNormOp, softmaxOp, matmulOp]);
   const reference = createReferenceBackend();
   const differences = {};
   for (const [name, op] of Object.entries(ops)) {
@@ -34,11 +35,19 @@ globalThis.run = async () => {
     differences[name] = expected.reduce((most, value, index) => Math.max(most, Math.abs(value - actual[index])), 0);
     if (actual.length !== expected.length) differences[name] = Infinity;
   }
-  const { device } = backend.capabilities;
+  const { device, subgroups } = backend.capabilities;
+  const disabled = backend.disabledVariants;
   backend.dispose();
-  return { device, differences };
+  return { device, subgroups, disabled, differences };
 };
 `;
+
+interface Result {
+  readonly device: string;
+  readonly subgroups: boolean;
+  readonly disabled: readonly unknown[];
+  readonly differences: Readonly<Record<string, number>>;
+}
 
 describe('the WebGPU backend in a browser', () => {
   it('agrees with the reference on a few ops, a quantised matmul among them', async () => {
@@ -47,9 +56,10 @@ describe('the WebGPU backend in a browser', () => {
     const files = { '/': '<!doctype html><script type="module" src="/main.js"></script>', '/main.js': script };
     const result = await withPage(files, async (opened) => {
       await opened.waitForFunction('globalThis.run !== undefined');
-      return opened.evaluate<{ device: string; differences: Record<string, number> }>('run()');
+      return opened.evaluate<Result>('run()');
     });
-    console.log(`browser ran on ${result.device}: ${JSON.stringify(result.differences)}`);
+    console.log(`browser ran on ${result.device}, subgroups ${result.subgroups}: ${JSON.stringify(result.differences)}`);
+    expect(result.disabled).toEqual([]);
     expect(Object.keys(result.differences)).toHaveLength(5);
     for (const [name, difference] of Object.entries(result.differences)) expect(difference, name).toBeLessThan(1e-4);
     expect(result.differences['gather-rows']).toBe(0);

@@ -2,12 +2,16 @@ import {
   composedShader,
   cut,
   groupsFor,
+  seededTensor,
   uniform,
   type Piece,
+  type ShaderVariant,
   type TensorMeta,
   type WebGpuKernel,
   type WebGpuLimits,
 } from '@filigree/core-tensor';
+import finishPlain from '@filigree/wgsl/quantization/finish-plain.wgsl';
+import finishSubgroups from '@filigree/wgsl/quantization/finish-subgroups.wgsl';
 import blocks from '@filigree/wgsl/quantization/blocks.wgsl';
 import dequantize from '@filigree/wgsl/quantization/dequantize-rows.wgsl';
 import q40 from '@filigree/wgsl/quantization/groups/q4-0.wgsl';
@@ -20,15 +24,19 @@ import multiplyBlocks from '@filigree/wgsl/quantization/matmul-blocks.wgsl';
 import multiplyFloats from '@filigree/wgsl/quantization/matmul-floats.wgsl';
 import words from '@filigree/wgsl/quantization/words.wgsl';
 import { activationGroup } from '../activations.js';
-import { ggufLayoutById } from '../gguf/types.js';
+import { seededBlocks } from '../cases.js';
+import { ggufLayout, ggufLayoutById } from '../gguf/types.js';
 
 type Io = Readonly<Record<string, TensorMeta | undefined>>;
 
 /** How 32 weights of a type are decoded. */
 const groups: Readonly<Record<string, string>> = { Q4_0: q40, Q4_1: q41, Q5_0: q50, Q8_0: q80, Q4_K: q4k, Q6_K: q6k };
 
-/** Rows of weights that a workgroup of the matmul covers. */
-const rowsPerGroup = 8;
+/** Rows of weights that a workgroup of the matmul covers: 64 invocations over the LANES of finish-*.wgsl. */
+function rowsPerGroup({ subgroups }: ShaderVariant): number {
+  return subgroups ? 16 : 8;
+}
+
 /** Bytes of the activations of one group in scratch: eight vectors of codes and one of scale and sums. */
 const scratchBytes = 9 * 16;
 
@@ -77,7 +85,7 @@ function tokenPieces({ x, residual, y }: Io, groupCount: number, limits: WebGpuL
 }
 
 /** The module for the arguments that are there: absent optional ones have no binding. */
-function matmulShader(io: Io, typeId: number, tokens: number): string {
+function matmulShader(io: Io, typeId: number, tokens: number, subgroups: boolean): string {
   const { name, elements } = ggufLayoutById(typeId);
   const bound = ['x', 'weights', 'bias', 'residual'].filter((argument) => io[argument] !== undefined);
   const all = [...bound, 'y', ...(elements > 1 ? ['scratch'] : [])];
@@ -93,7 +101,13 @@ function matmulShader(io: Io, typeId: number, tokens: number): string {
   y[${offset('y')} + token * p.out_features + row] = sum${bias}${residual};
 }`;
   const block = `@group(0) @binding(${all.length}) var<uniform> p: Parameters;`;
-  return [words, elements > 1 ? groups[name] : '', elements > 1 ? multiplyBlocks : multiplyFloats]
+  return [
+    subgroups ? 'enable subgroups;' : '',
+    subgroups ? finishSubgroups : finishPlain,
+    words,
+    elements > 1 ? groups[name] : '',
+    elements > 1 ? multiplyBlocks : multiplyFloats,
+  ]
     .join('\n')
     .replace('/* bindings */', [...bindings, block, result].join('\n'))
     .replaceAll('OFFSET_WORDS', String(Math.ceil(all.length / 4)))
@@ -104,18 +118,23 @@ function matmulShader(io: Io, typeId: number, tokens: number): string {
 }
 
 export const matmulKernel: WebGpuKernel = {
-  shader(_, io, { type }) {
+  shader({ subgroups }, io, { type }) {
     const given = `${io['bias'] ? 'bias' : ''} ${io['residual'] ? 'residual' : ''}`;
     const tokens = tokensPerGroup(io['x']?.shape[0] ?? 1);
-    return composedShader(`quantization/matmul ${Number(type)} ${tokens} ${given}`, () =>
-      matmulShader(io, Number(type), tokens),
+    return composedShader(`quantization/matmul ${Number(type)} ${tokens} ${subgroups} ${given}`, () =>
+      matmulShader(io, Number(type), tokens, subgroups),
     );
   },
+  variants: ['subgroups'],
+  selfTest: () => ({
+    inputs: { x: seededTensor(1, [5, 64]), weights: seededBlocks(2, ggufLayout('Q4_0').id, 21, 64) },
+    attributes: { type: ggufLayout('Q4_0').id, outFeatures: 21, inFeatures: 64, layout: 'file', activations: 'q8-32' },
+  }),
   scratch(io, { type }, limits) {
     const groupCount = groupsOf(io['x'], Number(type));
     return Math.max(0, ...tokenPieces(io, groupCount, limits).map(({ count }) => count * groupCount * scratchBytes));
   },
-  plan(io, { type, outFeatures, activations }, limits) {
+  plan(io, { type, outFeatures, activations }, limits, variant) {
     const { x, weights } = io;
     if (!x || !weights || x.shape[0] === 0 || outFeatures === 0) return [];
     const [rows, rowBytes] = weights.shape;
@@ -133,7 +152,9 @@ export const matmulKernel: WebGpuKernel = {
       });
       const pieces = weightPieces('weights', rows, rowBytes, limits);
       const tokenGroups = Math.ceil(some.count / tokensPerGroup(x.shape[0]));
-      const products = pieces.map((piece) => dispatch('multiply', Math.ceil(piece.count / rowsPerGroup) * tokenGroups, piece));
+      const products = pieces.map((piece) =>
+        dispatch('multiply', Math.ceil(piece.count / rowsPerGroup(variant)) * tokenGroups, piece),
+      );
       if (groupCount === 0) return products;
       return [dispatch('prepare', groupsFor(some.count * groupCount)[0], pieces[0]), ...products];
     });
