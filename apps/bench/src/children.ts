@@ -2,9 +2,19 @@ import { join } from 'node:path';
 import { appRoot } from './measure/paths.js';
 import { runProgram } from './measure/run-program.js';
 import { measureKernels } from './children/kernels.js';
+import { measureLatency, measureLongPrompt, measureMemory, measureSpeed, tokenizePrompt } from './children/model.js';
+import { measureProfile } from './children/profile.js';
 
 /** What can be measured in a process of its own; each takes and returns what JSON can carry. */
-const children = { kernels: measureKernels } as const;
+const children = {
+  kernels: measureKernels,
+  tokens: tokenizePrompt,
+  speed: measureSpeed,
+  'long-prompt': measureLongPrompt,
+  latency: measureLatency,
+  memory: measureMemory,
+  profile: measureProfile,
+} as const;
 
 type Children = typeof children;
 export type ChildName = keyof Children;

@@ -1,5 +1,7 @@
 import type { Suite } from '../suite.js';
 import { kernels } from './kernels.js';
+import { llama } from './llama.js';
+import { profile } from './profile.js';
 
 /** Every suite that `bench` knows. */
-export const suites: readonly Suite[] = [kernels];
+export const suites: readonly Suite[] = [llama, kernels, profile];

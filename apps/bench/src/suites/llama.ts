@@ -1,0 +1,145 @@
+import { inChild } from '../children.js';
+import { decodeBound, demandsOf, prefillBound, type Demands } from '../llama/demands.js';
+import { chosenModels, modelFiles, type BenchModel } from '../llama/models.js';
+import { llamaBench, nodeLlamaCpp, type Peer, type Speeds, type SpeedWork } from '../llama/peers.js';
+import { cpuName } from '../measure/cpu.js';
+import { median } from '../measure/median.js';
+import { measureRoofline, type Roofline } from '../measure/roofline.js';
+import { benchRecord, type BenchRecord, type Measurement } from '../record.js';
+import type { Suite, SuiteOptions } from '../suite.js';
+
+const promptTokens = 512;
+const decodeTokens = 128;
+const longPrompt = 3000;
+const memoryContext = 2048;
+
+interface Bench {
+  readonly model: BenchModel;
+  readonly path: string;
+  readonly options: SuiteOptions;
+  readonly demands: Demands;
+  record(measured: Omit<Measurement, 'suite' | 'cpu'>): BenchRecord;
+}
+
+/** Ours and every peer in turn, round after round; medians of each. */
+async function interleaved(bench: Bench, peers: readonly Peer[]): Promise<{ ours: Speeds; theirs: Map<Peer, Speeds> }> {
+  const { path, options, model } = bench;
+  const { threads, rounds, progress } = options;
+  const prompt = await inChild('tokens', { path, threads, prompt: promptTokens });
+  const work: SpeedWork = { path, threads, prompt, generate: decodeTokens };
+  const ours: Speeds[] = [];
+  const theirs = new Map<Peer, Speeds[]>(peers.map((peer) => [peer, []]));
+  for (let round = 1; round <= rounds; round++) {
+    progress(`${model.title}: prefill and decode, round ${round} of ${rounds}`);
+    ours.push(await inChild('speed', work));
+    for (const [peer, speeds] of theirs) speeds.push(await peer.measure(work));
+  }
+  const middle = (speeds: readonly Speeds[]): Speeds => ({
+    prefill: median(speeds.map(({ prefill }) => prefill)),
+    decode: median(speeds.map(({ decode }) => decode)),
+  });
+  return { ours: middle(ours), theirs: new Map([...theirs].map(([peer, speeds]) => [peer, middle(speeds)])) };
+}
+
+async function speedRecords(bench: Bench, peers: readonly Peer[], roofline: Roofline): Promise<BenchRecord[]> {
+  const { ours, theirs } = await interleaved(bench, peers);
+  const { title } = bench.model;
+  return [...theirs].flatMap(([{ name }, speeds]) => {
+    const goal = name === 'llama-bench' ? 0.7 : undefined;
+    return [
+      bench.record({
+        work: `${title}: decode ${decodeTokens} tokens`,
+        ours: ours.decode,
+        unit: 'tokens/s',
+        peer: { name, value: speeds.decode },
+        goal,
+        bound: decodeBound(bench.demands, roofline),
+      }),
+      bench.record({
+        work: `${title}: prefill ${promptTokens} tokens`,
+        ours: ours.prefill,
+        unit: 'tokens/s',
+        peer: { name, value: speeds.prefill },
+        goal,
+        bound: prefillBound(bench.demands, roofline, promptTokens),
+      }),
+    ];
+  });
+}
+
+async function windowRecord(bench: Bench): Promise<BenchRecord> {
+  const { path, options, model } = bench;
+  const { threads, progress } = options;
+  const [sparse, dense]: number[][] = [[], []];
+  // Long prompts vary little; three rounds tell them apart.
+  const rounds = Math.min(options.rounds, 3);
+  for (let round = 1; round <= rounds; round++) {
+    progress(`${model.title}: prefill of ${longPrompt} tokens, round ${round} of ${rounds}`);
+    sparse.push(await inChild('long-prompt', { path, threads, prompt: longPrompt, sparse: true }));
+    dense.push(await inChild('long-prompt', { path, threads, prompt: longPrompt, sparse: false }));
+  }
+  return bench.record({
+    work: `${model.title}: prefill ${longPrompt} tokens, sinks + window`,
+    ours: median(sparse),
+    unit: 'tokens/s',
+    peer: { name: 'ours, dense', value: median(dense) },
+    goal: 1,
+  });
+}
+
+async function processRecords(bench: Bench): Promise<BenchRecord[]> {
+  const { path, options, model, demands } = bench;
+  const { threads, progress } = options;
+  progress(`${model.title}: event loop and memory`);
+  const delay = await inChild('latency', { path, threads, prompt: promptTokens });
+  const { peakBytes, leftBytes } = await inChild('memory', { path, threads, prompt: memoryContext });
+  const allowed = demands.fileBytes + model.allowedBytes;
+  return [
+    bench.record({
+      work: `${model.title}: event-loop delay while generating, p99`,
+      ours: delay,
+      unit: 'ms',
+      peer: { name: 'the limit', value: 15 },
+      goal: 1,
+    }),
+    bench.record({
+      work: `${model.title}: peak memory at ${memoryContext} tokens`,
+      ours: peakBytes / 2 ** 20,
+      unit: 'MiB',
+      peer: { name: `file + ${model.allowedBytes / 2 ** 20} MiB`, value: allowed / 2 ** 20 },
+      goal: 1,
+    }),
+    bench.record({
+      work: `${model.title}: left on the backend after dispose`,
+      ours: leftBytes,
+      unit: 'bytes',
+      peer: { name: 'before loading', value: 0 },
+      goal: 1,
+    }),
+  ];
+}
+
+/** Real models beside llama.cpp's own benchmark and node-llama-cpp: the same file, the same threads, interleaved. */
+export const llama: Suite = {
+  id: 'llama',
+  title: 'decode and prefill against llama-bench and node-llama-cpp; window, event loop, memory',
+  async run(options) {
+    const chosen = chosenModels(options.models);
+    options.progress('preparing models and peers');
+    const files = await modelFiles();
+    const peers = [await llamaBench(options.llamaBin), await nodeLlamaCpp()];
+    options.progress('measuring the roofline');
+    const roofline = await measureRoofline(options.threads);
+    const cpu = cpuName(options.threads);
+    const records: BenchRecord[] = [];
+    for (const model of chosen) {
+      const path = files[model.variable];
+      const record = (measured: Omit<Measurement, 'suite' | 'cpu'>) => benchRecord({ suite: 'llama', cpu, ...measured });
+      const bench: Bench = { model, path, options, demands: await demandsOf(path), record };
+      records.push(...(await speedRecords(bench, peers, roofline)));
+      records.push(await windowRecord(bench));
+      records.push(...(await processRecords(bench)));
+    }
+    return records;
+  },
+};
