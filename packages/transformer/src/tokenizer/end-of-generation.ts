@@ -1,0 +1,21 @@
+/** Texts of control tokens that end a turn, a message or a text, in the model families that use them. */
+export const endOfGenerationTexts: readonly string[] = [
+  '</s>',
+  '<eos>',
+  '<end_of_turn>',
+  '<|eot_id|>',
+  '<|eom_id|>',
+  '<|im_end|>',
+  '<|end|>',
+  '<|return|>',
+  '<|call|>',
+  '<|endoftext|>',
+  '<|end_of_text|>',
+  '<|end▁of▁sentence|>',
+  '<end_of_utterance>',
+  '< EOT >',
+  '_<EOT>',
+  '<EOT>',
+  '[EOT]',
+  '[EOS]',
+];

@@ -1,0 +1,90 @@
+import type { GgufFile } from '@filigree/checkpoint';
+import { ByteLevelBpe } from './byte-level-bpe.js';
+import { endOfGenerationTexts } from './end-of-generation.js';
+import { GgufTokenizerMetadata, keys } from './gguf-metadata.js';
+import { MergePairs } from './merge-pairs.js';
+import { MergeScores } from './merge-scores.js';
+import type { PieceEncoder } from './piece-encoder.js';
+import { preTokenizers, wholePieces } from './pre-tokenizers.js';
+import { SentencePieceBpe } from './sentence-piece-bpe.js';
+import { TableTokenizer } from './table-tokenizer.js';
+import type { Tokenizer } from './tokenizer.js';
+import { tokenType, Vocabulary } from './vocabulary.js';
+
+/** What the two kinds of model differ in. */
+interface Kind {
+  readonly vocabulary: Vocabulary;
+  readonly encoder: PieceEncoder;
+  /** Where the file does not say. */
+  readonly addBos: boolean;
+  readonly dropsFirstSpace: boolean;
+}
+
+/**
+ * The tokenizer that the metadata of a GGUF file describes: byte-level BPE (`gpt2`) or SentencePiece's BPE (`llama`). Token ids are those
+ * of llama.cpp, except that plain text never becomes a control token.
+ */
+export function createGgufTokenizer(file: GgufFile): Tokenizer {
+  const metadata = new GgufTokenizerMetadata(file);
+  const model = metadata.string(keys.model);
+  if (model !== 'gpt2' && model !== 'llama') {
+    const got = model === undefined ? 'the file has none' : `the file has ${JSON.stringify(model)}`;
+    throw metadata.fail(keys.model, `expected "gpt2" (byte-level BPE) or "llama" (SentencePiece), ${got}`);
+  }
+  const tokens = metadata.tokens();
+  const types = metadata.types(tokens.length);
+  const endings = endOfGeneration(metadata, tokens, types);
+  const kind = model === 'gpt2' ? byteLevel(metadata, tokens, types) : sentencePiece(metadata, tokens, types);
+  return new TableTokenizer({
+    ...kind,
+    specialTokens: tokensOfTypes(tokens, types, [tokenType.control, tokenType.unknown]),
+    userTokens: tokensOfTypes(tokens, types, [tokenType.userDefined]),
+    bos: metadata.id(keys.bos, tokens.length),
+    eos: metadata.id(keys.eos, tokens.length),
+    endOfGeneration: endings,
+    addBos: metadata.boolean(keys.addBos) ?? kind.addBos,
+  });
+}
+
+function byteLevel(metadata: GgufTokenizerMetadata, tokens: readonly string[], types: Uint8Array): Kind {
+  const pre = metadata.string(keys.pre) ?? 'default';
+  const preTokenizer = preTokenizers.get(pre);
+  if (!preTokenizer) {
+    const known = [...preTokenizers.keys()].join(', ');
+    throw metadata.fail(keys.pre, `the pre-tokenizer ${JSON.stringify(pre)} is not supported. Supported: ${known}`);
+  }
+  const vocabulary = new Vocabulary(tokens, types, 'byte-level', keys.tokens);
+  const merges = new MergePairs(metadata.merges(), vocabulary, keys.merges);
+  const unknown = metadata.id(keys.unknown, tokens.length) ?? -1;
+  const whole = wholePieces.has(pre);
+  const encoder = new ByteLevelBpe(vocabulary, merges, preTokenizer, whole, unknown);
+  return { vocabulary, encoder, addBos: whole, dropsFirstSpace: false };
+}
+
+function sentencePiece(metadata: GgufTokenizerMetadata, tokens: readonly string[], types: Uint8Array): Kind {
+  const vocabulary = new Vocabulary(tokens, types, 'spaces', keys.tokens);
+  const merges = new MergeScores(metadata.scores(tokens.length), vocabulary);
+  const unknown = metadata.id(keys.unknown, tokens.length) ?? -1;
+  const addSpacePrefix = metadata.boolean(keys.addSpacePrefix) ?? true;
+  const encoder = new SentencePieceBpe(vocabulary, merges, { addSpacePrefix, unknown });
+  return { vocabulary, encoder, addBos: true, dropsFirstSpace: addSpacePrefix };
+}
+
+/** The tokens that end a generation. Those known by their text become control tokens, as which some files forget to mark them. */
+function endOfGeneration(metadata: GgufTokenizerMetadata, tokens: readonly string[], types: Uint8Array): ReadonlySet<number> {
+  const named = [keys.eos, keys.eot, keys.eom].map((key) => metadata.id(key, tokens.length));
+  const found = new Set(named.filter((id) => id !== undefined));
+  const texts = new Set(endOfGenerationTexts);
+  for (const [id, token] of tokens.entries()) {
+    if (!texts.has(token)) continue;
+    found.add(id);
+    types[id] = tokenType.control;
+  }
+  return found;
+}
+
+function tokensOfTypes(tokens: readonly string[], types: Uint8Array, wanted: readonly number[]): ReadonlyMap<string, number> {
+  const found = new Map<string, number>();
+  for (const [id, text] of tokens.entries()) if (text !== '' && wanted.includes(types[id] ?? 0)) found.set(text, id);
+  return found;
+}
