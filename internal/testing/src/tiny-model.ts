@@ -17,6 +17,8 @@ export interface TinyModelOptions {
   readonly context?: number;
   /** Whether there is a chat template; default true. */
   readonly chat?: boolean;
+  /** Name of a norm whose weights are NaN. */
+  readonly nan?: string;
   /** Values that replace or add to the file's own metadata. */
   readonly metadata?: Iterable<readonly [string, GgufValue]>;
 }
@@ -49,7 +51,7 @@ export async function tinyModel(options: TinyModelOptions = {}): Promise<Uint8Ar
     name,
     type: 'F32',
     shape: [width],
-    data: encode('F32', 1, width, () => 1 + random.nextNormal() / 8),
+    data: encode('F32', 1, width, () => (options.nan === name ? Number.NaN : 1 + random.nextNormal() / 8)),
   });
   const within = 1 / Math.sqrt(width);
   const tensors = [matrix('token_embd.weight', tokenizer.size, width, 0.5), norm('output_norm.weight')];

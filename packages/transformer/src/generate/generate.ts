@@ -84,7 +84,7 @@ function promptTokens(model: Model, prompt: string | readonly number[] | readonl
 }
 
 function isTokens(prompt: readonly number[] | readonly ChatMessage[]): prompt is readonly number[] {
-  return typeof prompt[0] === 'number';
+  return prompt.length === 0 || typeof prompt[0] === 'number';
 }
 
 class Run implements Generation {
@@ -168,50 +168,35 @@ class Run implements Generation {
     const stream = this.#model.tokenizer.stream();
     const started = performance.now();
     let next = await this.#prefill(session);
+    let following: NextToken | undefined;
     let firstAt = 0;
     try {
       for (let count = 1; ; count++) {
         const more = count < this.#maxTokens;
         // Greedy: the next step starts from the token on the device, before the host has seen it.
-        let following = more && this.#sampler.greedy ? this.#decode(session, next.onDevice()) : undefined;
-        let token: number;
-        try {
-          token = await next.id();
-        } catch (error) {
-          following?.dispose();
-          throw error;
-        } finally {
-          next.dispose();
-        }
+        if (more && this.#sampler.greedy) following = this.#decode(session, next.onDevice());
+        const token = await next.id();
         const now = performance.now();
         if (count === 1) firstAt = now;
-        this.#measure({
-          prefillMs: firstAt - started,
-          decodeTokens: count - 1,
-          decodeMs: now - firstAt,
-        });
+        this.#measure({ prefillMs: firstAt - started, decodeTokens: count - 1, decodeMs: now - firstAt });
         const ended = endOfGeneration.has(token) && this.#options.ignoreEos !== true;
         const text = ended ? '' : this.#stops.push(stream.push(token));
         if (ended || this.#stops.found || !more) {
-          following?.dispose();
-          const tail = this.#stops.found ? '' : this.#stops.push(stream.end());
-          const rest = this.#stops.found ? '' : this.#stops.end();
+          const rest = this.#stops.found ? '' : this.#stops.push(stream.end()) + this.#stops.end();
           this.#reason = ended ? 'eos' : this.#stops.found ? 'stop' : 'length';
-          yield { token, text: text + tail + rest };
+          yield { token, text: text + rest };
           return;
         }
-        try {
-          yield { token, text };
-          throwIfAborted(this.#options.signal);
-          following ??= this.#decode(session, [token]);
-        } catch (error) {
-          following?.dispose();
-          throw error;
-        }
+        yield { token, text };
+        throwIfAborted(this.#options.signal);
+        following ??= this.#decode(session, [token]);
+        next.dispose();
         next = following;
+        following = undefined;
       }
     } finally {
       next.dispose();
+      following?.dispose();
     }
   }
 
