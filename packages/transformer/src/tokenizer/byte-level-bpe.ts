@@ -1,4 +1,3 @@
-import { TokenizerError } from './errors.js';
 import { MergeLoop } from './merge-loop.js';
 import type { MergePairs } from './merge-pairs.js';
 import { PieceCache } from './piece-cache.js';
@@ -20,15 +19,12 @@ export class ByteLevelBpe implements PieceEncoder {
   readonly #cache = new PieceCache();
   #bytes = new Uint8Array(256);
 
-  constructor(vocabulary: Vocabulary, merges: MergePairs, preTokenizer: PreTokenizer, wholePieces: boolean, unknown: number) {
+  constructor(vocabulary: Vocabulary, merges: MergePairs, preTokenizer: PreTokenizer, wholePieces: boolean) {
     this.#vocabulary = vocabulary;
     this.#merges = merges;
     this.#preTokenizer = preTokenizer;
     this.#wholePieces = wholePieces;
-    this.#byteTokens = Int32Array.from({ length: 256 }, (_, byte) => {
-      const token = vocabulary.find(Uint8Array.of(byte), 0, 1);
-      return token < 0 ? unknown : token;
-    });
+    this.#byteTokens = Int32Array.from({ length: 256 }, (_, byte) => vocabulary.find(Uint8Array.of(byte), 0, 1));
   }
 
   encode(text: string, out: number[]): void {
@@ -63,14 +59,9 @@ export class ByteLevelBpe implements PieceEncoder {
       loop.starts[index] = index;
       loop.ids[index] = this.#byteTokens[bytes[index] ?? 0] ?? -1;
     }
-    loop.run(this.#merges, bytes, count, count, (token, start) => {
-      if (token < 0) {
-        const byte = (bytes[start] ?? 0).toString(16).padStart(2, '0');
-        throw new TokenizerError(
-          `tokenizer.ggml.tokens has no token for the byte 0x${byte} of the text ${JSON.stringify(piece.slice(0, 40))}`,
-        );
-      }
-      out.push(token);
+    // A byte without a token is left out: the model has never seen it and cannot be shown it.
+    loop.run(this.#merges, bytes, count, count, (token) => {
+      if (token >= 0) out.push(token);
     });
   }
 }

@@ -55,9 +55,8 @@ function byteLevel(metadata: GgufTokenizerMetadata, tokens: readonly string[], t
   }
   const vocabulary = new Vocabulary(tokens, types, 'byte-level', keys.tokens);
   const merges = new MergePairs(metadata.merges(), vocabulary, keys.merges);
-  const unknown = metadata.id(keys.unknown, tokens.length) ?? -1;
   const whole = wholePieces.has(pre);
-  const encoder = new ByteLevelBpe(vocabulary, merges, preTokenizer, whole, unknown);
+  const encoder = new ByteLevelBpe(vocabulary, merges, preTokenizer, whole);
   return { vocabulary, encoder, addBos: whole, dropsFirstSpace: false };
 }
 
