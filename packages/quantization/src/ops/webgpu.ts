@@ -40,9 +40,9 @@ function rowsPerGroup({ subgroups }: ShaderVariant): number {
 /** Bytes of the activations of one group in scratch: eight vectors of codes and one of scale and sums. */
 const scratchBytes = 9 * 16;
 
-/** Tokens that a workgroup works on: weights are decoded once for all of them. */
-function tokensPerGroup(tokens: number): number {
-  return tokens === 1 ? 1 : tokens <= 4 ? 4 : 16;
+/** Tokens that a workgroup works on: weights are decoded once for all of them. Sums that wait at a barrier are dear on software devices. */
+function tokensPerGroup(tokens: number, { subgroups }: ShaderVariant): number {
+  return tokens === 1 ? 1 : tokens <= 4 ? 4 : subgroups ? 16 : 8;
 }
 
 /** Pieces of the rows of `name` that fit into a binding; rows of any number of bytes, so four of them are whole words. */
@@ -118,9 +118,10 @@ function matmulShader(io: Io, typeId: number, tokens: number, subgroups: boolean
 }
 
 export const matmulKernel: WebGpuKernel = {
-  shader({ subgroups }, io, { type }) {
+  shader(variant, io, { type }) {
+    const { subgroups } = variant;
     const given = `${io['bias'] ? 'bias' : ''} ${io['residual'] ? 'residual' : ''}`;
-    const tokens = tokensPerGroup(io['x']?.shape[0] ?? 1);
+    const tokens = tokensPerGroup(io['x']?.shape[0] ?? 1, variant);
     return composedShader(`quantization/matmul ${Number(type)} ${tokens} ${subgroups} ${given}`, () =>
       matmulShader(io, Number(type), tokens, subgroups),
     );
@@ -151,7 +152,7 @@ export const matmulKernel: WebGpuKernel = {
         ranges: { ...piece.ranges, ...some.ranges, ...(groupCount === 0 ? {} : scratch) },
       });
       const pieces = weightPieces('weights', rows, rowBytes, limits);
-      const tokenGroups = Math.ceil(some.count / tokensPerGroup(x.shape[0]));
+      const tokenGroups = Math.ceil(some.count / tokensPerGroup(x.shape[0], variant));
       const products = pieces.map((piece) =>
         dispatch('multiply', Math.ceil(piece.count / rowsPerGroup(variant)) * tokenGroups, piece),
       );
