@@ -11,24 +11,21 @@ export class ByteLevelBpe implements PieceEncoder {
   readonly #vocabulary: Vocabulary;
   readonly #merges: MergePairs;
   readonly #preTokenizer: PreTokenizer;
-  /** A piece that is a token as a whole is that token, whatever the merges say. */
-  readonly #wholePieces: boolean;
   /** Token of every byte, -1 where there is none. */
   readonly #byteTokens: Int32Array;
   readonly #loop = new MergeLoop();
   readonly #cache = new PieceCache();
   #bytes = new Uint8Array(256);
 
-  constructor(vocabulary: Vocabulary, merges: MergePairs, preTokenizer: PreTokenizer, wholePieces: boolean) {
+  constructor(vocabulary: Vocabulary, merges: MergePairs, preTokenizer: PreTokenizer) {
     this.#vocabulary = vocabulary;
     this.#merges = merges;
     this.#preTokenizer = preTokenizer;
-    this.#wholePieces = wholePieces;
     this.#byteTokens = Int32Array.from({ length: 256 }, (_, byte) => vocabulary.find(Uint8Array.of(byte), 0, 1));
   }
 
   encode(text: string, out: number[]): void {
-    preTokenize(text, this.#preTokenizer, (piece) => {
+    preTokenize(text, this.#preTokenizer.patterns, (piece) => {
       const known = this.#cache.get(piece);
       if (known) {
         for (const token of known) out.push(token);
@@ -48,7 +45,7 @@ export class ByteLevelBpe implements PieceEncoder {
     if (3 * piece.length > this.#bytes.length) this.#bytes = new Uint8Array(3 * piece.length);
     const bytes = this.#bytes;
     const count = writeUtf8(piece, bytes, 0);
-    const whole = this.#wholePieces ? this.#vocabulary.find(bytes, 0, count) : -1;
+    const whole = this.#preTokenizer.wholePieces ? this.#vocabulary.find(bytes, 0, count) : -1;
     if (whole >= 0) {
       out.push(whole);
       return;

@@ -1,21 +1,34 @@
-/** Texts of control tokens that end a turn, a message or a text, in the model families that use them. */
+/**
+ * Texts of control tokens that end a turn, a message or a text, or begin what is no answer any more (another file, padding), in the model
+ * families that use them. The list is that of llama.cpp.
+ */
 export const endOfGenerationTexts: readonly string[] = [
   '</s>',
   '<eos>',
-  '<end_of_turn>',
+  '<|im_end|>',
+  '<|endoftext|>',
+  '<|end_of_text|>',
   '<|eot_id|>',
   '<|eom_id|>',
-  '<|im_end|>',
   '<|end|>',
   '<|return|>',
   '<|call|>',
-  '<|endoftext|>',
-  '<|end_of_text|>',
-  '<|end▁of▁sentence|>',
+  '<end_of_turn>',
   '<end_of_utterance>',
-  '< EOT >',
-  '_<EOT>',
+  '<｜end▁of▁sentence｜>',
   '<EOT>',
+  '_<EOT>',
   '[EOT]',
   '[EOS]',
+  '<|fim_pad|>',
+  '<fim-pad>',
+  '<fim_pad>',
+  '<PAD>',
+  '[PAD]',
+  '<|fim_repo|>',
+  '<|repo_name|>',
+  '<fim-repo>',
+  '<REPO>',
+  '<reponame>',
+  '<|file_sep|>',
 ];

@@ -5,7 +5,7 @@ import { GgufTokenizerMetadata, keys } from './gguf-metadata.js';
 import { MergePairs } from './merge-pairs.js';
 import { MergeScores } from './merge-scores.js';
 import type { PieceEncoder } from './piece-encoder.js';
-import { preTokenizers, wholePieces } from './pre-tokenizers.js';
+import { preTokenizer, preTokenizerNames } from './pre-tokenizers.js';
 import { SentencePieceBpe } from './sentence-piece-bpe.js';
 import { TableTokenizer } from './table-tokenizer.js';
 import type { Tokenizer } from './tokenizer.js';
@@ -47,17 +47,16 @@ export function createGgufTokenizer(file: GgufFile): Tokenizer {
 }
 
 function byteLevel(metadata: GgufTokenizerMetadata, tokens: readonly string[], types: Uint8Array): Kind {
-  const pre = metadata.string(keys.pre) ?? 'default';
-  const preTokenizer = preTokenizers.get(pre);
-  if (!preTokenizer) {
-    const known = [...preTokenizers.keys()].join(', ');
-    throw metadata.fail(keys.pre, `the pre-tokenizer ${JSON.stringify(pre)} is not supported. Supported: ${known}`);
+  const name = metadata.string(keys.pre) ?? 'default';
+  const pre = preTokenizer(name);
+  if (!pre) {
+    const message = `the pre-tokenizer ${JSON.stringify(name)} is not supported. Supported: ${preTokenizerNames.join(', ')}`;
+    throw metadata.fail(keys.pre, message);
   }
   const vocabulary = new Vocabulary(tokens, types, 'byte-level', keys.tokens);
   const merges = new MergePairs(metadata.merges(), vocabulary, keys.merges);
-  const whole = wholePieces.has(pre);
-  const encoder = new ByteLevelBpe(vocabulary, merges, preTokenizer, whole);
-  return { vocabulary, encoder, addBos: whole, dropsFirstSpace: false };
+  const encoder = new ByteLevelBpe(vocabulary, merges, pre);
+  return { vocabulary, encoder, addBos: pre.addBos, dropsFirstSpace: false };
 }
 
 function sentencePiece(metadata: GgufTokenizerMetadata, tokens: readonly string[], types: Uint8Array): Kind {

@@ -96,7 +96,11 @@ export class Vocabulary {
     let slot = hash(bytes, start, end) & mask;
     for (; ; slot = (slot + 1) & mask) {
       const other = (this.#slots[slot] ?? 0) - 1;
-      if (other < 0 || this.#equals(other, bytes, bytes, start, end)) break;
+      if (other < 0) break;
+      if (!this.#equals(other, bytes, bytes, start, end)) continue;
+      // The text of a user's token may be the bytes of an ordinary one, in the byte-level form.
+      if (this.types[id] === tokenType.userDefined) return;
+      break;
     }
     this.#slots[slot] = id + 1;
   }
@@ -134,8 +138,9 @@ function writeToken(text: string, type: number, form: TextForm, out: Uint8Array,
     }
     case tokenType.control:
     case tokenType.unknown:
-    case tokenType.userDefined:
       return { length: writeUtf8(text, out, at), findable: false };
+    case tokenType.userDefined:
+      return { length: writeUtf8(text, out, at), findable: text !== '' && !(form === 'spaces' && text.includes(' ')) };
     default:
       return form === 'spaces' ? writeSpaces(text, out, at) : writeByteLevel(text, out, at);
   }
