@@ -1,4 +1,5 @@
-import { open, readFile, rename, rm, stat, utimes } from 'node:fs/promises';
+import { randomUUID } from 'node:crypto';
+import { link, readFile, rename, rm, stat, utimes, writeFile } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { delay } from '../delay.js';
 
@@ -7,8 +8,6 @@ const heartbeatMs = 5_000;
 /** A lock that was not touched for this long was left behind, wherever its holder ran. */
 const staleMs = 30_000;
 const pollMs = 100;
-
-let serial = 0;
 
 /** Runs `action` while holding the lock file `path`; waits for other processes, and takes over a lock whose holder died. */
 export async function withFileLock<T>(path: string, signal: AbortSignal | undefined, action: () => Promise<T>): Promise<T> {
@@ -21,11 +20,10 @@ export async function withFileLock<T>(path: string, signal: AbortSignal | undefi
 }
 
 async function acquire(path: string, signal: AbortSignal | undefined): Promise<() => Promise<void>> {
+  const own = JSON.stringify({ pid: process.pid, host: hostname(), id: randomUUID() });
   for (;;) {
     try {
-      const handle = await open(path, 'wx');
-      await handle.writeFile(JSON.stringify({ pid: process.pid, host: hostname() }));
-      await handle.close();
+      await writeFile(path, own, { flag: 'wx' });
       const heartbeat = setInterval(() => {
         const now = new Date();
         utimes(path, now, now).catch(() => undefined);
@@ -33,22 +31,30 @@ async function acquire(path: string, signal: AbortSignal | undefined): Promise<(
       heartbeat.unref();
       return async () => {
         clearInterval(heartbeat);
-        await rm(path, { force: true });
+        // After a sleep of the machine it may be another's by now.
+        if ((await textOf(path)) === own) await rm(path, { force: true });
       };
     } catch (error) {
       if (!(error instanceof Error && 'code' in error && error.code === 'EEXIST')) throw error;
     }
-    if (await isStale(path)) await takeAway(path);
-    else await delay(pollMs, signal);
+    const stale = await staleText(path);
+    if (stale === undefined) await delay(pollMs, signal);
+    else await takeAway(path, stale);
   }
 }
 
-async function isStale(path: string): Promise<boolean> {
+/** What a lock file holds whose holder is gone; undefined when it is in use. */
+async function staleText(path: string): Promise<string | undefined> {
   const info = await stat(path).catch(() => undefined);
-  if (!info) return false;
-  if (Date.now() - info.mtimeMs > staleMs) return true;
-  const holder = await readFile(path, 'utf8').then(holderOf, () => undefined);
-  return holder !== undefined && holder.host === hostname() && !isAlive(holder.pid);
+  const text = await textOf(path);
+  if (!info || text === undefined) return undefined;
+  if (Date.now() - info.mtimeMs > staleMs) return text;
+  const holder = holderOf(text);
+  return holder !== undefined && holder.host === hostname() && !isAlive(holder.pid) ? text : undefined;
+}
+
+function textOf(path: string): Promise<string | undefined> {
+  return readFile(path, 'utf8').catch(() => undefined);
 }
 
 /** Undefined while the holder is still writing it. */
@@ -72,12 +78,14 @@ function isAlive(pid: number): boolean {
   }
 }
 
-/** Renaming succeeds for one of several that found the lock stale. */
-async function takeAway(path: string): Promise<void> {
-  const aside = `${path}.stale-${process.pid}-${serial++}`;
+/** Removes a stale lock. Renaming succeeds for one of several that found it; who finds to have taken a newer one puts it back. */
+async function takeAway(path: string, stale: string): Promise<void> {
+  const aside = `${path}.stale-${randomUUID()}`;
   const moved = await rename(path, aside).then(
     () => true,
     () => false,
   );
-  if (moved) await rm(aside, { force: true });
+  if (!moved) return;
+  if ((await textOf(aside)) !== stale) await link(aside, path).catch(() => undefined);
+  await rm(aside, { force: true });
 }

@@ -26,6 +26,7 @@ type HubName = Extract<ModelName, { kind: 'hub' }>;
  * ":QUANTIZATION" where the repository has several; an id of `knownModels`.
  */
 export async function resolveModel(name: string, options: ResolveModelOptions = {}): Promise<ResolvedModel> {
+  if (name === '') throw new OptionError('resolveModel: the name is empty; give a path, "owner/name" or a known model');
   const attempts: ModelAttempt[] = [];
   const parsed = parseModelName(name);
   for (const source of ['path', 'cache', 'hub', 'pip'] as const) {
