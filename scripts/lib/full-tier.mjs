@@ -28,7 +28,12 @@ async function addressSanitizer() {
     return;
   }
   // Its own target directory: the flag changes every object file.
-  const env = { RUSTFLAGS: '-Zsanitizer=address', CARGO_TARGET_DIR: join(native, 'target/asan'), RUST_BACKTRACE: '1' };
+  const env = {
+    RUSTFLAGS: '-Zsanitizer=address',
+    CARGO_TARGET_DIR: join(native, 'target/asan'),
+    RUST_BACKTRACE: '1',
+    FILIGREE_TEST_TIER: 'full',
+  };
   const args = ['+nightly', 'test', '--locked', '-p', 'filigree-kernels', '--lib', '--tests', '--target', host];
   await cargoTest('cargo test under AddressSanitizer', args, { cwd: native, env });
 }

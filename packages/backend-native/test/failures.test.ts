@@ -15,6 +15,7 @@ import {
   reshape,
   Storage,
   Tensor,
+  writeSlice,
   type Backend,
 } from '@filigree/core-tensor';
 import { appendOp } from '@filigree/kv-cache';
@@ -151,6 +152,19 @@ describe('an abort token on the native backend', () => {
   function matmulLike(): Parameters<Backend['run']>[0] {
     return { ...(matmul as unknown as Parameters<Backend['run']>[0]), name: 'test/never' };
   }
+});
+
+describe('an argument that is written and overlaps another', () => {
+  it('is refused by the stream, so that no kernel sees it', async () => {
+    const backend = createNativeBackend({ fallback: 'error' });
+    const x = numbers(backend, [1, 2, 3, 4]);
+    writeSlice(x, narrow(x, 1, 2), { axis: 0, start: 0 });
+    await expect(x.read()).rejects.toThrow(/^core\/write-slice on \[4\], \[2\]: an argument that is written overlaps another/);
+    const y = numbers(backend, [1, 2, 3, 4]);
+    writeSlice(narrow(y, 0, 2), narrow(y, 2, 2), { axis: 0, start: 0 });
+    expect(await y.read()).toEqual(Float32Array.of(3, 4, 3, 4));
+    backend.dispose();
+  });
 });
 
 describe('memory that is not there', () => {

@@ -410,7 +410,7 @@ impl Stream {
             pool: &self.workers,
             cpu: self.cpu,
         };
-        match catch_unwind(AssertUnwindSafe(|| (spec.run)(&mut call))) {
+        match catch_unwind(AssertUnwindSafe(|| spec.invoke(&mut call))) {
             Ok(Ok(())) => Ok(()),
             Ok(Err(error)) => Err(Failure::new("EXECUTION", format!("{}: {error}", describe()))),
             Err(_) => Err(Failure::new("EXECUTION", format!("{}: the kernel panicked", describe()))),

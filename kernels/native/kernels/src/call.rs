@@ -60,6 +60,11 @@ impl<'a> TensorRef<'a> {
             self.dtype,
             T::DTYPE
         );
+        if self.bytes.is_empty() {
+            // Nothing needs no alignment.
+            check_length(0, self.shape)?;
+            return Ok(&[]);
+        }
         let slice = try_cast_slice(self.bytes).map_err(|error| KernelError(format!("argument bytes: {error}")))?;
         check_length(slice.len(), self.shape)?;
         Ok(slice)
@@ -82,6 +87,10 @@ impl TensorMut<'_> {
             self.dtype,
             T::DTYPE
         );
+        if self.bytes.is_empty() {
+            check_length(0, self.shape)?;
+            return Ok(&mut []);
+        }
         let slice = try_cast_slice_mut(self.bytes).map_err(|error| KernelError(format!("result bytes: {error}")))?;
         check_length(slice.len(), self.shape)?;
         Ok(slice)
@@ -166,11 +175,12 @@ impl<'a> Call<'_, 'a> {
     pub fn attr_list(&self, index: usize) -> Result<(Vec<i64>, usize), KernelError> {
         let count = self.attr_usize(index)?;
         ensure!(index + 1 + count <= self.attrs.len(), "attribute list at {index} is cut off");
-        let items = self.attrs[index + 1..index + 1 + count]
-            .iter()
-            .map(|&value| value as i64)
-            .collect();
-        Ok((items, index + 1 + count))
+        let items = &self.attrs[index + 1..index + 1 + count];
+        ensure!(
+            items.iter().all(|value| value.fract() == 0.0 && value.abs() <= 9e15),
+            "attribute list at {index} is {items:?}, not whole numbers"
+        );
+        Ok((items.iter().map(|&value| value as i64).collect(), index + 1 + count))
     }
 
     /// The only output together with the other fields, so that inputs and output can be borrowed at once.
@@ -181,9 +191,36 @@ impl<'a> Call<'_, 'a> {
     }
 }
 
+/// Every argument holds exactly the elements of its shape, aligned for its type: what the kernels rely on before they look closer.
+fn check_arguments(call: &Call) -> Result<(), KernelError> {
+    let inputs = call.inputs.iter().flatten().map(|t| (t.dtype, t.shape, t.bytes));
+    let outputs = call.outputs.iter().map(|t| (t.dtype, t.shape, &*t.bytes));
+    for (dtype, shape, bytes) in inputs.chain(outputs) {
+        let expected = checked_product(shape)?.checked_mul(dtype.size());
+        ensure!(
+            expected == Some(bytes.len()),
+            "an argument of shape {shape:?} and type {dtype:?} has {} bytes",
+            bytes.len()
+        );
+        ensure!(
+            bytes.is_empty() || (bytes.as_ptr() as usize).is_multiple_of(dtype.size()),
+            "an argument of type {dtype:?} is not aligned to its elements"
+        );
+    }
+    Ok(())
+}
+
 /// One op of the table. `signature` is `name(inputs)->(outputs)[attributes]`, where `!` marks mutated and `?` optional arguments.
 pub struct OpSpec {
     pub name: &'static str,
     pub signature: &'static str,
     pub run: fn(&mut Call) -> Result<(), KernelError>,
+}
+
+impl OpSpec {
+    /// Checks the arguments and runs the kernel.
+    pub fn invoke(&self, call: &mut Call) -> Result<(), KernelError> {
+        check_arguments(call)?;
+        (self.run)(call)
+    }
 }
