@@ -60,6 +60,21 @@ export class Message {
     this.#end(at);
   }
 
+  /** Copies kept records to the end; they start at word `start` of `words`, which is valid until the next record. */
+  append(kept: Float64Array, records: number): { words: Float64Array; start: number } {
+    const words = this.#room(kept.length);
+    const start = this.#length;
+    words.set(kept, start);
+    this.#length += kept.length;
+    this.#records += records;
+    return { words, start };
+  }
+
+  /** A copy of everything since the last {@link take}. */
+  copy(): Float64Array {
+    return this.#words.slice(0, this.#length);
+  }
+
   /** Everything since the last call. Valid until the next record: the addon copies it. */
   take(): Float64Array {
     const taken = this.#words.subarray(0, this.#length);

@@ -1,9 +1,11 @@
 import {
   BackendVersionError,
   BaseBackend,
+  inputNames,
   layoutHash,
   opSignature,
   OptionError,
+  Storage,
   throwIfAborted,
   type AnyOp,
   type BufferHandle,
@@ -13,7 +15,7 @@ import {
   type MemoryUse,
   type OpCall,
   type ProfileEntry,
-  type Storage,
+  type Recording,
   type Tensor,
 } from '@filigree/core-tensor';
 import { availableParallelism } from 'node:os';
@@ -21,6 +23,7 @@ import type { Engine } from './addon.js';
 import { typedError } from './errors.js';
 import { loadAddon } from './load-addon.js';
 import { Message } from './message.js';
+import { NativeRecording, type Captured } from './recording.js';
 
 export interface NativeBackendOptions {
   /** Threads that compute, 1 … 256. Default: the cores this process may use, at most 16. */
@@ -38,6 +41,14 @@ const queueLimit = 1024;
 /** Bytes of uploads in the queue beyond which `ready()` waits. */
 const queueBytesLimit = 256 * 2 ** 20;
 
+/** What a step that is being captured has used and made so far, and whether it can be replayed. */
+interface Capture {
+  readonly outside: Set<Storage>;
+  readonly mutated: Storage[];
+  readonly made: Set<number>;
+  whole: boolean;
+}
+
 /** Runs ops on the CPU in Rust, in order, on a thread of its own with a worker pool below it. */
 export class NativeBackend extends BaseBackend {
   readonly kind = 'native';
@@ -51,6 +62,8 @@ export class NativeBackend extends BaseBackend {
   #nextToken = 1;
   #nextId = 1;
   readonly #message = new Message();
+  /** While a step is captured: what it used, and whether it can be replayed. */
+  #capture: Capture | undefined;
   #liveBytes = 0;
   #mappedBytes = 0;
 
@@ -83,13 +96,16 @@ export class NativeBackend extends BaseBackend {
     this.#queued();
     this.#sizes.set(id, { bytes, mapped: false });
     this.#liveBytes += bytes;
+    this.#capture?.made.add(id);
     return id;
   }
 
   override mapFile(path: string, byteOffset: number, bytes: number): BufferHandle | undefined {
     this.assertAlive();
     if (!Number.isSafeInteger(byteOffset) || byteOffset < 0 || !Number.isSafeInteger(bytes) || bytes < 0) {
-      throw new OptionError(`mapFile: ${bytes} bytes at ${byteOffset} of ${path} are not a range of whole, non-negative numbers`);
+      throw new OptionError(
+        `mapFile: ${bytes} bytes at ${byteOffset} of ${path} are not a range of whole, non-negative numbers`,
+      );
     }
     this.flush();
     const id = this.#nextId++;
@@ -120,7 +136,30 @@ export class NativeBackend extends BaseBackend {
   }
 
   flush(): void {
+    // What a captured step hands over early cannot be replayed with it.
+    if (this.#capture) this.#capture.whole = false;
     if (this.#message.records > 0) this.#engine.submit(this.#message.take());
+  }
+
+  /** Keeps the records of the step's first run and sends them again with other inputs. */
+  override record<In extends readonly Tensor[], Out>(step: (...inputs: In) => Out): Recording<In, Out> {
+    return new NativeRecording<In, Out>(
+      {
+        message: this.#message,
+        capture: (run) => this.#captured(run),
+        signal: () => this.signal,
+        adopt: (bytes) => {
+          const id = this.#nextId++;
+          this.#sizes.set(id, { bytes, mapped: false });
+          this.#liveBytes += bytes;
+          return new Storage(this, id, bytes);
+        },
+        flush: () => {
+          this.flush();
+        },
+      },
+      step,
+    );
   }
 
   dispose(): void {
@@ -158,13 +197,17 @@ export class NativeBackend extends BaseBackend {
   }
 
   protected hasKernel(op: AnyOp): boolean {
-    if (op.native === undefined) return false;
+    if (op.native === undefined) {
+      if (this.#capture) this.#capture.whole = false;
+      return false;
+    }
     this.#indexOf(op);
     return true;
   }
 
   protected dispatch(call: OpCall): void {
     this.#message.op(call, this.#indexOf(call.op), call.signal ? this.#tokenOf(call.signal) : 0);
+    if (this.#capture) this.#note(call, this.#capture);
     this.#queued();
   }
 
@@ -199,8 +242,35 @@ export class NativeBackend extends BaseBackend {
     }));
   }
 
+  #captured<T>(run: () => T): { result: T; captured: Captured | undefined } {
+    // Records of a step inside of another, or behind a fallback, do not stand in one piece.
+    if (this.#capture || this.waiting) return { result: run(), captured: undefined };
+    this.flush();
+    const capture: Capture = { outside: new Set(), mutated: [], made: new Set(), whole: true };
+    this.#capture = capture;
+    try {
+      const result = run();
+      const { records } = this.#message;
+      const captured = capture.whole ? { ...capture, words: this.#message.copy(), records, signal: this.signal } : undefined;
+      return { result, captured };
+    } finally {
+      this.#capture = undefined;
+      this.flush();
+    }
+  }
+
+  #note({ op, inputs }: OpCall, { outside, mutated, made }: Capture): void {
+    const names = inputNames(op);
+    for (const tensor of inputs) if (tensor && !made.has(tensor.storage.handle as number)) outside.add(tensor.storage);
+    for (const name of op.mutates) {
+      const storage = inputs[names.indexOf(name)]?.storage;
+      if (storage && outside.has(storage)) mutated.push(storage);
+    }
+  }
+
   /** A record was added: hand over when there are enough, or else at the end of the current turn. */
   #queued(): void {
+    if (this.#capture) return;
     const { records } = this.#message;
     if (records >= submitAfterRecords) this.flush();
     else if (records === 1) {

@@ -212,6 +212,16 @@ export abstract class BaseBackend implements Backend {
     };
   }
 
+  /** The signal that calls carry now. */
+  protected get signal(): AbortSignal | undefined {
+    return this.#signal;
+  }
+
+  /** Whether a fallback on the host is in progress, which everything queued now waits for. */
+  protected get waiting(): boolean {
+    return this.#tail !== undefined;
+  }
+
   protected assertAlive(): void {
     if (this.disposed) throw new DisposedError(`The ${this.kind} backend was used after dispose()`);
   }
