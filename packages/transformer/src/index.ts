@@ -12,6 +12,7 @@ export {
   type GenerateOptions,
   type GenerateStats,
   type Generation,
+  type PrefillProgress,
 } from './generate/generate.js';
 export { Sampler, type SamplingOptions } from './generate/sampler.js';
 export { StopStrings } from './generate/stop-strings.js';

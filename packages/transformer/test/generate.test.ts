@@ -51,7 +51,10 @@ for (const [name, create] of backends) {
       if (name === 'reference') return;
       const wide = await loadTiny({ backend, kvType: 'f32' }, { context: 2048 });
       const prompt = Array.from({ length: 1100 }, (_, index) => (index * 31) % 200);
-      expect(await tokensOf(wide, prompt, { maxTokens: 4 })).toEqual(await continued(wide, prompt, 4));
+      const read: number[] = [];
+      const onPrefill: GenerateOptions['onPrefill'] = ({ doneTokens }) => read.push(doneTokens);
+      expect(await tokensOf(wide, prompt, { maxTokens: 4, onPrefill })).toEqual(await continued(wide, prompt, 4));
+      expect(read).toEqual([512, 1024]);
       wide.dispose();
     });
 
@@ -69,6 +72,14 @@ for (const [name, create] of backends) {
       const alone = [await tokensOf(model, one, { maxTokens: 10 }), await tokensOf(model, two, { maxTokens: 6 })];
       const together = await Promise.all([tokensOf(model, one, { maxTokens: 10 }), tokensOf(model, two, { maxTokens: 6 })]);
       expect(together).toEqual(alone);
+    });
+
+    it('lets timers run between tokens, so that signals can fire', async () => {
+      let turns = 0;
+      const timer = setInterval(() => turns++, 0);
+      await tokensOf(model, [1, 2, 3], { maxTokens: 40 });
+      clearInterval(timer);
+      expect(turns).toBeGreaterThan(4);
     });
 
     it('ends with reason length when the context is full', async () => {

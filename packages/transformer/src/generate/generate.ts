@@ -5,7 +5,7 @@ import type { ChatMessage } from '../chat/chat-template.js';
 import { ChatTemplateError } from '../chat/errors.js';
 import { ContextLengthError } from '../errors.js';
 import type { Model } from '../model/model.js';
-import { chunkTokens, type Session } from '../model/session.js';
+import { chunkTokens, nextLogits, type Session } from '../model/session.js';
 import { NextToken } from './next-token.js';
 import { Sampler, type SamplingOptions } from './sampler.js';
 import { StopStrings } from './stop-strings.js';
@@ -22,6 +22,14 @@ export interface GenerateOptions {
   readonly signal?: AbortSignal | undefined;
   /** Sparse attention per phase. Layers with a window of their own keep it. */
   readonly attention?: AttentionOptions | undefined;
+  /** Called while a long prompt is read, after every part of it that was handed to the backend. */
+  readonly onPrefill?: ((progress: PrefillProgress) => void) | undefined;
+}
+
+/** How much of a prompt was read. */
+export interface PrefillProgress {
+  readonly doneTokens: number;
+  readonly totalTokens: number;
 }
 
 /** Why a generation ended: an end-of-generation token, a stop string, `maxTokens` or a full context, its signal. */
@@ -159,7 +167,7 @@ class Run implements Generation {
     } finally {
       this.#measure({});
       this.#session = undefined;
-      session.cache.dispose();
+      session.dispose();
     }
   }
 
@@ -188,6 +196,8 @@ class Run implements Generation {
           return;
         }
         yield { token, text };
+        // Where the backend computes on this thread, a turn of the event loop: without one no signal would ever fire.
+        await session.backend.ready();
         throwIfAborted(this.#options.signal);
         following ??= this.#decode(session, [token]);
         next.dispose();
@@ -210,16 +220,15 @@ class Run implements Generation {
         pattern: this.#patterns.prefill,
         promptEnd: prompt.length,
       });
-      if (logits) return new NextToken(logits, this.#sampler, { check: true });
+      if (logits) return new NextToken(nextLogits(logits), this.#sampler, { check: true });
       await session.backend.ready();
+      this.#options.onPrefill?.({ doneTokens: start + chunk.length, totalTokens: prompt.length });
       throwIfAborted(this.#options.signal);
     }
   }
 
   #decode(session: Session, token: readonly number[] | Tensor): NextToken {
-    const logits = session.step(token, { logits: 'last', pattern: this.#patterns.decode });
-    if (!logits) throw new OptionError('generate: a decode step gives logits');
-    return new NextToken(logits, this.#sampler, { check: false });
+    return new NextToken(session.decode(token, this.#patterns.decode), this.#sampler, { check: false });
   }
 
   #measure(change: Partial<GenerateStats>): void {
