@@ -1,11 +1,14 @@
 import { exitCodes } from './exit-codes.js';
 import type { CliIo, StopSignal } from './io.js';
 import { Output } from './output.js';
+import { Progress } from './progress.js';
 
 /** What a command works with beside its options: one per run of the program. */
 export class Context {
   readonly io: CliIo;
   readonly out: Output;
+  /** On standard error. */
+  readonly progress: Progress;
   /** Bold and the like on standard output. */
   readonly color: boolean;
   readonly #controller = new AbortController();
@@ -16,6 +19,7 @@ export class Context {
 
   constructor(io: CliIo) {
     this.io = io;
+    this.progress = new Progress(io.stderr);
     this.color = io.stdout.isTTY === true && !io.env.NO_COLOR && io.env.TERM !== 'dumb';
     this.out = new Output(io.stdout, () => {
       this.#controller.abort();

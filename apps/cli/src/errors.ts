@@ -34,3 +34,10 @@ export class ChildProcessError extends FiligreeError {
     super('CHILD_PROCESS', message, options);
   }
 }
+
+/** Text that comes from outside is not UTF-8. */
+export class InvalidTextError extends FiligreeError {
+  constructor(message: string, options?: ErrorOptions) {
+    super('INVALID_TEXT', message, options);
+  }
+}

@@ -20,6 +20,7 @@ export async function main(argv: readonly string[], io: CliIo = processIo()): Pr
     if (context.out.failure) throw context.out.failure;
     return context.stopCode ?? code;
   } catch (error) {
+    context.progress.stop();
     if (context.stopCode !== undefined && context.signal.aborted) return context.stopCode;
     return reportError(error, io);
   } finally {

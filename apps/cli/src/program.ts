@@ -1,12 +1,26 @@
 import { Command } from 'commander';
+import { addChat } from './commands/chat.js';
+import { addDemoPrompt } from './commands/demo-prompt.js';
+import { addDemo } from './commands/demo.js';
+import { addGenerate } from './commands/generate.js';
 import { addInspect } from './commands/inspect.js';
 import { addMethods } from './commands/methods.js';
 import { addModels } from './commands/models.js';
+import { addProbeWebGpu } from './commands/probe-webgpu.js';
 import type { Action, AddCommand } from './commands/command.js';
 import type { CliIo } from './io.js';
 import { packageVersion } from './package-files.js';
 
-const commands: readonly AddCommand[] = [addInspect, addModels, addMethods];
+const commands: readonly AddCommand[] = [
+  addGenerate,
+  addChat,
+  addInspect,
+  addModels,
+  addMethods,
+  addDemo,
+  addDemoPrompt,
+  addProbeWebGpu,
+];
 
 /** The command line. Wrong arguments, help and version throw CommanderError; messages are written by whoever catches it. */
 export function createProgram(io: CliIo, run: (action: Action) => Promise<void>): Command {

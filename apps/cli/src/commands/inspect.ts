@@ -1,6 +1,6 @@
 import { readInspection } from '../inspect/read-inspection.js';
 import { inspectionJson, metadataTable, summaryText, tensorsTable, typesText } from '../inspect/print-inspection.js';
-import { downloadProgress, Progress } from '../progress.js';
+import { downloadProgress } from '../progress.js';
 import type { AddCommand } from './command.js';
 
 interface InspectOptions {
@@ -18,8 +18,7 @@ export const addInspect: AddCommand = (program, run) => {
     .option('--full', 'metadata values at full length')
     .option('--json', 'print one JSON object')
     .action((file: string, options: InspectOptions) =>
-      run(async ({ out, bold, signal, io }) => {
-        const progress = new Progress(io.stderr);
+      run(async ({ out, bold, signal, progress }) => {
         const inspection = await readInspection(file, { signal, onProgress: downloadProgress(progress) });
         progress.stop();
         const full = options.full === true;

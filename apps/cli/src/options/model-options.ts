@@ -1,4 +1,4 @@
-import { Option, type Command } from 'commander';
+import { InvalidArgumentError, Option, type Command } from 'commander';
 import { parseAttention, type AttentionChoice } from './attention.js';
 import { numberBetween, wholeNumber } from './numbers.js';
 
@@ -22,7 +22,7 @@ export function addModelOptions(command: Command): Command {
     )
     .addOption(backendOption())
     .addOption(threadsOption())
-    .option('--context <tokens>', "longest context; default: the model's own", wholeNumber(1, 2 ** 24))
+    .option('--context <tokens>', "longest context; default: the model's own, at most 8192", wholeNumber(1, 2 ** 24))
     .addOption(new Option('--kv-type <type>', 'element type of the KV cache').choices(['f16', 'f32']));
 }
 
@@ -63,7 +63,10 @@ export function addGenerationOptions(command: Command, maxTokens: number): Comma
     .option('--seed <n>', 'the same seed gives the same text', wholeNumber(0))
     .addOption(
       new Option('--stop <text>', 'end before this text; may be repeated')
-        .argParser((text: string, before: readonly string[]) => [...before, text])
+        .argParser((text: string, before: readonly string[]) => {
+          if (text === '') throw new InvalidArgumentError('A text is expected.');
+          return [...before, text];
+        })
         .default([] as readonly string[], 'none'),
     )
     .option('--ignore-eos', 'go on when the model ends its text')

@@ -12,7 +12,7 @@ export interface Ended {
 }
 
 export interface RunOptions {
-  readonly input?: string;
+  readonly input?: string | Buffer;
   readonly env?: Readonly<Record<string, string>>;
   /** Gets a function that sends a stop signal, before the command runs. */
   readonly onStart?: (stop: (signal: StopSignal) => void) => void;
@@ -24,7 +24,7 @@ export async function run(args: readonly string[], { input = '', env = {}, onSta
   const stderr = new Collector();
   let handler: ((signal: StopSignal) => void) | undefined;
   const io: CliIo = {
-    stdin: Readable.from([Buffer.from(input)]),
+    stdin: Readable.from([typeof input === 'string' ? Buffer.from(input) : input]),
     stdout,
     stderr,
     env,
@@ -55,7 +55,7 @@ class Collector extends Writable {
 
 const folder = fileURLToPath(new URL('../../.cache/', import.meta.url));
 const bundlePath = `${folder}filigree-${process.pid}.mjs`;
-const addon = fileURLToPath(new URL('../../../../packages/backend-native/native/filigree.node', import.meta.url));
+export const nativeAddon = fileURLToPath(new URL('../../../../packages/backend-native/native/filigree.node', import.meta.url));
 
 /** Writes the command line as one module, from the sources, for tests of the real process. */
 export async function bundleCli(): Promise<string> {
@@ -67,7 +67,7 @@ export async function bundleCli(): Promise<string> {
   mkdirSync(folder, { recursive: true });
   writeFileSync(
     bundlePath,
-    `import { createRequire } from 'node:module';\nconst require = createRequire(import.meta.url);\n${code}`,
+    `import { createRequire as createRequireHere } from 'node:module';\nconst require = createRequireHere(import.meta.url);\n${code}`,
   );
   return bundlePath;
 }
@@ -76,7 +76,7 @@ export async function bundleCli(): Promise<string> {
 export function start(args: readonly string[], env: Readonly<Record<string, string>> = {}): ChildProcess {
   return spawn(process.execPath, [bundlePath, ...args], {
     stdio: ['pipe', 'pipe', 'pipe'],
-    env: { ...process.env, FILIGREE_NATIVE_ADDON: addon, ...env },
+    env: { ...process.env, FILIGREE_NATIVE_ADDON: nativeAddon, ...env },
   });
 }
 

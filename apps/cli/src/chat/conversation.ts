@@ -1,0 +1,31 @@
+import type { ChatMessage, Model } from '@filigree/transformer';
+import { answer, type Answer, type AnswerContext } from '../answer.js';
+import type { GenerationOptions } from '../options/model-options.js';
+import { chatMessages } from './messages.js';
+
+/** Messages to and fro, and what answers them. */
+export class Conversation {
+  system: string | undefined;
+  readonly #model: Model;
+  readonly #options: GenerationOptions;
+  #messages: ChatMessage[] = [];
+
+  constructor(model: Model, options: GenerationOptions, system: string | undefined) {
+    this.#model = model;
+    this.#options = options;
+    this.system = system;
+  }
+
+  clear(): void {
+    this.#messages = [];
+  }
+
+  /** Answers a message. What was said of a stopped answer stays; a message that failed, or that got no answer at all, does not. */
+  async say(content: string, context: AnswerContext, onText: (text: string) => Promise<void> | undefined): Promise<Answer> {
+    const messages: ChatMessage[] = [...this.#messages, { role: 'user', content }];
+    const result = await answer(this.#model, chatMessages(this.system, messages), this.#options, context, onText);
+    if (result.text !== '' || result.reason !== 'aborted')
+      this.#messages = [...messages, { role: 'assistant', content: result.text }];
+    return result;
+  }
+}

@@ -1,0 +1,33 @@
+import { attentionMethods } from '@filigree/sparse-attention';
+import { Option } from 'commander';
+import { measurePrompt } from '../demo/measure-prompt.js';
+import { withModel } from '../open-model.js';
+import { parseAttention, type AttentionChoice } from '../options/attention.js';
+import { threadsOption } from '../options/model-options.js';
+import type { AddCommand } from './command.js';
+
+interface Options {
+  readonly model: string;
+  readonly threads?: number;
+  readonly attention?: AttentionChoice;
+}
+
+/** One row of the demo's table, measured in a process of its own. Hidden: `demo` runs it. */
+export const addDemoPrompt: AddCommand = (program, run) => {
+  program
+    .command('demo-prompt', { hidden: true })
+    .requiredOption('--model <source>', 'as of generate')
+    .addOption(threadsOption())
+    .addOption(new Option('--attention <method>', 'as of generate').argParser(parseAttention))
+    .action((options: Options) =>
+      run(async (context) =>
+        withModel(options, context, async (model) => {
+          const { attention } = options;
+          const method = attentionMethods.find(({ id }) => id === attention?.method);
+          const pattern = method?.create({ ...method.options, ...attention?.options });
+          await context.out.json(await measurePrompt(model, pattern, context.signal));
+          return undefined;
+        }),
+      ),
+    );
+};

@@ -1,0 +1,92 @@
+import { argMax, type Tensor } from '@filigree/core-tensor';
+import type { Pattern } from '@filigree/sparse-attention';
+import { chunkTokens, type Model, type Session } from '@filigree/transformer';
+import { readPackageFile } from '../package-files.js';
+import { encodeLogits, type PromptRun } from './prompt-run.js';
+
+/** Tokens of the demo's prompt. */
+export const promptLength = 3000;
+/** Tokens decoded after it. */
+const decodeLength = 64;
+
+/** The first tokens of a speech: John F. Kennedy, State of the Union, January 30, 1961; a work of the United States government. */
+export function demoPrompt(model: Model): number[] {
+  return model.tokenize(readPackageFile('text/state-of-the-union-1961.txt')).slice(0, promptLength);
+}
+
+/** Reads the prompt densely or by a pattern, goes on greedily and densely for some tokens, and says what that took. */
+export async function measurePrompt(model: Model, pattern: Pattern | undefined, signal: AbortSignal): Promise<PromptRun> {
+  const prompt = demoPrompt(model);
+  // Weights are put into their execution layout when they first run, which belongs to loading and not to the first token.
+  await withSession(model, 32, signal, async (session) => {
+    const logits = await readPrompt(session, prompt.slice(0, 16), undefined, signal);
+    await decode(session, logits, 2, signal);
+  });
+  return withSession(model, prompt.length + decodeLength, signal, async (session) => {
+    const started = performance.now();
+    const logits = await readPrompt(session, prompt, pattern, signal);
+    const values = (await logits.read()) as Float32Array;
+    const firstTokenMs = performance.now() - started;
+    const { density } = session.meter;
+    const decodeStarted = performance.now();
+    await decode(session, logits, decodeLength, signal);
+    return {
+      promptTokens: prompt.length,
+      firstTokenMs,
+      decodeTokens: decodeLength,
+      decodeMs: performance.now() - decodeStarted,
+      density,
+      kvBytes: session.cache.bytes().total,
+      peakRssBytes: process.resourceUsage().maxRSS * 1024,
+      logits: encodeLogits(values),
+    };
+  });
+}
+
+async function withSession<T>(
+  model: Model,
+  capacity: number,
+  signal: AbortSignal,
+  use: (session: Session) => Promise<T>,
+): Promise<T> {
+  const session = model.session(capacity, signal);
+  try {
+    return await use(session);
+  } finally {
+    session.cache.dispose();
+  }
+}
+
+/** Logits [1, vocabulary] of the token after the prompt. */
+async function readPrompt(
+  session: Session,
+  prompt: readonly number[],
+  pattern: Pattern | undefined,
+  signal: AbortSignal,
+): Promise<Tensor> {
+  for (let start = 0; ; start += chunkTokens) {
+    const chunk = prompt.slice(start, start + chunkTokens);
+    const last = start + chunkTokens >= prompt.length;
+    const logits = session.step(chunk, { logits: last ? 'last' : 'none', pattern, promptEnd: prompt.length });
+    if (logits) return logits;
+    await session.backend.ready();
+    signal.throwIfAborted();
+  }
+}
+
+/** Decodes `count` tokens; the next step starts on the device while the host waits for the token before it. */
+async function decode(session: Session, first: Tensor, count: number, signal: AbortSignal): Promise<void> {
+  let logits = first;
+  for (let step = 0; step < count; step++) {
+    signal.throwIfAborted();
+    const token = argMax(logits);
+    logits.dispose();
+    const next = session.step(token, { logits: 'last' });
+    await token.read();
+    token.dispose();
+    if (!next) return;
+    logits = next;
+  }
+  await logits.read();
+  logits.dispose();
+}

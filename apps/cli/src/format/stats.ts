@@ -1,0 +1,21 @@
+import type { GenerateStats } from '@filigree/transformer';
+import type { Answer } from '../answer.js';
+import { bytes, percent, rate, seconds } from './numbers.js';
+
+/** One line about how an answer was computed. */
+export function statsLine({ tokens, stats }: Pick<Answer, 'tokens' | 'stats'>): string {
+  const { promptTokens, prefillMs, decodeTokens, decodeMs, density, kvBytes, peakRssBytes } = stats;
+  return [
+    `prompt ${promptTokens} tokens in ${seconds(prefillMs)} (${rate(promptTokens, prefillMs)}/s)`,
+    `answer ${tokens.length} tokens in ${seconds(decodeMs)} (${rate(decodeTokens, decodeMs)}/s)`,
+    `density ${percent(density)}`,
+    `KV ${bytes(kvBytes)}`,
+    `peak ${bytes(peakRssBytes)}`,
+  ].join(' · ');
+}
+
+/** The stats with the keys that `--json` promises, and no others. */
+export function statsJson(stats: GenerateStats): GenerateStats {
+  const { promptTokens, prefillMs, decodeTokens, decodeMs, density, kvBytes, peakRssBytes } = stats;
+  return { promptTokens, prefillMs, decodeTokens, decodeMs, density, kvBytes, peakRssBytes };
+}
