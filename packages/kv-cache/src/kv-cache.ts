@@ -4,6 +4,7 @@ import {
   formatShape,
   fromArray,
   keep,
+  narrow,
   OptionError,
   ShapeError,
   type Backend,
@@ -14,6 +15,18 @@ import { appendOp } from './ops/append.js';
 import { PagePool, type PagePoolOptions } from './page-pool.js';
 
 export type KvCacheOptions = PagePoolOptions;
+
+/** Where a step of `count` tokens writes and reads, on the device: what {@link KvCache.reserve} returns. Valid until the next mutation. */
+export interface KvStep {
+  /** i32 [count]: positions of the tokens. */
+  readonly positions: Tensor;
+  /** i32 [count]: slots for {@link appendOp}. */
+  readonly slots: Tensor;
+  /** i32 [1]: entries once the step's are written. */
+  readonly lengths: Tensor;
+  /** i32 [1, pages]: of the cache's whole capacity, so that its shape never changes. */
+  readonly table: Tensor;
+}
 
 /** Exact bytes of a cache, by category. */
 export interface KvBytes {
@@ -40,6 +53,9 @@ export class KvCache {
   /** Device copies of the table and of the slots of the rows being appended; uploaded once per step and shared by the layers. */
   #table: { readonly tensor: Tensor; readonly pages: number } | undefined;
   #slots: { readonly tensor: Tensor; readonly start: number; readonly count: number } | undefined;
+  /** Of the last `reserve`, and the table of all pages that goes with it. */
+  #step: Omit<KvStep, 'table'> | undefined;
+  #whole: { readonly tensor: Tensor; stale: boolean } | undefined;
 
   /** A cache with a pool of its own, or on the pool of another one (for `fork`). */
   constructor(backend: Backend, options: KvCacheOptions | { readonly pool: PagePool }) {
@@ -78,6 +94,38 @@ export class KvCache {
     appendOp({ keyPages: this.pool.keys[layer], valuePages: this.pool.values[layer], k, v, slots }, {});
     this.#lengths[layer] = start + count;
     if (layer === this.#lengths.length - 1) this.commit(this.#lengths[layer]);
+  }
+
+  /**
+   * Makes room for `count` entries on every layer, which the caller's ops then fill with {@link appendOp}: the shapes of what is returned
+   * depend on `count` alone, so that such a step can be recorded and replayed.
+   * @throws KvCapacityError when the pool has no free page; nothing changes then.
+   */
+  reserve(count: number): KvStep {
+    this.#assertAlive();
+    const start = this.length();
+    if (!Number.isInteger(count) || count < 1)
+      throw new OptionError(`KvCache.reserve: count is ${count}, it must be a positive integer`);
+    if (this.#lengths.some((length) => length !== start))
+      throw new OptionError('KvCache.reserve: the layers have different lengths; finish the step that was begun with append');
+    this.#reserve(start, start + count);
+    this.#lengths.fill(start + count);
+    this.commit(start + count);
+    const { pageSize } = this.pool;
+    const numbers = new Int32Array(2 * count + 1);
+    for (let index = 0; index < count; index++) {
+      const entry = start + index;
+      numbers[index] = entry;
+      numbers[count + index] = this.#pages[Math.floor(entry / pageSize)] * pageSize + (entry % pageSize);
+    }
+    numbers[2 * count] = start + count;
+    this.#forgetStep();
+    const whole = fromArray(this.backend, numbers, [numbers.length], 'i32');
+    const part = (at: number, length: number): Tensor => keep(narrow(whole, at, length));
+    const step = { positions: part(0, count), slots: part(count, count), lengths: part(2 * count, 1) };
+    whole.dispose();
+    this.#step = step;
+    return { ...step, table: this.#wholeTable() };
   }
 
   /** What executors read: no copy. Valid until the next mutation of the cache. */
@@ -130,7 +178,8 @@ export class KvCache {
     const sharedPages = this.#pages.filter((page) => this.pool.shared(page)).length;
     const shared = sharedPages * this.pool.pageBytes;
     const raw = (this.#pages.length - sharedPages) * this.pool.pageBytes;
-    const meta = (this.#table?.tensor.bytes ?? 0) + (this.#slots?.tensor.bytes ?? 0);
+    const tensors = [this.#table?.tensor, this.#slots?.tensor, this.#whole?.tensor, ...Object.values(this.#step ?? {})];
+    const meta = tensors.reduce((sum, tensor) => sum + (tensor?.bytes ?? 0), 0);
     return { raw, shared, meta, total: raw + shared + meta };
   }
 
@@ -140,6 +189,8 @@ export class KvCache {
     for (const page of this.#pages) this.pool.release(page);
     this.#pages.length = 0;
     this.#forgetTables();
+    this.#forgetStep();
+    this.#whole?.tensor.dispose();
     this.pool.leave();
   }
 
@@ -203,7 +254,25 @@ export class KvCache {
     return this.#table.tensor;
   }
 
+  /** The table of as many pages as there can be; unused places hold page 0, which no length reaches. */
+  #wholeTable(): Tensor {
+    if (this.#whole?.stale === false) return this.#whole.tensor;
+    const pages = new Int32Array(this.pool.pages);
+    pages.set(this.#pages);
+    if (this.#whole) {
+      this.backend.write(this.#whole.tensor.storage, 0, new Uint8Array(pages.buffer));
+      this.#whole.stale = false;
+    } else this.#whole = { tensor: keep(fromArray(this.backend, pages, [1, pages.length], 'i32')), stale: false };
+    return this.#whole.tensor;
+  }
+
+  #forgetStep(): void {
+    for (const tensor of Object.values(this.#step ?? {})) tensor.dispose();
+    this.#step = undefined;
+  }
+
   #forgetTables(): void {
+    if (this.#whole) this.#whole.stale = true;
     this.#table?.tensor.dispose();
     this.#slots?.tensor.dispose();
     this.#table = undefined;

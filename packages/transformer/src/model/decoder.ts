@@ -14,7 +14,7 @@ import {
   type Linear,
   type Tensor,
 } from '@filigree/core-tensor';
-import type { KvCache } from '@filigree/kv-cache';
+import { appendOp, type KvStep, type PagePool } from '@filigree/kv-cache';
 import { dequantizeRowsOp, ggufLayout } from '@filigree/quantization';
 import { attention, plannedAttention } from '@filigree/sparse-attention';
 import type { ModelConfig, RopeConfig } from '../config/model-config.js';
@@ -25,7 +25,9 @@ import type { Hooks } from './hooks.js';
 export type LogitRows = 'none' | 'last' | 'all';
 
 export interface StepOptions {
-  readonly cache: KvCache;
+  /** Pages of the cache, and where the step writes and reads them. */
+  readonly pool: PagePool;
+  readonly at: KvStep;
   readonly logits: LogitRows;
   /** Packed plan for layers without a window of their own; undefined: dense. */
   readonly plan?: Tensor | undefined;
@@ -60,29 +62,23 @@ export class Decoder {
   }
 
   /**
-   * Queues one step. tokens: ids i32 [T] on the device, at positions `cache.length() …`. Returns logits [T or 1, vocabulary], or undefined
-   * for `none`. The caller disposes them.
+   * Queues one step: ids i32 [T] on the device, at the places of `at`. Depends on nothing but its arguments' shapes and contents. Returns logits
+   * [T or 1, vocabulary], or undefined for `none`. The caller disposes them.
    */
+  step(tokens: Tensor, options: StepOptions & { readonly logits: 'last' | 'all' }): Tensor;
+  step(tokens: Tensor, options: StepOptions): Tensor | undefined;
   step(tokens: Tensor, options: StepOptions): Tensor | undefined {
     return scope(() => {
-      const { cache, hooks, logits } = options;
-      const start = cache.length();
-      const count = tokens.shape[0];
-      const positions = fromArray(
-        this.backend,
-        Int32Array.from({ length: count }, (_, index) => start + index),
-        [count],
-        'i32',
-      );
+      const { hooks, logits } = options;
       let x = this.#embed(tokens);
       if (hooks) x = hooks.at('embedding', x);
       for (const [index, layer] of this.weights.layers.entries()) {
         const input = x;
-        x = scope(() => this.#layer(index, layer, input, positions, options));
+        x = scope(() => this.#layer(index, layer, input, options));
         input.dispose();
       }
       if (logits === 'none') return undefined;
-      return this.#logits(logits === 'last' ? narrow(x, count - 1, 1) : x, hooks);
+      return this.#logits(logits === 'last' ? narrow(x, tokens.shape[0] - 1, 1) : x, hooks);
     });
   }
 
@@ -99,10 +95,10 @@ export class Decoder {
     return this.#embeddingScale ? binary(rows, this.#embeddingScale, 'mul') : rows;
   }
 
-  #layer(index: number, layer: LayerWeights, input: Tensor, positions: Tensor, options: StepOptions): Tensor {
+  #layer(index: number, layer: LayerWeights, input: Tensor, options: StepOptions): Tensor {
     const at = (hook: string, tensor: Tensor): Tensor => options.hooks?.at(`layers.${index}.${hook}`, tensor) ?? tensor;
     const x = at('residual-in', input);
-    const mixed = this.#attend(index, layer, this.#norm(x, layer.attentionNorm), positions, options);
+    const mixed = this.#attend(index, layer, this.#norm(x, layer.attentionNorm), options);
     const mid = this.#branch(layer.attentionOutput, layer.postAttentionNorm, at('attention.mixed', mixed), x, {
       hook: `layers.${index}.attention.output`,
       hooks: options.hooks,
@@ -132,7 +128,7 @@ export class Decoder {
   }
 
   /** Attention of one layer over the cache, the new keys and values included: [T, heads · headDim]. */
-  #attend(index: number, layer: LayerWeights, x: Tensor, positions: Tensor, { cache, plan, hooks }: StepOptions): Tensor {
+  #attend(index: number, layer: LayerWeights, x: Tensor, { pool, at: place, plan, hooks }: StepOptions): Tensor {
     const { heads, kvHeads, headDim, attentionScale, attentionSoftcap, windows } = this.config;
     const at = (hook: string, tensor: Tensor): Tensor => hooks?.at(`layers.${index}.${hook}`, tensor) ?? tensor;
     const count = x.shape[0];
@@ -141,24 +137,24 @@ export class Decoder {
     const rotated = (linear: Linear, norm: Tensor | undefined, headCount: number): Tensor => {
       const split = reshape(linear.forward(x), [count, headCount, headDim]);
       const { inverseFrequencies, pairing, scale } = rotation;
-      return rope(norm ? this.#norm(split, norm) : split, positions, inverseFrequencies, { pairing, scale });
+      return rope(norm ? this.#norm(split, norm) : split, place.positions, inverseFrequencies, { pairing, scale });
     };
     const q = at('attention.query', rotated(layer.query, layer.queryNorm, heads));
     const k = at('attention.key', rotated(layer.key, layer.keyNorm, kvHeads));
     const v = at('attention.value', reshape(layer.value.forward(x), [count, kvHeads, headDim]));
-    cache.append(index, { k, v });
-    const view = cache.view(index);
+    const [keyPages, valuePages] = [pool.keys[index], pool.values[index]];
+    appendOp({ keyPages, valuePages, k, v, slots: place.slots }, {});
     const shared = {
       scale: attentionScale,
       softcap: attentionSoftcap,
-      table: view.table,
+      table: place.table,
       queryLayout: 'blhd' as const,
     };
     const queries = reshape(q, [1, count, heads, headDim]);
     const { o } =
       plan && window === 0
-        ? plannedAttention(queries, view.k, view.v, plan, shared)
-        : attention(queries, view.k, view.v, { ...shared, window, lengthK: view.lengths[0] });
+        ? plannedAttention(queries, keyPages, valuePages, plan, shared)
+        : attention(queries, keyPages, valuePages, { ...shared, window, lengths: place.lengths });
     return reshape(o, [count, heads * headDim]);
   }
 

@@ -194,7 +194,7 @@ export class Model implements HookedModel {
       all?.dispose();
       throw error;
     } finally {
-      session.cache.dispose();
+      session.dispose();
     }
   }
 

@@ -37,7 +37,7 @@ const deepseekCoder = [
   String.raw`[\r\n]`,
   String.raw`\s?\p{L}+`,
   String.raw`\s?\p{P}+`,
-  String.raw`[\u4e00-\u9fa5\u0800-\u4e00\uac00-\ud7ff]+`,
+  String.raw`(?:(?!\s)[\u4e00-\u9fa5\u0800-\u4e00\uac00-\ud7ff])+`,
   digits,
 ];
 const falcon = [String.raw`[\p{P}\$\+<=>\^~\|\x60]+`, gpt2, '[0-9][0-9][0-9]'];
