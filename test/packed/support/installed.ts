@@ -92,7 +92,7 @@ async function install(): Promise<Installed> {
     cwd: folder,
     stdio: 'inherit',
   });
-  const model = join(folder, 'tiny.gguf');
+  const model = join(work, 'model.gguf');
   writeFileSync(model, await tinyModel());
   return { folder, tarballs, model, addonPackage: Object.keys(addon)[0] };
 }
