@@ -1,0 +1,50 @@
+import { attentionMethods, type AttentionMethod } from '@filigree/sparse-attention';
+import type { AttentionChoice } from '@filigree/transformer';
+import { element } from '../elements.js';
+import { numberField, type NumberField } from './number-field.js';
+
+const promptMethods = attentionMethods.filter(({ phase }) => phase !== 'decode');
+
+/** Which keys the tokens of the prompt look at: all, or those that a method of the catalogue leaves. */
+export class AttentionForm {
+  readonly #form = element('attention', HTMLFormElement);
+  readonly #method = element('attention-method', HTMLSelectElement);
+  readonly #about = element('attention-about', HTMLParagraphElement);
+  readonly #options = element('attention-fields', HTMLDivElement);
+  #fields: readonly NumberField[] = [];
+
+  constructor() {
+    this.#method.append(new Option('Dense', ''), ...promptMethods.map(({ id, title }) => new Option(title, id)));
+    this.#method.addEventListener('change', () => {
+      this.#show(this.#chosen());
+    });
+    this.#form.addEventListener('submit', (event) => event.preventDefault());
+    this.#show(undefined);
+  }
+
+  /** The choice for the prompt; `valid: false` when an option is out of range, which the browser then points out. */
+  read(): { readonly valid: boolean; readonly prefill: AttentionChoice | undefined } {
+    if (!this.#form.reportValidity()) return { valid: false, prefill: undefined };
+    const method = this.#chosen();
+    const options = Object.fromEntries(this.#fields.map(({ name, value }) => [name, value()]));
+    return { valid: true, prefill: method && { method: method.id, options } };
+  }
+
+  #chosen(): AttentionMethod | undefined {
+    return promptMethods.find(({ id }) => id === this.#method.value);
+  }
+
+  #show(method: AttentionMethod | undefined): void {
+    this.#about.textContent = method ? method.paper : 'Every token sees all that came before it.';
+    this.#fields = Object.entries(method?.options ?? {}).map(([name, value]) =>
+      numberField({ name, label: words(name), value, min: 0, step: 1 }),
+    );
+    this.#options.replaceChildren(...this.#fields.map((field) => field.element));
+  }
+}
+
+/** `lastRows` → `Last rows`. */
+function words(name: string): string {
+  const spaced = name.replace(/[A-Z]/g, (letter) => ` ${letter.toLowerCase()}`);
+  return spaced.charAt(0).toUpperCase() + spaced.slice(1);
+}
