@@ -314,7 +314,7 @@ describe('the cache', () => {
     hub.put(repo, 'm.gguf', 'other', { revision: 'v1.0' });
     const path = await hubDownload({ ...options, repo, file: 'a/m.gguf' });
     await hubDownload({ ...options, repo, file: 'm.gguf', revision: 'v1.0' });
-    for (const name of ['b.gguf.part', 'b.gguf.part.json', 'b.gguf.lock', 'b.gguf.lock.stale-1'])
+    for (const name of ['b.gguf.part', 'b.gguf.part.json', 'b.gguf.lock', 'b.gguf.lock.takeover'])
       await writeFile(join(dirname(path), name), '');
     expect(await listCached(cacheDir)).toMatchObject([
       { source: 'hub', from: repo, revision: 'main', file: 'a/m.gguf', bytes: 7, path },

@@ -58,6 +58,7 @@ export const ggufValueTypes = [
   'f64',
 ] as const satisfies readonly (keyof Arrays)[];
 
+/** Name of a metadata type. */
 export type GgufValueType = (typeof ggufValueTypes)[number];
 
 /** Fewest bytes a value of the type takes in the file; exact except for strings (length) and arrays (type and length). */

@@ -21,7 +21,9 @@ export interface GgufEntries {
   readonly tensors?: readonly GgufTensorEntry[];
 }
 
+/** How {@link writeGguf} writes. */
 export interface WriteGgufOptions {
+  /** 3 when absent. */
   version?: 2 | 3;
   signal?: AbortSignal;
 }

@@ -29,7 +29,7 @@ export function pipCachePath(cacheDir: string, pack: string, file: string): stri
 }
 
 /** Suffixes of files that are not, or not yet, a download. */
-const unfinished = /\.(?:part|part\.json|lock)$|\.stale-[^/]*$/;
+const unfinished = /\.(?:part|part\.json|lock|lock\.takeover)$/;
 
 /** Everything complete in the cache, by path. A cache that does not exist is empty. */
 export async function listCached(cacheDir: string = cacheDirectory()): Promise<CachedFile[]> {

@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import { link, readFile, rename, rm, stat, utimes, writeFile } from 'node:fs/promises';
+import { open, readFile, rm, stat, utimes } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { delay } from '../delay.js';
 
@@ -23,7 +23,7 @@ async function acquire(path: string, signal: AbortSignal | undefined): Promise<(
   const own = JSON.stringify({ pid: process.pid, host: hostname(), id: randomUUID() });
   for (;;) {
     try {
-      await writeFile(path, own, { flag: 'wx' });
+      await create(path, own);
       const heartbeat = setInterval(() => {
         const now = new Date();
         utimes(path, now, now).catch(() => undefined);
@@ -37,20 +37,32 @@ async function acquire(path: string, signal: AbortSignal | undefined): Promise<(
     } catch (error) {
       if (!(error instanceof Error && 'code' in error && error.code === 'EEXIST')) throw error;
     }
-    const stale = await staleText(path);
-    if (stale === undefined) await delay(pollMs, signal);
-    else await takeAway(path, stale);
+    if (!(await isStale(path)) || !(await takeAway(path))) await delay(pollMs, signal);
   }
 }
 
-/** What a lock file holds whose holder is gone; undefined when it is in use. */
-async function staleText(path: string): Promise<string | undefined> {
-  const info = await stat(path).catch(() => undefined);
+/** Creates a file that must not be there; a disk that is too full to write into it leaves none. */
+async function create(path: string, text: string): Promise<void> {
+  const handle = await open(path, 'wx');
+  try {
+    await handle.writeFile(text);
+  } catch (error) {
+    await rm(path, { force: true });
+    throw error;
+  } finally {
+    await handle.close();
+  }
+}
+
+/** Whether the holder of a lock file is gone. */
+async function isStale(path: string): Promise<boolean> {
+  // In this order: a lock that is replaced in between has a new time.
   const text = await textOf(path);
-  if (!info || text === undefined) return undefined;
-  if (Date.now() - info.mtimeMs > staleMs) return text;
+  const info = await stat(path).catch(() => undefined);
+  if (!info || text === undefined) return false;
+  if (Date.now() - info.mtimeMs > staleMs) return true;
   const holder = holderOf(text);
-  return holder !== undefined && holder.host === hostname() && !isAlive(holder.pid) ? text : undefined;
+  return holder !== undefined && holder.host === hostname() && !isAlive(holder.pid);
 }
 
 function textOf(path: string): Promise<string | undefined> {
@@ -78,14 +90,24 @@ function isAlive(pid: number): boolean {
   }
 }
 
-/** Removes a stale lock. Renaming succeeds for one of several that found it; who finds to have taken a newer one puts it back. */
-async function takeAway(path: string, stale: string): Promise<void> {
-  const aside = `${path}.stale-${randomUUID()}`;
-  const moved = await rename(path, aside).then(
-    () => true,
-    () => false,
-  );
-  if (!moved) return;
-  if ((await textOf(aside)) !== stale) await link(aside, path).catch(() => undefined);
-  await rm(aside, { force: true });
+/**
+ * Removes a stale lock; false when another is about to. Only who has the guard file removes one, and looks again before: otherwise the
+ * second of two that found it stale would remove the lock that the first has taken since.
+ */
+async function takeAway(path: string): Promise<boolean> {
+  const guard = `${path}.takeover`;
+  try {
+    await create(guard, '');
+  } catch (error) {
+    if (!(error instanceof Error && 'code' in error && error.code === 'EEXIST')) throw error;
+    const info = await stat(guard).catch(() => undefined);
+    if (info && Date.now() - info.mtimeMs > staleMs) await rm(guard, { force: true });
+    return false;
+  }
+  try {
+    if (await isStale(path)) await rm(path, { force: true });
+    return true;
+  } finally {
+    await rm(guard, { force: true });
+  }
 }

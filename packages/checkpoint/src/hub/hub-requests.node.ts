@@ -102,6 +102,7 @@ export async function withRetries(requests: HubRequests, send: (signal: AbortSig
   }
 }
 
+/** The error for a connection that did not come about or did not last. */
 export function unreachable(what: string, cause: unknown): HubError {
   const code = codeOf(cause);
   const reason = code || (cause instanceof Error ? cause.message : String(cause));

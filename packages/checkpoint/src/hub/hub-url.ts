@@ -12,6 +12,7 @@ export interface HubFile {
   endpoint?: string;
 }
 
+/** The Hub, unless another is asked for. */
 export const defaultHubEndpoint = 'https://huggingface.co';
 
 /** The address of a file, for {@link httpSource} or any client. */
@@ -31,6 +32,7 @@ export function assertHubNames({ repo, file, revision }: Required<Omit<HubFile, 
     throw new OptionError(`revision: a branch, tag or commit expected, got ${JSON.stringify(revision)}`);
 }
 
+/** Throws OptionError unless it is "owner/name". */
 export function assertHubRepo(repo: string): void {
   if (!/^\w[\w.-]*\/\w[\w.-]*$/.test(repo) || repo.includes('..'))
     throw new OptionError(`repo: "owner/name" expected, got ${JSON.stringify(repo)}`);

@@ -8,4 +8,5 @@ export interface DownloadProgress {
   readonly totalBytes?: number;
 }
 
+/** Told how far a download is, often; slow work in it slows the download. */
 export type OnDownloadProgress = (progress: DownloadProgress) => void;

@@ -10,6 +10,7 @@ export interface HubSettings {
   readonly offline: boolean;
 }
 
+/** The options, completed from the environment. */
 export function hubSettings(options: HubOptions, env: Readonly<Record<string, string | undefined>> = process.env): HubSettings {
   return {
     cacheDir: options.cacheDir ?? cacheDirectory(env),

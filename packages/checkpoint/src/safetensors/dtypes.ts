@@ -27,6 +27,7 @@ export const safetensorsDTypes = {
 /** An element type of safetensors, spelled as in the file. */
 export type SafetensorsDType = keyof typeof safetensorsDTypes;
 
+/** Whether a value is the name of an element type. */
 export function isSafetensorsDType(value: unknown): value is SafetensorsDType {
   return typeof value === 'string' && Object.hasOwn(safetensorsDTypes, value);
 }

@@ -1,5 +1,6 @@
 /** A JSON value whose objects are Maps, so that no key is special and repeated keys cannot hide. */
 export type JsonValue = null | boolean | number | string | readonly JsonValue[] | JsonObject;
+/** A JSON object. */
 export type JsonObject = ReadonlyMap<string, JsonValue>;
 
 /** The text is not JSON, nests too deep, holds too many values, or repeats a key of an object. */
