@@ -4,5 +4,5 @@ import { step } from './lib/run.mjs';
 
 await installPackages();
 if (rustAvailable()) await buildAddon();
-await step('build the packages', 'node', ['scripts/build.mjs', '--javascript']);
+await step('build the packages', 'node', ['scripts/build.mjs', '--cli']);
 await step('demo', 'node', ['apps/cli/bin/filigree.js', 'demo', ...process.argv.slice(2)]);
