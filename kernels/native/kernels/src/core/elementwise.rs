@@ -266,12 +266,11 @@ pub fn binary(call: &mut Call) -> Result<(), KernelError> {
         let length = y.len();
         for_rows(pool, y, length, GRAIN, |first, y| {
             let end = first + y.len();
-            for ((value, &a), &b) in y.iter_mut().zip(&left[first..end]).zip(&right[first..end]) {
-                *value = match kind {
-                    0 => a + b,
-                    1 => a - b,
-                    _ => a * b,
-                };
+            let pairs = y.iter_mut().zip(&left[first..end]).zip(&right[first..end]);
+            match kind {
+                0 => pairs.for_each(|((value, a), b)| *value = a + b),
+                1 => pairs.for_each(|((value, a), b)| *value = a - b),
+                _ => pairs.for_each(|((value, a), b)| *value = a * b),
             }
         });
         return Ok(());

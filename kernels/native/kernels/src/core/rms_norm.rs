@@ -34,27 +34,45 @@ fn rows(cpu: Cpu, x: &[f32], weight: &[f32], y: &mut [f32], eps: f64, offset: f3
 }
 
 /// # Safety
-/// As for [`Simd`]; plain loops that the compiler vectorises with the features of the path.
+/// As for [`Simd`].
 #[inline(always)]
-#[allow(clippy::extra_unused_type_parameters)] // The type picks the path this is compiled for.
 unsafe fn body<S: Simd>(x: &[f32], weight: &[f32], y: &mut [f32], eps: f64, offset: f32) {
     let width = weight.len();
+    let whole = width / 16 * 16;
     for (x, y) in x.chunks_exact(width).zip(y.chunks_exact_mut(width)) {
         let mut lanes = [0f32; 16];
-        let chunks = x.chunks_exact(16);
-        let rest = chunks.remainder();
-        for chunk in chunks {
-            for lane in 0..16 {
-                lanes[lane] += chunk[lane] * chunk[lane];
+        // SAFETY: vectors end at or below `whole` ≤ width, and within the 16 lanes.
+        unsafe {
+            let mut lane = 0;
+            while lane < 16 {
+                let mut sum = S::splat(0.0);
+                let mut at = lane;
+                while at < whole {
+                    let value = S::load(x.as_ptr().add(at));
+                    sum = S::add(sum, S::mul(value, value));
+                    at += 16;
+                }
+                S::store(lanes.as_mut_ptr().add(lane), sum);
+                lane += S::LANES;
             }
         }
-        for (lane, &value) in rest.iter().enumerate() {
-            lanes[lane] += value * value;
+        for (lane, &value) in lanes.iter_mut().zip(&x[whole..]) {
+            *lane += value * value;
         }
         let sum: f64 = lanes.iter().map(|&lane| f64::from(lane)).sum();
         let scale = (1.0 / (sum / width as f64 + eps).sqrt()) as f32;
-        for ((y, &x), &weight) in y.iter_mut().zip(x).zip(weight) {
-            *y = x * scale * (weight + offset);
+        // SAFETY: as above.
+        unsafe {
+            let mut at = 0;
+            while at < whole {
+                let gain = S::add(S::load(weight.as_ptr().add(at)), S::splat(offset));
+                let value = S::mul(S::load(x.as_ptr().add(at)), S::splat(scale));
+                S::store(y.as_mut_ptr().add(at), S::mul(value, gain));
+                at += S::LANES;
+            }
+        }
+        for at in whole..width {
+            y[at] = x[at] * scale * (weight[at] + offset);
         }
     }
 }

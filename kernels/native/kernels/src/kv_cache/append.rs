@@ -5,6 +5,7 @@
 use crate::call::{Call, DType, TensorMut, TensorRef};
 use crate::{ensure, KernelError};
 use half::f16;
+use half::slice::HalfFloatSliceExt;
 
 pub fn run(call: &mut Call) -> Result<(), KernelError> {
     let (k, v) = (call.input(2)?, call.input(3)?);
@@ -54,9 +55,7 @@ fn scatter(pages: &mut TensorMut, rows: &TensorRef, slots: &[i32]) -> Result<(),
             let target = pages.elements::<f16>()?;
             for (row, values) in source.chunks_exact(dim).enumerate() {
                 let at = place(row / heads, row % heads);
-                for (out, &value) in target[at..at + dim].iter_mut().zip(values) {
-                    *out = f16::from_f32(value);
-                }
+                target[at..at + dim].convert_from_f32_slice(values);
             }
         }
         _ => {

@@ -93,6 +93,9 @@ pub fn run(call: &mut Call) -> Result<(), KernelError> {
             run_tile(&problem, tile, &mut scratch, bias, residual, &out);
         }
     });
+    if let Some(quantized) = problem.quantized {
+        quantized.keep();
+    }
     Ok(())
 }
 
