@@ -3,6 +3,7 @@ import { SpecialTokens } from '../tokenizer/special-tokens.js';
 import type { Tokenizer } from '../tokenizer/tokenizer.js';
 import { ChatTemplateError } from './errors.js';
 import { hideSpecialTokens } from './hide-special-tokens.js';
+import { renderTemplate } from './render-template.js';
 
 export interface ChatMessage {
   readonly role: 'system' | 'user' | 'assistant' | 'tool';
@@ -53,9 +54,10 @@ export class ChatTemplate {
   encode(messages: readonly ChatMessage[], options: ChatRenderOptions = {}): number[] {
     checkMessages(messages);
     const contents = messages.map(({ content }) => content);
-    const { texts, mark } = hideSpecialTokens([this.#source, ...contents], this.#tokenizer.specialTokens.keys(), this.#special);
+    const names = [...this.#tokenizer.specialTokens.keys()];
+    const { texts, mark, plainMark } = hideSpecialTokens(contents, names, this.#special, this.#source);
     const text = this.#render(
-      messages.map((message, index) => ({ ...message, content: texts[index + 1] ?? '' })),
+      messages.map(({ role }, index) => ({ role, content: texts[index] ?? '' })),
       options,
     );
     const tokens: number[] = [];
@@ -65,8 +67,8 @@ export class ChatTemplate {
       plain = '';
     };
     this.#special.split(text, (whole, start, end, token) => {
-      // A special token of a single character cannot be broken inside: there the mark comes after it.
-      if (token < 0 || whole.startsWith(mark, end)) plain += whole.slice(start, end).replaceAll(mark, '');
+      if (token < 0 || whole.startsWith(plainMark, end))
+        plain += whole.slice(start, end).replaceAll(mark, '').replaceAll(plainMark, '');
       else {
         finishPlain();
         tokens.push(token);
@@ -80,9 +82,10 @@ export class ChatTemplate {
 
   #render(messages: readonly ChatMessage[], { addGenerationPrompt = false, variables = {} }: ChatRenderOptions): string {
     try {
-      return this.#template.render({
+      return renderTemplate(this.#template, {
         ...variables,
-        messages,
+        // Nothing else of a message reaches the template: it would not be looked at for special tokens.
+        messages: messages.map(({ role, content }) => ({ role, content })),
         add_generation_prompt: addGenerationPrompt,
         bos_token: this.#text(this.#tokenizer.bos),
         eos_token: this.#text(this.#tokenizer.eos),
@@ -98,7 +101,10 @@ export class ChatTemplate {
 }
 
 function checkMessages(messages: readonly ChatMessage[]): void {
-  for (const [index, message] of messages.entries()) {
+  if (!Array.isArray(messages)) throw new ChatTemplateError('messages: expected an array');
+  for (const [index, message] of (messages as readonly unknown[]).entries()) {
+    if (typeof message !== 'object' || message === null)
+      throw new ChatTemplateError(`messages[${index}]: expected a role and a content, got ${String(message)}`);
     const { role, content } = message as { role: unknown; content: unknown };
     if (typeof role !== 'string' || !roles.includes(role))
       throw new ChatTemplateError(`messages[${index}].role: expected one of ${roles.join(', ')}, got ${JSON.stringify(role)}`);
