@@ -8,7 +8,7 @@ import type { Terminal } from './io.js';
 const patienceMs = 1000;
 
 /** What a bar counts. */
-export type ProgressUnit = 'bytes' | 'tokens' | 'runs';
+export type ProgressUnit = 'bytes' | 'tokens';
 
 /**
  * Progress of one piece of work at a time, on standard error, once it has taken longer than a second: a bar on a terminal, one line
@@ -69,7 +69,7 @@ export class Progress {
       this.#bar.update(Math.min(this.#done, total), payload);
       return;
     }
-    const format = this.#total === undefined ? `${this.#label} {size}` : `${this.#label} {bar} {percentage}% {size}`;
+    const format = this.#total === undefined ? `${this.#label} … {size}` : `${this.#label} {bar} {percentage}% {size}`;
     this.#bar = new SingleBar({
       stream: this.#stream,
       format,
@@ -84,6 +84,7 @@ export class Progress {
   }
 
   #count(): string {
+    if (this.#total === undefined && this.#done === 0) return '';
     const show = (count: number): string => (this.#unit === 'bytes' ? bytes(count) : String(count));
     const done = this.#total === undefined ? show(this.#done) : `${show(this.#done)} of ${show(this.#total)}`;
     return this.#unit === 'bytes' ? done : `${done} ${this.#unit}`;

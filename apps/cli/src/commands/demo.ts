@@ -18,6 +18,12 @@ interface Options {
   readonly json?: true;
 }
 
+const sourceNames = {
+  path: 'the path given',
+  cache: 'downloaded before',
+  hub: 'from the Hugging Face Hub',
+  pip: 'from a Python package',
+} as const;
 const defaultModel = 'smollm2-135m-instruct';
 const defaultQuestion = 'Why is the sky blue? Answer in two sentences.';
 /** What the table compares, the dense one first. */
@@ -41,7 +47,7 @@ async function demo(options: Options, context: Context): Promise<undefined> {
   const { out, note, signal, bold, progress } = context;
   const { path, source } = await resolveModel(options.model, { signal, onProgress: downloadProgress(progress) });
   progress.stop();
-  note(`Model: ${path} (${source === 'path' ? 'a path given' : `from the ${source}`})\n`);
+  note(`Model: ${path} (${sourceNames[source]})\n`);
   const ours = { ...options, model: path };
 
   const result = await askQuestion(ours, context);
@@ -49,7 +55,7 @@ async function demo(options: Options, context: Context): Promise<undefined> {
 
   const runs: [string, PromptRun][] = [];
   for (const [name, method] of attentions) {
-    progress.update(`read ${promptLength} tokens, ${name}`, runs.length, attentions.length, 'runs');
+    progress.update(`read ${promptLength} tokens, ${name}`, 0, undefined);
     runs.push([name, await measureApart(ours, method, context)]);
     progress.stop();
   }

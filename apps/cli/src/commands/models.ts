@@ -25,7 +25,7 @@ export const addModels: AddCommand = (program, run) => {
           [`${from}:${file}`, bytes(size), source, revision ?? '', path].map(printable),
         );
         const total = cached.reduce((sum, file) => sum + file.bytes, 0);
-        await out.line(`${directory}: ${cached.length} files, ${bytes(total)}`);
+        await out.line(`${directory}: ${cached.length === 1 ? '1 file' : `${cached.length} files`}, ${bytes(total)}`);
         if (rows.length > 0)
           await out.line(table(['model', { title: 'size', right: true }, 'source', 'revision', 'path'], rows, bold));
         const known = knownModels.map(({ id, title, bytes: size, hub }) => [id, bytes(size), title, `${hub.repo}:${hub.file}`]);

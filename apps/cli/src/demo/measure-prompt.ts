@@ -53,7 +53,7 @@ async function withSession<T>(
   try {
     return await use(session);
   } finally {
-    session.cache.dispose();
+    session.dispose();
   }
 }
 
@@ -74,15 +74,17 @@ async function readPrompt(
   }
 }
 
-/** Decodes `count` tokens; the next step starts on the device while the host waits for the token before it. */
+/** Decodes `count` tokens as `generate` does: the next step starts on the device while the host waits for the token before it. */
 async function decode(session: Session, first: Tensor, count: number, signal: AbortSignal): Promise<void> {
   let logits = first;
   for (let step = 0; step < count; step++) {
     signal.throwIfAborted();
     const token = argMax(logits);
     logits.dispose();
+    // Asked for before the next step is queued: reads come in the order of the queue.
+    const id = token.read();
     const next = session.step(token, { logits: 'last' });
-    await token.read();
+    await id;
     token.dispose();
     if (!next) return;
     logits = next;
