@@ -13,5 +13,7 @@ await build({
   target: 'es2023',
   minify: true,
   sourcemap: true,
+  // The repository's tsconfig.json maps packages to their sources; the page is made of the built ones, as a user's is.
+  tsconfigRaw: {},
   logLevel: 'warning',
 });

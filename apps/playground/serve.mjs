@@ -51,7 +51,7 @@ server.listen(port, '127.0.0.1', () => console.log(`http://localhost:${server.ad
 /** The file inside of the folder that an address names; undefined when there can be none. */
 function pathOf(url) {
   try {
-    const name = decodeURIComponent(new URL(url, 'http://localhost').pathname);
+    const name = decodeURIComponent(url.split(/[?#]/, 1)[0]);
     if (name.includes('\0')) return undefined;
     const path = resolve(root, `.${name.endsWith('/') ? `${name}index.html` : name}`);
     return path.startsWith(root + sep) ? path : undefined;

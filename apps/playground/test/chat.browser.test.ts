@@ -1,35 +1,23 @@
-import { mkdir } from 'node:fs/promises';
 import { tinyModel, withPage } from '@filigree/testing';
-import type { Page } from 'playwright-core';
 import { expect, it } from 'vitest';
-import { expectedAnswer } from './support/expected-tokens.js';
+import { expectedAnswer } from './support/expected-answer.js';
+import { answer, ask, desktop, figure, phone, shoot } from './support/page.js';
 import { playgroundSite } from './support/site.js';
 
-const screenshots = '.cache/screenshots';
+const question = 'the user was in it';
+/** Several blocks of queries, so that a window leaves something out. */
+const long = Array.from({ length: 8 }, (_, index) => `${index}: ${question}.`).join(' ');
 
-/** Waits until the answer at `index` is complete; its tokens and text. */
-async function answer(page: Page, index: number): Promise<{ tokens: number[]; text: string }> {
-  const item = page.locator('#conversation li.assistant:not(.writing)').nth(index);
-  await item.waitFor({ timeout: 60_000 });
-  const tokens = ((await item.getAttribute('data-tokens')) ?? '').split(' ').map(Number);
-  return { tokens, text: (await item.locator('p').textContent()) ?? '' };
-}
-
-async function ask(page: Page, question: string): Promise<void> {
-  await page.getByLabel('Message').fill(question);
-  await page.getByRole('button', { name: 'Send' }).click();
-}
-
-/** The value of a term in the strip of figures. */
-function figure(page: Page, term: string): Promise<string | null> {
-  return page.locator('#statistics div', { hasText: term }).locator('dd').textContent();
-}
-
-it('loads a model from an address, answers as the reference does, and keeps the model in the browser', async () => {
+it('loads a model from an address once, and answers with the tokens of the reference: greedy, sampled and sparse', async () => {
   const model = await tinyModel({ seed: 5 });
-  const expected = await expectedAnswer(new Uint8Array(model), 'the user was in it', 12);
-  expect(expected.tokens.length).toBeGreaterThanOrEqual(8);
-  await mkdir(screenshots, { recursive: true });
+  const greedy = await expectedAnswer(model, question, { maxTokens: 12 });
+  expect(greedy.tokens.length).toBeGreaterThanOrEqual(8);
+  const sampling = { temperature: 4, topK: 20, topP: 1, seed: 11 };
+  const sampled = await expectedAnswer(model, question, { maxTokens: 12, sampling });
+  expect(new Set(sampled.tokens).size).toBeGreaterThanOrEqual(4);
+  const attention = { prefill: { method: 'streaming-llm', options: { sinks: 1, window: 4, lastRows: 0 } } };
+  const sparse = await expectedAnswer(model, long, { maxTokens: 12, sampling, attention });
+
   await withPage({ ...(await playgroundSite()), '/tiny.gguf': model }, async (page) => {
     let requests = 0;
     page.on('request', (request) => {
@@ -40,25 +28,51 @@ it('loads a model from an address, answers as the reference does, and keeps the 
       await page.getByRole('button', { name: 'Load' }).click();
       await page.getByLabel('Message').waitFor();
     };
-    expect(await page.getByLabel('Address of a GGUF file').inputValue()).toContain('SmolLM2-135M-Instruct');
-    await page.getByText('subgroups').waitFor();
-    await page.screenshot({ path: `${screenshots}/playground-start.png` });
+
+    await page.setViewportSize(desktop);
+    await page.getByText(/WebGPU on .+ · f16 (yes|no) · subgroups (yes|no)/).waitFor();
+    expect(await page.getByLabel('Address of a GGUF file').inputValue()).toMatch(/^https:.*SmolLM2-135M-Instruct.*\.gguf$/);
+    await shoot(page, 'start-desktop');
     await load();
     expect(requests).toBe(1);
     expect(await page.locator('#model-facts').textContent()).toContain('Q8_0');
 
-    await page.getByLabel('Temperature').fill('0');
     await page.getByLabel('Max tokens').fill('12');
-    await ask(page, 'the user was in it');
-    expect(await answer(page, 0)).toEqual(expected);
-    expect(await figure(page, 'Answer')).toBe(`${expected.tokens.length} tokens`);
+    await page.getByLabel('Temperature').fill('0');
+    await ask(page, question);
+    expect(await answer(page, 1)).toEqual(greedy);
+    expect(await figure(page, 'Answer')).toBe(`${greedy.tokens.length} tokens`);
     expect(await figure(page, 'Density')).toBe('100 %');
     expect(await figure(page, 'Speed')).toMatch(/^[\d.]+ tokens\/s$/);
     expect(await figure(page, 'KV cache')).toMatch(/^[\d.]+ kB$/);
-    await page.screenshot({ path: `${screenshots}/playground-chat.png` });
+    await shoot(page, 'chat-desktop');
+
+    await page.getByRole('button', { name: 'New chat' }).click();
+    expect(await page.locator('#conversation li').count()).toBe(0);
+    await page.getByLabel('Temperature').fill(String(sampling.temperature));
+    await page.getByLabel('Top-k').fill(String(sampling.topK));
+    await page.getByLabel('Top-p').fill(String(sampling.topP));
+    await page.getByLabel('Seed').fill(String(sampling.seed));
+    await ask(page, question);
+    expect(await answer(page, 1)).toEqual(sampled);
+
+    await page.getByRole('button', { name: 'New chat' }).click();
+    await page.getByLabel('Method').selectOption('streaming-llm');
+    await page.getByRole('spinbutton', { name: 'Sinks' }).fill('1');
+    await page.getByRole('spinbutton', { name: 'Window' }).fill('4');
+    await ask(page, long);
+    expect(await answer(page, 1)).toEqual(sparse);
+    expect(Number.parseFloat((await figure(page, 'Density')) ?? '')).toBeLessThan(100);
+    await page.getByRole('button', { name: 'Theme' }).click();
+    await page.getByRole('button', { name: 'Theme: light' }).click();
+    await page.getByRole('button', { name: 'Theme: dark' }).waitFor();
+    await shoot(page, 'chat-desktop-dark');
 
     await page.reload();
+    expect(await page.locator('html').getAttribute('data-theme')).toBe('dark');
+    await page.setViewportSize(phone);
     await load();
     expect(requests).toBe(1);
+    await shoot(page, 'chat-phone-dark');
   });
 });

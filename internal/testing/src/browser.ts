@@ -28,6 +28,7 @@ const types: Readonly<Record<string, string>> = {
   html: 'text/html',
   js: 'text/javascript',
   css: 'text/css',
+  svg: 'image/svg+xml',
   json: 'application/json',
 };
 

@@ -2,6 +2,7 @@ import { attentionMethods, type AttentionMethod } from '@filigree/sparse-attenti
 import type { AttentionChoice } from '@filigree/transformer';
 import { element } from '../elements.js';
 import { numberField, type NumberField } from './number-field.js';
+import { checkForm } from './settings-toggle.js';
 
 const promptMethods = attentionMethods.filter(({ phase }) => phase !== 'decode');
 
@@ -24,7 +25,7 @@ export class AttentionForm {
 
   /** The choice for the prompt; `valid: false` when an option is out of range, which the browser then points out. */
   read(): { readonly valid: boolean; readonly prefill: AttentionChoice | undefined } {
-    if (!this.#form.reportValidity()) return { valid: false, prefill: undefined };
+    if (!checkForm(this.#form)) return { valid: false, prefill: undefined };
     const method = this.#chosen();
     const options = Object.fromEntries(this.#fields.map(({ name, value }) => [name, value()]));
     return { valid: true, prefill: method && { method: method.id, options } };

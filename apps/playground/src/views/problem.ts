@@ -29,7 +29,7 @@ export class ProblemView {
       });
       buttons.append(button);
     }
-    const dismiss = create('button', { text: 'Dismiss', className: 'quiet' });
+    const dismiss = create('button', { text: 'Dismiss' });
     dismiss.type = 'button';
     dismiss.addEventListener('click', () => {
       this.hide();

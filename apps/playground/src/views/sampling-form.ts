@@ -1,6 +1,7 @@
 import type { SamplingOptions } from '@filigree/transformer';
 import { element } from '../elements.js';
 import { numberField, type NumberField } from './number-field.js';
+import { checkForm } from './settings-toggle.js';
 
 export interface SamplingSettings {
   readonly maxTokens: number;
@@ -25,7 +26,7 @@ export class SamplingForm {
 
   /** The settings; undefined when one is out of range, which the browser then points out. */
   read(): SamplingSettings | undefined {
-    if (!this.#form.reportValidity()) return undefined;
+    if (!checkForm(this.#form)) return undefined;
     const { temperature, topK, topP, seed, maxTokens } = this.#fields;
     return {
       maxTokens: maxTokens.value(),

@@ -6,11 +6,12 @@ const storageKey = 'filigree-theme';
 /** Cycles through the system's colours, light and dark, and remembers the choice. */
 export function startThemeSwitch(): void {
   const button = element('theme', HTMLButtonElement);
+  const name = element('theme-name', HTMLSpanElement);
   const stored = themes.find((theme) => theme === remembered());
   let theme: (typeof themes)[number] = stored ?? 'system';
   const show = (): void => {
     document.documentElement.dataset['theme'] = theme;
-    button.textContent = `Theme: ${theme}`;
+    name.textContent = theme;
   };
   button.addEventListener('click', () => {
     theme = themes[(themes.indexOf(theme) + 1) % themes.length] ?? 'system';
