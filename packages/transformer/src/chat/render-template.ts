@@ -4,12 +4,12 @@ type Statement = Parameters<Interpreter['evaluate']>[0];
 type Value = ReturnType<Interpreter['evaluate']>;
 
 /** Work that a rendering may do, in expressions looked at and their like; a conversation of a thousand messages takes some ten thousands. */
-const mostWork = 4_000_000;
+const mostWork = 3_000_000;
 /** UTF-16 units of one text, and numbers of one `range`. */
 const longestText = 1 << 24;
-const longestRange = 100_000;
+const longestRange = 10_000;
 /** Work of one round of a loop, whatever is in it. */
-const workOfRound = 4;
+const workOfRound = 32;
 
 /**
  * Renders a template that may come from anybody's file: loops, texts and ranges that would take minutes or all memory end with an error
@@ -38,7 +38,7 @@ class BoundedInterpreter extends Interpreter {
       if (value.length > longestText) throw new Error(`it makes a text of more than ${longestText} characters`);
       this.#spend(value.length >> 8);
     } else if (Array.isArray(value)) {
-      this.#spend(this.#iterables.has(statement) ? workOfRound * value.length : value.length >> 2);
+      this.#spend(this.#iterables.has(statement) ? workOfRound * value.length : value.length >> 3);
     }
     return result;
   }
