@@ -1,5 +1,5 @@
 import { Command, CommanderError, InvalidArgumentError } from 'commander';
-import { availableParallelism } from 'node:os';
+import { availableParallelism, loadavg } from 'node:os';
 import type { BenchRecord } from './record.js';
 import { suites } from './suites/catalogue.js';
 import { formatTable } from './table.js';
@@ -31,6 +31,13 @@ function createCommand(): Command {
     .exitOverride();
 }
 
+/** Programs whose threads wait for each other in loops, llama.cpp among them, collapse on a busy machine: its ratios flatter us. */
+function warnWhenBusy(): void {
+  const [load] = loadavg();
+  if (load > 0.5 * availableParallelism())
+    console.error(`bench: the machine is busy (load ${load.toFixed(1)}); these figures say little, least of all the ratios`);
+}
+
 /** The command line; resolves with the exit code. Missing a goal is a result, not an error. */
 export async function main(argv: readonly string[]): Promise<number> {
   const command = createCommand();
@@ -46,6 +53,7 @@ export async function main(argv: readonly string[]): Promise<number> {
     console.error(`bench: there is no suite "${command.args.at(0) ?? ''}"; there are ${suites.map(({ id }) => id).join(', ')}`);
     return 1;
   }
+  warnWhenBusy();
   let records: BenchRecord[];
   try {
     records = await suite.run({

@@ -51,7 +51,7 @@ export async function measureLongPrompt({ sparse, ...work }: ModelWork & { spars
   const model = await loadModel(work.path, { threads: work.threads });
   const prompt = promptOf(model, work.prompt);
   await run(model, prompt.slice(0, 64), 1);
-  const { prefillMs, promptTokens } = await run(model, prompt, 1, sparse ? { method: 'streaming' } : undefined);
+  const { prefillMs, promptTokens } = await run(model, prompt, 1, sparse ? { method: 'streaming-llm' } : undefined);
   model.dispose();
   return (1000 * promptTokens) / prefillMs;
 }
