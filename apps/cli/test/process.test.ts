@@ -1,3 +1,4 @@
+import { useSoftwareGpu } from '@filigree/testing';
 import type { ChildProcess } from 'node:child_process';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { ModelFolder } from './support/models.js';
@@ -152,6 +153,15 @@ describe('a closed pipe', () => {
     child.stdout?.destroy();
     const { code, stderr } = await end;
     expect({ code, stderr }).toEqual({ code: 141, stderr: '' });
+  });
+});
+
+describe('--backend webgpu', () => {
+  it('gives the text of the native one', async () => {
+    useSoftwareGpu();
+    const args = ['generate', '--model', model, '--prompt', 'the', '--max-tokens', '6', '--ignore-eos'];
+    const native = await runProcess([...args, '--backend', 'native']);
+    expect(await runProcess([...args, '--backend', 'webgpu', '--no-stats'])).toMatchObject({ code: 0, stdout: native.stdout });
   });
 });
 

@@ -1,5 +1,5 @@
 import { spawn, type ChildProcess } from 'node:child_process';
-import { mkdirSync, writeFileSync } from 'node:fs';
+import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { Readable, Writable } from 'node:stream';
 import { fileURLToPath } from 'node:url';
 import { bundle } from '@filigree/testing';
@@ -62,6 +62,14 @@ const folder = fileURLToPath(new URL('../../.cache/', import.meta.url));
 const bundlePath = `${folder}filigree-${process.pid}.mjs`;
 export const nativeAddon = fileURLToPath(new URL('../../../../packages/backend-native/native/filigree.node', import.meta.url));
 
+const started = new Set<ChildProcess>();
+
+process.on('exit', () => {
+  rmSync(bundlePath, { force: true });
+  // Those of tests that failed half-way.
+  for (const child of started) child.kill('SIGKILL');
+});
+
 /** Writes the command line as one module, from the sources, for tests of the real process. */
 export async function bundleCli(): Promise<string> {
   const code = await bundle(
@@ -79,10 +87,13 @@ export async function bundleCli(): Promise<string> {
 
 /** Starts the program as a process of its own; {@link bundleCli} goes before. */
 export function start(args: readonly string[], env: Readonly<Record<string, string>> = {}): ChildProcess {
-  return spawn(process.execPath, [bundlePath, ...args], {
+  const child = spawn(process.execPath, [bundlePath, ...args], {
     stdio: ['pipe', 'pipe', 'pipe'],
     env: { ...process.env, FILIGREE_NATIVE_ADDON: nativeAddon, ...env },
   });
+  started.add(child);
+  child.on('close', () => started.delete(child));
+  return child;
 }
 
 /** Runs the program as a process of its own to its end. */
