@@ -21,7 +21,8 @@ function unitBytes(): Int16Array {
 /** Writes the bytes that a byte-level text stands for to `out` at `at`; returns their count, or -1 where a character stands for none. */
 export function byteLevelBytes(text: string, out: Uint8Array, at: number): number {
   for (let index = 0; index < text.length; index++) {
-    const byte = byteOfUnit[text.charCodeAt(index)] ?? -1;
+    const unit = text.charCodeAt(index);
+    const byte = unit < byteOfUnit.length ? byteOfUnit[unit] : -1;
     if (byte < 0) return -1;
     out[at + index] = byte;
   }

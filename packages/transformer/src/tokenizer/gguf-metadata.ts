@@ -57,7 +57,7 @@ export class GgufTokenizerMetadata {
     const values = this.#numbers(keys.types, count);
     if (!values) return new Uint8Array(count).fill(tokenType.normal);
     return Uint8Array.from({ length: count }, (_, id) => {
-      const type = values[id] ?? -1;
+      const type = values[id];
       if (!(type >= 0 && type <= tokenType.byte))
         throw this.fail(`${keys.types}[${id}]`, `expected a type of 0 to ${tokenType.byte}, the file has ${type}`);
       return type;

@@ -1,14 +1,15 @@
 import type { GgufFile } from '@filigree/checkpoint';
-import { ByteLevelBpe } from './byte-level-bpe.js';
+import { BpeEncoder } from './bpe-encoder.js';
+import { cutAtSpaces, withPlainSpaces } from './cut-at-spaces.js';
 import { endOfGenerationTexts } from './end-of-generation.js';
 import { GgufTokenizerMetadata, keys } from './gguf-metadata.js';
 import { MergePairs } from './merge-pairs.js';
 import { MergeScores } from './merge-scores.js';
 import type { PieceEncoder } from './piece-encoder.js';
-import { preTokenizer, preTokenizerNames } from './pre-tokenizers.js';
-import { SentencePieceBpe } from './sentence-piece-bpe.js';
+import { cutByPatterns, preTokenizer, preTokenizerNames } from './pre-tokenizers.js';
 import { TableTokenizer } from './table-tokenizer.js';
 import type { Tokenizer } from './tokenizer.js';
+import { writeUtf8 } from './utf8.js';
 import { tokenType, Vocabulary } from './vocabulary.js';
 
 /** What the two kinds of model differ in. */
@@ -54,17 +55,38 @@ function byteLevel(metadata: GgufTokenizerMetadata, tokens: readonly string[], t
     throw metadata.fail(keys.pre, message);
   }
   const vocabulary = new Vocabulary(tokens, types, 'byte-level', keys.tokens);
-  const merges = new MergePairs(metadata.merges(), vocabulary, keys.merges);
-  const encoder = new ByteLevelBpe(vocabulary, merges, pre);
+  const merges = new MergePairs(metadata.merges(), vocabulary, 'byte-level', keys.merges);
+  const encoder = new BpeEncoder({
+    vocabulary,
+    merges,
+    cut: cutByPatterns(pre.patterns),
+    write: (piece, out) => writeUtf8(piece, out, 0),
+    symbols: 'bytes',
+    wholePieces: pre.wholePieces,
+  });
   return { vocabulary, encoder, addBos: pre.addBos, dropsFirstSpace: false };
 }
 
 function sentencePiece(metadata: GgufTokenizerMetadata, tokens: readonly string[], types: Uint8Array): Kind {
   const vocabulary = new Vocabulary(tokens, types, 'spaces', keys.tokens);
   const merges = new MergeScores(metadata.scores(tokens.length), vocabulary);
-  const unknown = metadata.id(keys.unknown, tokens.length) ?? -1;
+  const unknown = metadata.id(keys.unknown, tokens.length);
+  if (unknown === undefined && !types.includes(tokenType.byte))
+    throw metadata.fail(keys.unknown, 'is missing, and there are no byte tokens either: some texts would have no tokens');
   const addSpacePrefix = metadata.boolean(keys.addSpacePrefix) ?? true;
-  const encoder = new SentencePieceBpe(vocabulary, merges, { addSpacePrefix, unknown });
+  const cutPlain = cutAtSpaces(vocabulary);
+  const encoder = new BpeEncoder({
+    vocabulary,
+    merges,
+    // After a parsed token the text begins anew.
+    cut: (text, onPiece) => {
+      cutPlain((addSpacePrefix ? ' ' : '') + withPlainSpaces(text), onPiece);
+    },
+    write: (piece, out) => writeUtf8(piece, out, 0),
+    symbols: 'characters',
+    unknown,
+    fusesUnknown: true,
+  });
   return { vocabulary, encoder, addBos: true, dropsFirstSpace: addSpacePrefix };
 }
 
@@ -83,6 +105,6 @@ function endOfGeneration(metadata: GgufTokenizerMetadata, tokens: readonly strin
 
 function tokensOfTypes(tokens: readonly string[], types: Uint8Array, wanted: readonly number[]): ReadonlyMap<string, number> {
   const found = new Map<string, number>();
-  for (const [id, text] of tokens.entries()) if (text !== '' && wanted.includes(types[id] ?? 0)) found.set(text, id);
+  for (const [id, text] of tokens.entries()) if (text !== '' && wanted.includes(types[id])) found.set(text, id);
   return found;
 }

@@ -1,8 +1,25 @@
-import { Tokenizer as HubModel } from '@huggingface/tokenizers';
+import { BpeEncoder } from './bpe-encoder.js';
+import { byteLevelBytes } from './byte-level.js';
+import { cutAtSpaces, withPlainSpaces } from './cut-at-spaces.js';
 import { endOfGenerationTexts } from './end-of-generation.js';
 import { TokenizerError } from './errors.js';
+import {
+  addedTokens,
+  bpeModel,
+  hasStep,
+  isObject,
+  jsonObject,
+  pipelineSteps,
+  type AddedToken,
+  type BpeModel,
+  type JsonObject,
+} from './hub-json.js';
+import { buildLibrary, libraryCut } from './hub-library.js';
+import { MergePairs } from './merge-pairs.js';
+import type { PieceEncoder } from './piece-encoder.js';
 import { TableTokenizer } from './table-tokenizer.js';
 import type { Tokenizer } from './tokenizer.js';
+import { writeUtf8 } from './utf8.js';
 import { tokenType, Vocabulary, type TextForm } from './vocabulary.js';
 
 /** The files of a model on the Hub, parsed. */
@@ -13,74 +30,118 @@ export interface HubTokenizerFiles {
   readonly tokenizerConfig?: unknown;
 }
 
-/** What of `tokenizer.json` is looked at here; the rest is the library's. */
-interface AddedToken {
-  readonly id: number;
-  readonly content: string;
-  readonly special: boolean;
+/** How text between parsed tokens is encoded, and which tokens are parsed in every text. */
+interface Encoding {
+  readonly vocabulary: Vocabulary;
+  readonly encoder: PieceEncoder;
+  readonly userTokens: ReadonlyMap<string, number>;
 }
 
 /**
- * The tokenizer of `tokenizer.json`. `@huggingface/tokenizers` turns text into tokens; special tokens are parsed here, because that library
- * parses them in any text.
+ * The tokenizer of `tokenizer.json`. `@huggingface/tokenizers` normalises and cuts text; BPE merges are done here (see
+ * docs/decisions/0010-own-merges.md), other models are the library's whole. Special tokens are parsed here, because the library parses
+ * them in any text.
  */
 export function createHubTokenizer({ tokenizerJson, tokenizerConfig }: HubTokenizerFiles): Tokenizer {
-  const json = record(tokenizerJson, 'tokenizer.json');
-  const config = tokenizerConfig === undefined ? {} : record(tokenizerConfig, 'tokenizer_config.json');
-  const added = addedTokens(json['added_tokens']);
-  const special = added.filter((token) => token.special);
-  const plain = added.filter((token) => !token.special);
-  const library = buildLibrary({ ...json, added_tokens: plain }, config);
-  const vocabulary = buildVocabulary(json, library, added);
-  const specialTokens = new Map(special.map(({ content, id }) => [content, id]));
+  const json = jsonObject(tokenizerJson, 'tokenizer.json');
+  const config = tokenizerConfig === undefined ? {} : jsonObject(tokenizerConfig, 'tokenizer_config.json');
+  const added = addedTokens(json);
+  const model = bpeModel(json);
+  const encoding =
+    model && isPlain(json, config, added) ? ownEncoding(json, config, added, model) : libraryEncoding(json, config, added);
   const ids = new Map(added.map(({ content, id }) => [content, id]));
-  const bos = tokenOf(config, 'bos_token', ids) ?? postProcessorBos(json, ids);
-  const eos = tokenOf(config, 'eos_token', ids);
+  const first = firstOfTemplate(json, ids);
+  const bos = configuredToken(config, 'bos_token', ids) ?? first;
+  const eos = configuredToken(config, 'eos_token', ids);
+  const asked = config['add_bos_token'];
   const endings = new Set(endOfGenerationTexts.flatMap((text) => ids.get(text) ?? []));
   if (eos !== undefined) endings.add(eos);
   return new TableTokenizer({
-    vocabulary,
-    encoder: {
-      encode(text, out) {
-        for (const id of library.encode(text, { add_special_tokens: false }).ids) out.push(id);
-      },
-      // The library keeps strings in maps: about a hundred bytes a token and as much a merge.
-      byteLength: vocabulary.byteLength + 200 * vocabulary.size,
-    },
-    specialTokens,
-    userTokens: new Map(),
+    ...encoding,
+    specialTokens: new Map(added.filter(({ special }) => special).map(({ content, id }) => [content, id])),
     bos,
     eos,
     endOfGeneration: endings,
-    addBos: bos !== undefined && addsBos(json, config, ids, bos),
-    dropsFirstSpace: stripsFirstSpace(json['decoder']),
+    addBos: bos !== undefined && (typeof asked === 'boolean' ? asked : first === bos),
+    dropsFirstSpace: pipelineSteps(json['decoder']).some(
+      ({ type, content, start }) => type === 'Strip' && content === ' ' && start === 1,
+    ),
   });
 }
 
-function buildLibrary(json: Record<string, unknown>, config: Record<string, unknown>): HubModel {
-  try {
-    return new HubModel(json, config);
-  } catch (error) {
-    throw new TokenizerError(`tokenizer.json: ${error instanceof Error ? error.message : String(error)}`, { cause: error });
-  }
+/** Whether added tokens are found in text as it is, and nothing else happens to text than `tokenizer.json` says. */
+function isPlain(json: JsonObject, config: JsonObject, added: readonly AddedToken[]): boolean {
+  const normalizes = isObject(json['normalizer']);
+  const hidden = Boolean(config['remove_space']) || Boolean(config['do_lowercase_and_remove_accent']);
+  return !hidden && added.every(({ greedy, normalized, special }) => !greedy && (special || !(normalized && normalizes)));
 }
 
-/** The bytes of each token, for decoding. */
-function buildVocabulary(json: Record<string, unknown>, library: HubModel, added: readonly AddedToken[]): Vocabulary {
-  const entries = library.get_vocab(false);
+function ownEncoding(json: JsonObject, config: JsonObject, added: readonly AddedToken[], model: BpeModel): Encoding {
+  const form: TextForm = hasStep(json['pre_tokenizer'], 'ByteLevel') ? 'byte-level' : 'spaces';
+  const vocabulary = buildVocabulary(model.vocab, added, form, model.byteFallback);
+  const merges = new MergePairs(model.merges, vocabulary, form, 'tokenizer.json: model.merges');
+  const cut = libraryCut(json, config);
+  const cutPlain = cutAtSpaces(vocabulary);
+  const encoder = new BpeEncoder({
+    vocabulary,
+    merges,
+    cut:
+      form === 'byte-level'
+        ? cut
+        : (text, onPiece, first) => {
+            cut(
+              text,
+              (piece) => {
+                cutPlain(withPlainSpaces(piece), onPiece);
+              },
+              first,
+            );
+          },
+    write: (piece, out) => (form === 'byte-level' ? byteLevelBytes(piece, out, 0) : writeUtf8(piece, out, 0)),
+    symbols: form === 'byte-level' ? 'bytes' : 'characters',
+    wholePieces: model.ignoreMerges,
+    unknown: model.unknown === undefined ? undefined : model.vocab.get(model.unknown),
+    fusesUnknown: model.fuseUnknown,
+  });
+  return {
+    vocabulary,
+    encoder,
+    userTokens: new Map(added.filter(({ special }) => !special).map(({ content, id }) => [content, id])),
+  };
+}
+
+function libraryEncoding(json: JsonObject, config: JsonObject, added: readonly AddedToken[]): Encoding {
+  const specials = new Set(added.filter(({ special }) => special).map(({ id }) => id));
+  const kept = Array.isArray(json['added_tokens'])
+    ? json['added_tokens'].filter((token) => !specials.has((token as AddedToken).id))
+    : [];
+  const library = buildLibrary({ ...json, added_tokens: kept }, config);
+  const form: TextForm = hasStep(json['decoder'], 'ByteLevel') ? 'byte-level' : 'spaces';
+  const vocabulary = buildVocabulary(library.get_vocab(false), added, form, hasStep(json['decoder'], 'ByteFallback'));
+  const encoder: PieceEncoder = {
+    encode(text, out) {
+      for (const id of library.encode(text, { add_special_tokens: false }).ids) out.push(id);
+    },
+    // The library keeps texts of tokens in several maps.
+    byteLength: vocabulary.byteLength + 300 * vocabulary.size,
+  };
+  return { vocabulary, encoder, userTokens: new Map() };
+}
+
+function buildVocabulary(
+  vocab: ReadonlyMap<string, number>,
+  added: readonly AddedToken[],
+  form: TextForm,
+  hasBytes: boolean,
+): Vocabulary {
   let size = 0;
-  for (const id of [...entries.values(), ...added.map((token) => token.id)]) {
-    if (!Number.isInteger(id) || id < 0 || id >= 1 << 22)
-      throw new TokenizerError(`tokenizer.json: model.vocab: ${id} is no token id`);
-    size = Math.max(size, id + 1);
-  }
+  for (const id of vocab.values()) size = Math.max(size, id + 1);
+  for (const { id } of added) size = Math.max(size, id + 1);
   const texts = new Array<string>(size).fill('');
   const types = new Uint8Array(size).fill(tokenType.normal);
-  const form: TextForm = hasStep(json['decoder'], 'ByteLevel') ? 'byte-level' : 'spaces';
-  const bytes = hasStep(json['decoder'], 'ByteFallback');
-  for (const [text, id] of entries) {
+  for (const [text, id] of vocab) {
     texts[id] = text;
-    if (bytes && /^<0x[0-9A-Fa-f]{2}>$/.test(text)) types[id] = tokenType.byte;
+    if (hasBytes && /^<0x[0-9A-Fa-f]{2}>$/.test(text)) types[id] = tokenType.byte;
   }
   for (const { id, content, special } of added) {
     texts[id] = content;
@@ -89,70 +150,22 @@ function buildVocabulary(json: Record<string, unknown>, library: HubModel, added
   return new Vocabulary(texts, types, form, 'tokenizer.json: model.vocab');
 }
 
-function addedTokens(value: unknown): AddedToken[] {
-  if (value === undefined || value === null) return [];
-  if (!Array.isArray(value)) throw new TokenizerError('tokenizer.json: added_tokens: expected an array');
-  return value.map((entry: unknown, index) => {
-    const token = record(entry, `tokenizer.json: added_tokens[${index}]`);
-    const { id, content, special = false } = token;
-    if (typeof id !== 'number' || typeof content !== 'string' || typeof special !== 'boolean')
-      throw new TokenizerError(
-        `tokenizer.json: added_tokens[${index}]: expected a number id, a string content and a boolean special`,
-      );
-    return { ...token, id, content, special };
-  });
-}
-
-/** A token that the configuration names, as a text or as an object with its text. */
-function tokenOf(config: Record<string, unknown>, key: string, ids: ReadonlyMap<string, number>): number | undefined {
+/** A token that the configuration names, by its text or as an object with its text. */
+function configuredToken(config: JsonObject, key: string, ids: ReadonlyMap<string, number>): number | undefined {
   const value = config[key];
-  if (value === undefined || value === null) return undefined;
-  const text = typeof value === 'string' ? value : record(value, `tokenizer_config.json: ${key}`)['content'];
+  const text = isObject(value) ? value['content'] : value;
+  if (text === undefined || text === null) return undefined;
   if (typeof text !== 'string') throw new TokenizerError(`tokenizer_config.json: ${key}: expected the text of a token`);
   return ids.get(text);
 }
 
 /** The token that a template processor puts before a text. */
-function postProcessorBos(json: Record<string, unknown>, ids: ReadonlyMap<string, number>): number | undefined {
-  for (const step of steps(json['post_processor'])) {
-    if (step['type'] !== 'TemplateProcessing' || !Array.isArray(step['single'])) continue;
-    const first: unknown = step['single'][0];
-    const special = isRecord(first) ? first['SpecialToken'] : undefined;
-    if (isRecord(special) && typeof special['id'] === 'string') return ids.get(special['id']);
+function firstOfTemplate(json: JsonObject, ids: ReadonlyMap<string, number>): number | undefined {
+  for (const { type, single } of pipelineSteps(json['post_processor'])) {
+    if (type !== 'TemplateProcessing' || !Array.isArray(single)) continue;
+    const first: unknown = single[0];
+    const special = isObject(first) ? first['SpecialToken'] : undefined;
+    if (isObject(special) && typeof special['id'] === 'string') return ids.get(special['id']);
   }
   return undefined;
-}
-
-function addsBos(
-  json: Record<string, unknown>,
-  config: Record<string, unknown>,
-  ids: ReadonlyMap<string, number>,
-  bos: number,
-): boolean {
-  const asked = config['add_bos_token'];
-  return typeof asked === 'boolean' ? asked : postProcessorBos(json, ids) === bos;
-}
-
-function stripsFirstSpace(decoder: unknown): boolean {
-  return steps(decoder).some((step) => step['type'] === 'Strip' && step['content'] === ' ' && step['start'] === 1);
-}
-
-function hasStep(pipeline: unknown, type: string): boolean {
-  return steps(pipeline).some((step) => step['type'] === type);
-}
-
-/** The steps of a pipeline: those of a sequence, or the one step. */
-function steps(pipeline: unknown): Record<string, unknown>[] {
-  if (!isRecord(pipeline)) return [];
-  const inner = pipeline['decoders'] ?? pipeline['processors'] ?? pipeline['pretokenizers'] ?? pipeline['normalizers'];
-  return Array.isArray(inner) ? inner.flatMap(steps) : [pipeline];
-}
-
-function record(value: unknown, name: string): Record<string, unknown> {
-  if (!isRecord(value)) throw new TokenizerError(`${name}: expected an object`);
-  return value;
-}
-
-function isRecord(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
 }

@@ -7,6 +7,7 @@ export interface MergeTable {
   rank(text: Uint8Array, start: number, middle: number, end: number, left: number, right: number): number;
   /** The token that the last pair with a rank forms. */
   readonly merged: number;
+  readonly byteLength: number;
 }
 
 /** Symbols of a text at which a working copy is not kept for the next one. */
@@ -61,31 +62,24 @@ export class MergeLoop {
       if (this.#ranks[symbol] !== rank) continue;
       this.#merge(symbol);
       this.#consider(table, text, symbol, end);
-      const before = at(this.#previous, symbol);
+      const before = this.#previous[symbol];
       if (before >= 0) this.#consider(table, text, before, end);
     }
     for (let symbol = count > 0 ? 0 : -1; symbol >= 0;) {
-      const next = at(this.#next, symbol);
-      onSymbol(at(this.ids, symbol), at(this.starts, symbol), next >= 0 ? at(this.starts, next) : end);
+      const next = this.#next[symbol];
+      onSymbol(this.ids[symbol], this.starts[symbol], next >= 0 ? this.starts[next] : end);
       symbol = next;
     }
   }
 
   /** Looks at the pair that begins with a symbol. */
   #consider(table: MergeTable, text: Uint8Array, symbol: number, end: number): void {
-    const right = at(this.#next, symbol);
+    const right = this.#next[symbol];
     this.#ranks[symbol] = -1;
     if (right < 0) return;
-    const after = at(this.#next, right);
-    const stop = after >= 0 ? at(this.starts, after) : end;
-    const rank = table.rank(
-      text,
-      at(this.starts, symbol),
-      at(this.starts, right),
-      stop,
-      at(this.ids, symbol),
-      at(this.ids, right),
-    );
+    const after = this.#next[right];
+    const stop = after >= 0 ? this.starts[after] : end;
+    const rank = table.rank(text, this.starts[symbol], this.starts[right], stop, this.ids[symbol], this.ids[right]);
     if (rank < 0) return;
     this.#ranks[symbol] = rank;
     this.#merged[symbol] = table.merged;
@@ -94,9 +88,9 @@ export class MergeLoop {
 
   /** Joins a symbol with the next one. */
   #merge(symbol: number): void {
-    const right = at(this.#next, symbol);
-    const after = at(this.#next, right);
-    this.ids[symbol] = at(this.#merged, symbol);
+    const right = this.#next[symbol];
+    const after = this.#next[right];
+    this.ids[symbol] = this.#merged[symbol];
     this.#ranks[right] = -1;
     this.#next[symbol] = after;
     if (after >= 0) this.#previous[after] = symbol;
@@ -107,7 +101,7 @@ export class MergeLoop {
     let index = heap.push(key) - 1;
     while (index > 0) {
       const parent = (index - 1) >> 1;
-      const above = heap[parent] ?? 0;
+      const above = heap[parent];
       if (above <= key) break;
       heap[index] = above;
       index = parent;
@@ -125,8 +119,8 @@ export class MergeLoop {
     for (;;) {
       let child = 2 * index + 1;
       if (child >= heap.length) break;
-      if (child + 1 < heap.length && (heap[child + 1] ?? 0) < (heap[child] ?? 0)) child++;
-      const below = heap[child] ?? 0;
+      if (child + 1 < heap.length && heap[child + 1] < heap[child]) child++;
+      const below = heap[child];
       if (below >= last) break;
       heap[index] = below;
       index = child;
@@ -137,7 +131,3 @@ export class MergeLoop {
 }
 
 const symbols = 2 ** 31;
-
-function at(values: Int32Array, index: number): number {
-  return values[index] ?? -1;
-}

@@ -14,7 +14,7 @@ export class MergeScores implements MergeTable {
     const sorted = Float32Array.from(scores).sort();
     let distinct = 0;
     for (let index = sorted.length - 1; index >= 0; index--) {
-      const score = sorted[index] ?? 0;
+      const score = sorted[index];
       if (distinct === 0 || score !== sorted[sorted.length - distinct]) sorted[sorted.length - ++distinct] = score;
     }
     const ascending = sorted.subarray(sorted.length - distinct);
@@ -25,7 +25,7 @@ export class MergeScores implements MergeTable {
     const id = this.#vocabulary.find(text, start, end);
     if (id < 0) return -1;
     this.merged = id;
-    return this.#ranks[id] ?? -1;
+    return this.#ranks[id];
   }
 
   get byteLength(): number {
@@ -39,7 +39,7 @@ function indexIn(ascending: Float32Array, value: number): number {
   let high = ascending.length - 1;
   while (low < high) {
     const middle = (low + high) >> 1;
-    if ((ascending[middle] ?? 0) < value) low = middle + 1;
+    if (ascending[middle] < value) low = middle + 1;
     else high = middle;
   }
   return low;

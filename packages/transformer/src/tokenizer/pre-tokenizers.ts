@@ -84,18 +84,22 @@ function pattern(source: string): RegExp {
   return new RegExp(source.replaceAll('\\s', '\\p{White_Space}').replaceAll('\\S', '\\P{White_Space}'), 'gu');
 }
 
-/** Calls `onPiece` for every piece of a text in order. */
-export function preTokenize(text: string, patterns: readonly RegExp[], onPiece: (piece: string) => void, from = 0): void {
-  const cut = patterns[from];
-  if (!cut) {
-    onPiece(text);
-    return;
-  }
-  let done = 0;
-  for (const { 0: match, index } of text.matchAll(cut)) {
-    if (index > done) preTokenize(text.slice(done, index), patterns, onPiece, from + 1);
-    preTokenize(match, patterns, onPiece, from + 1);
-    done = index + match.length;
-  }
-  if (done < text.length) preTokenize(text.slice(done), patterns, onPiece, from + 1);
+/** Cuts a text by patterns. */
+export function cutByPatterns(patterns: readonly RegExp[]): (text: string, onPiece: (piece: string) => void) => void {
+  const cut = (text: string, onPiece: (piece: string) => void, from: number): void => {
+    if (from === patterns.length) {
+      onPiece(text);
+      return;
+    }
+    let done = 0;
+    for (const { 0: match, index } of text.matchAll(patterns[from])) {
+      if (index > done) cut(text.slice(done, index), onPiece, from + 1);
+      cut(match, onPiece, from + 1);
+      done = index + match.length;
+    }
+    if (done < text.length) cut(text.slice(done), onPiece, from + 1);
+  };
+  return (text, onPiece) => {
+    cut(text, onPiece, 0);
+  };
 }

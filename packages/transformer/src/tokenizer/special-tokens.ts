@@ -51,7 +51,7 @@ export class SpecialTokens {
     let found = none;
     let node = this.#edges.get(text.charCodeAt(start));
     for (let index = start + 1; node !== undefined; index++) {
-      const token = this.#tokens[node] ?? -1;
+      const token = this.#tokens[node];
       if (token >= 0) found = { end: index, token };
       if (index >= text.length) break;
       node = this.#edges.get(edgeKey(node, text.charCodeAt(index)));

@@ -60,7 +60,7 @@ export class TableTokenizer implements Tokenizer {
     const parsed = special ? this.#parsedSpecial : this.#parsedAlways;
     parsed.split(wellFormed(text), (whole, start, end, token) => {
       if (token >= 0) tokens.push(token);
-      else this.#encoder.encode(whole.slice(start, end), tokens);
+      else this.#encoder.encode(whole.slice(start, end), tokens, start === 0);
     });
     return tokens;
   }

@@ -42,7 +42,7 @@ export class Vocabulary {
     let longest = 0;
     for (const [id, text] of texts.entries()) {
       if (at + 3 * text.length > bytes.length) bytes = grown(bytes, at + 3 * text.length);
-      const { length, findable } = writeToken(text, types[id] ?? 0, form, bytes, at);
+      const { length, findable } = writeToken(text, types[id], form, bytes, at);
       if (length < 0)
         throw new TokenizerError(
           `${key}[${id}]: a byte token should be <0x00> to <0xFF>, the file has ${JSON.stringify(text)}`,
@@ -63,24 +63,12 @@ export class Vocabulary {
     return this.#bytes.subarray(this.#start(id), this.#end(id));
   }
 
-  byteCount(id: number): number {
-    return this.#end(id) - this.#start(id);
-  }
-
-  /** Copies the bytes of a token to `out` at `at` and returns their count. */
-  copy(id: number, out: Uint8Array, at: number): number {
-    const start = this.#start(id);
-    const end = this.#end(id);
-    for (let index = start; index < end; index++) out[at + index - start] = this.#bytes[index] ?? 0;
-    return end - start;
-  }
-
   /** The token that `text[start, end)` is, -1 where none is; control, unknown and byte tokens are never found. Of equal ones the last. */
   find(text: Uint8Array, start: number, end: number): number {
     if (end - start > this.longest) return -1;
     const mask = this.#slots.length - 1;
     for (let slot = hash(text, start, end) & mask; ; slot = (slot + 1) & mask) {
-      const id = (this.#slots[slot] ?? 0) - 1;
+      const id = this.#slots[slot] - 1;
       if (id < 0 || this.#equals(id, this.#bytes, text, start, end)) return id;
     }
   }
@@ -95,7 +83,7 @@ export class Vocabulary {
     const mask = this.#slots.length - 1;
     let slot = hash(bytes, start, end) & mask;
     for (; ; slot = (slot + 1) & mask) {
-      const other = (this.#slots[slot] ?? 0) - 1;
+      const other = this.#slots[slot] - 1;
       if (other < 0) break;
       if (!this.#equals(other, bytes, bytes, start, end)) continue;
       // The text of a user's token may be the bytes of an ordinary one, in the byte-level form.
@@ -114,11 +102,11 @@ export class Vocabulary {
   }
 
   #start(id: number): number {
-    return this.#offsets[id] ?? 0;
+    return this.#offsets[id];
   }
 
   #end(id: number): number {
-    return this.#offsets[id + 1] ?? 0;
+    return this.#offsets[id + 1];
   }
 }
 
@@ -142,19 +130,21 @@ function writeToken(text: string, type: number, form: TextForm, out: Uint8Array,
     case tokenType.userDefined:
       return { length: writeUtf8(text, out, at), findable: text !== '' && !(form === 'spaces' && text.includes(' ')) };
     default:
-      return form === 'spaces' ? writeSpaces(text, out, at) : writeByteLevel(text, out, at);
+      return writeOrdinary(text, form, out, at);
   }
 }
 
-/** In this form text never has a space of its own, so that tokens with one are never found. */
-function writeSpaces(text: string, out: Uint8Array, at: number): Written {
-  return { length: writeUtf8(text.replaceAll(metaspace, ' '), out, at), findable: text !== '' && !text.includes(' ') };
+function writeOrdinary(text: string, form: TextForm, out: Uint8Array, at: number): Written {
+  const length = writeText(text, form, out, at);
+  // In the form `spaces` text never has a space of its own, so that tokens with one are never found. Texts that are not of the byte-level form
+  // are added tokens that a converter took for ordinary ones.
+  if (length < 0) return { length: writeUtf8(text, out, at), findable: false };
+  return { length, findable: length > 0 && !(form === 'spaces' && text.includes(' ')) };
 }
 
-/** Texts with characters that stand for no byte are added tokens that a converter took for ordinary ones. */
-function writeByteLevel(text: string, out: Uint8Array, at: number): Written {
-  const length = byteLevelBytes(text, out, at);
-  return length < 0 ? { length: writeUtf8(text, out, at), findable: false } : { length, findable: length > 0 };
+/** Writes the bytes that a vocabulary's text stands for to `out` at `at`; returns their count, -1 for a text that is not of the form. */
+export function writeText(text: string, form: TextForm, out: Uint8Array, at: number): number {
+  return form === 'spaces' ? writeUtf8(text.replaceAll(metaspace, ' '), out, at) : byteLevelBytes(text, out, at);
 }
 
 function grown(bytes: Uint8Array, needed: number): Uint8Array<ArrayBuffer> {
@@ -171,6 +161,6 @@ export function tableSize(entries: number): number {
 /** FNV-1a, with its high bits mixed into the low ones that index a table. */
 function hash(text: Uint8Array, start: number, end: number): number {
   let value = 0x811c9dc5;
-  for (let index = start; index < end; index++) value = Math.imul(value ^ (text[index] ?? 0), 0x01000193);
+  for (let index = start; index < end; index++) value = Math.imul(value ^ text[index], 0x01000193);
   return value ^ (value >>> 15);
 }
