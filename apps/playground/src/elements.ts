@@ -1,5 +1,5 @@
 /** The element of the page with an id. @throws Error when index.html has none of this kind. */
-export function element<T extends HTMLElement>(id: string, kind: new () => T): T {
+export function element<T extends Element>(id: string, kind: new () => T): T {
   const found = document.getElementById(id);
   if (!(found instanceof kind)) throw new Error(`index.html: there is no ${kind.name} with the id "${id}"`);
   return found;

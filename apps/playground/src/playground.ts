@@ -114,6 +114,7 @@ export class Playground {
   async #stream(model: Model, question: string, options: GenerateOptions): Promise<void> {
     this.#problem.hide();
     const generation = this.#conversation.ask(model, question, options);
+    this.#attention.promptTokens = generation.stats.promptTokens;
     const removeQuestion = this.#messages.addQuestion(question);
     const answer = this.#messages.addAnswer();
     this.#composer.text = '';

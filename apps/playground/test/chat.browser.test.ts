@@ -1,12 +1,17 @@
-import { tinyModel, withPage } from '@filigree/testing';
+import { lowerMask, streaming } from '@filigree/sparse-attention';
+import { tinyModel } from '@filigree/testing';
 import { expect, it } from 'vitest';
+import { formatShare } from '../src/format.js';
 import { expectedAnswer } from './support/expected-answer.js';
 import { answer, ask, desktop, figure, phone, shoot } from './support/page.js';
-import { playgroundSite } from './support/site.js';
+import { withPlayground } from './support/with-playground.js';
 
 const question = 'the user was in it';
 /** Several blocks of queries, so that a window leaves something out. */
 const long = Array.from({ length: 8 }, (_, index) => `${index}: ${question}.`).join(' ');
+
+/** Cells of n causal queries. */
+const triangle = (n: number): number => (n * (n + 1)) / 2;
 
 it('loads a model from an address once, and answers with the tokens of the reference: greedy, sampled and sparse', async () => {
   const model = await tinyModel({ seed: 5 });
@@ -15,10 +20,12 @@ it('loads a model from an address once, and answers with the tokens of the refer
   const sampling = { temperature: 4, topK: 20, topP: 1, seed: 11 };
   const sampled = await expectedAnswer(model, question, { maxTokens: 12, sampling });
   expect(new Set(sampled.tokens).size).toBeGreaterThanOrEqual(4);
-  const attention = { prefill: { method: 'streaming-llm', options: { sinks: 1, window: 4, lastRows: 0 } } };
+  const options = { sinks: 1, window: 4, lastRows: 0 };
+  const maskDensity = lowerMask(streaming(options)({ batch: 1, heads: 1, lenQ: [87], lenK: [87] })).stats.density;
+  const attention = { prefill: { method: 'streaming-llm', options } };
   const sparse = await expectedAnswer(model, long, { maxTokens: 12, sampling, attention });
 
-  await withPage({ ...(await playgroundSite()), '/tiny.gguf': model }, async (page) => {
+  await withPlayground({ '/tiny.gguf': model }, async (page) => {
     let requests = 0;
     page.on('request', (request) => {
       if (request.url().endsWith('/tiny.gguf')) requests++;
@@ -62,7 +69,17 @@ it('loads a model from an address once, and answers with the tokens of the refer
     await page.getByRole('spinbutton', { name: 'Window' }).fill('4');
     await ask(page, long);
     expect(await answer(page, 1)).toEqual(sparse);
-    expect(Number.parseFloat((await figure(page, 'Density')) ?? '')).toBeLessThan(100);
+    // Tokens 88 to 98 are decoded densely.
+    const dense = triangle(98) - triangle(87);
+    const density = (maskDensity * triangle(87) + dense) / triangle(98);
+    expect(density).toBeLessThan(0.5);
+    expect(await figure(page, 'Density')).toBe(formatShare(density));
+    const mask = page.getByRole('img', { name: 'Attention mask' });
+    expect(await mask.getAttribute('aria-label')).toContain(`87 tokens of prompt: ${formatShare(maskDensity)} of`);
+    await page.getByRole('spinbutton', { name: 'Window' }).fill('0');
+    await page.getByText('window is 0').waitFor();
+    await page.getByRole('spinbutton', { name: 'Window' }).fill('4');
+    await mask.scrollIntoViewIfNeeded();
     await page.getByRole('button', { name: 'Theme' }).click();
     await page.getByRole('button', { name: 'Theme: light' }).click();
     await page.getByRole('button', { name: 'Theme: dark' }).waitFor();

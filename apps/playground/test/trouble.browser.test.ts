@@ -1,9 +1,9 @@
-import { tinyModel, withPage } from '@filigree/testing';
+import { tinyModel } from '@filigree/testing';
 import type { Page } from 'playwright-core';
 import { describe, expect, it } from 'vitest';
 import { expectedAnswer } from './support/expected-answer.js';
 import { answer, ask, begun, chooseFile, openFile, phone, shoot } from './support/page.js';
-import { playgroundSite } from './support/site.js';
+import { withPlayground } from './support/with-playground.js';
 
 const question = 'the user was in it';
 /** Keeps the devices that the page asks for, so that a test can take one away. */
@@ -27,7 +27,7 @@ describe('the playground in trouble', () => {
   it('runs by keyboard alone, stops at Escape, and survives the loss of its device', async () => {
     const model = await tinyModel({ seed: 5 });
     const expected = await expectedAnswer(model, question, { maxTokens: 10 });
-    await withPage({ ...(await playgroundSite({ before: keepDevices })), '/tiny.gguf': model }, async (page) => {
+    await withPlayground({ '/tiny.gguf': model, '/before.js': keepDevices }, async (page) => {
       const { keyboard } = page;
       const focused = (): Promise<string> => page.evaluate(() => document.activeElement?.id ?? '');
       const tabTo = async (id: string): Promise<void> => {
@@ -81,7 +81,7 @@ describe('the playground in trouble', () => {
     const model = await tinyModel({ seed: 5 });
     const unknown = await tinyModel({ metadata: [['general.architecture', { type: 'string', value: 'mamba' }]] });
     const broken = await tinyModel({ nan: 'output_norm.weight' });
-    await withPage({ ...(await playgroundSite()), '/tiny.gguf': model }, async (page) => {
+    await withPlayground({ '/tiny.gguf': model }, async (page) => {
       await page.setViewportSize(phone);
       await page.getByText('WebGPU on').waitFor();
       await shoot(page, 'start-phone');

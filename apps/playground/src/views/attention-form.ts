@@ -1,6 +1,7 @@
 import { attentionMethods, type AttentionMethod } from '@filigree/sparse-attention';
 import type { AttentionChoice } from '@filigree/transformer';
 import { element } from '../elements.js';
+import { MaskView } from './mask-view.js';
 import { numberField, type NumberField } from './number-field.js';
 import { checkForm } from './settings-toggle.js';
 
@@ -12,7 +13,9 @@ export class AttentionForm {
   readonly #method = element('attention-method', HTMLSelectElement);
   readonly #about = element('attention-about', HTMLParagraphElement);
   readonly #options = element('attention-fields', HTMLDivElement);
+  readonly #mask = new MaskView();
   #fields: readonly NumberField[] = [];
+  #promptTokens = 1024;
 
   constructor() {
     this.#method.append(new Option('Dense', ''), ...promptMethods.map(({ id, title }) => new Option(title, id)));
@@ -20,15 +23,27 @@ export class AttentionForm {
       this.#show(this.#chosen());
     });
     this.#form.addEventListener('submit', (event) => event.preventDefault());
+    this.#form.addEventListener('input', () => {
+      this.#draw();
+    });
     this.#show(undefined);
+  }
+
+  /** Length of the prompt that the picture is of. */
+  set promptTokens(count: number) {
+    this.#promptTokens = count;
+    this.#draw();
   }
 
   /** The choice for the prompt; `valid: false` when an option is out of range, which the browser then points out. */
   read(): { readonly valid: boolean; readonly prefill: AttentionChoice | undefined } {
     if (!checkForm(this.#form)) return { valid: false, prefill: undefined };
     const method = this.#chosen();
-    const options = Object.fromEntries(this.#fields.map(({ name, value }) => [name, value()]));
-    return { valid: true, prefill: method && { method: method.id, options } };
+    return { valid: true, prefill: method && { method: method.id, options: this.#values() } };
+  }
+
+  #values(): Record<string, number> {
+    return Object.fromEntries(this.#fields.map(({ name, value }) => [name, value()]));
   }
 
   #chosen(): AttentionMethod | undefined {
@@ -41,6 +56,11 @@ export class AttentionForm {
       numberField({ name, label: words(name), value, min: 0, step: 1 }),
     );
     this.#options.replaceChildren(...this.#fields.map((field) => field.element));
+    this.#draw();
+  }
+
+  #draw(): void {
+    this.#mask.show(this.#promptTokens, () => this.#chosen()?.create(this.#values()));
   }
 }
 

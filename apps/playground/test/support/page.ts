@@ -25,14 +25,14 @@ export async function ask(page: Page, question: string): Promise<void> {
 /** The newest answer, once it is complete and there are `count` of them. */
 export async function answer(page: Page, count: number): Promise<Answer> {
   const item = page.locator('#conversation li.assistant:not(.writing)').nth(count - 1);
-  await item.waitFor({ timeout: 60_000 });
+  await item.waitFor();
   const tokens = ((await item.getAttribute('data-tokens')) ?? '').split(' ').map(Number);
   return { tokens, text: (await item.locator('p').textContent()) ?? '' };
 }
 
 /** Waits until an answer has begun to grow. */
 export async function begun(page: Page): Promise<void> {
-  await page.locator('#conversation li.writing[data-tokens]').waitFor({ timeout: 60_000 });
+  await page.locator('#conversation li.writing[data-tokens]').waitFor();
 }
 
 /** The value of a term in the strip of figures. */
