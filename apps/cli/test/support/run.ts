@@ -3,6 +3,7 @@ import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { Readable, Writable } from 'node:stream';
 import { fileURLToPath } from 'node:url';
 import { bundle } from '@filigree/testing';
+import { afterAll } from 'vitest';
 import { main, type CliIo, type StopSignal } from '../../src/index.js';
 
 export interface Ended {
@@ -64,7 +65,7 @@ export const nativeAddon = fileURLToPath(new URL('../../../../packages/backend-n
 
 const started = new Set<ChildProcess>();
 
-process.on('exit', () => {
+afterAll(() => {
   rmSync(bundlePath, { force: true });
   // Those of tests that failed half-way.
   for (const child of started) child.kill('SIGKILL');
