@@ -19,7 +19,7 @@ import {
   type Backend,
 } from '@filigree/core-tensor';
 import { appendOp } from '@filigree/kv-cache';
-import { closeSync, mkdtempSync, openSync, rmSync, writeFileSync, writeSync } from 'node:fs';
+import { closeSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync, writeSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -249,6 +249,24 @@ describe('mapFile', () => {
     await tensor.read();
     backend.discardPages(tensor);
     expect((await tensor.readNumbers())[2999]).toBe(2999);
+    tensor.dispose();
+  });
+
+  it.runIf(process.platform === 'linux')('drops the pages of a range that begins inside of one', async () => {
+    const large = join(folder, 'large');
+    writeFileSync(large, new Uint8Array(2 ** 20));
+    /** KiB of the file that this process holds. */
+    const resident = (): number => {
+      const regions = readFileSync('/proc/self/smaps', 'utf8').split(/^(?=[0-9a-f]+-[0-9a-f]+ )/m);
+      const sizes = regions.filter((region) => region.includes(large)).map((region) => /^Rss: +(\d+) kB$/m.exec(region)?.[1]);
+      return sizes.reduce((sum, size) => sum + Number(size), 0);
+    };
+    const tensor = mapped(large, 32, 2 ** 20 - 32);
+    await tensor.read();
+    expect(resident()).toBeGreaterThan(1000);
+    backend.discardPages(tensor);
+    await backend.sync();
+    expect(resident()).toBe(0);
     tensor.dispose();
   });
 

@@ -41,10 +41,9 @@ impl Block {
     pub fn discard(&self) {
         #[cfg(unix)]
         if let Block::File { map } = self {
+            // The range begins anywhere in a page; memmap2 rounds it to whole ones. Advice that is not taken costs memory and nothing else.
             // SAFETY: a read-only shared file map: dropped pages are read again from the file.
-            unsafe {
-                libc::madvise(map.as_ptr().cast_mut().cast(), map.len(), libc::MADV_DONTNEED);
-            }
+            let _ = unsafe { map.unchecked_advise(memmap2::UncheckedAdvice::DontNeed) };
         }
     }
 }
