@@ -57,7 +57,8 @@ export class NativeBackend extends BaseBackend {
   readonly #ops: ReadonlyMap<string, { index: number; hash: string }>;
   readonly #names: readonly string[];
   readonly #checked = new Map<AnyOp, number>();
-  readonly #sizes = new Map<BufferHandle, { bytes: number; mapped: boolean }>();
+  readonly #sizes = new Map<BufferHandle, number>();
+  readonly #mapped = new Set<BufferHandle>();
   readonly #tokens = new WeakMap<AbortSignal, number>();
   #nextToken = 1;
   #nextId = 1;
@@ -94,7 +95,7 @@ export class NativeBackend extends BaseBackend {
     const id = this.#nextId++;
     this.#message.allocate(id, bytes);
     this.#queued();
-    this.#sizes.set(id, { bytes, mapped: false });
+    this.#sizes.set(id, bytes);
     this.#liveBytes += bytes;
     this.#capture?.made.add(id);
     return id;
@@ -110,7 +111,8 @@ export class NativeBackend extends BaseBackend {
     this.flush();
     const id = this.#nextId++;
     this.#engine.mapFile(id, path, byteOffset, bytes);
-    this.#sizes.set(id, { bytes, mapped: true });
+    this.#sizes.set(id, bytes);
+    this.#mapped.add(id);
     this.#liveBytes += bytes;
     this.#mappedBytes += bytes;
     return id;
@@ -150,7 +152,7 @@ export class NativeBackend extends BaseBackend {
         signal: () => this.signal,
         adopt: (bytes) => {
           const id = this.#nextId++;
-          this.#sizes.set(id, { bytes, mapped: false });
+          this.#sizes.set(id, bytes);
           this.#liveBytes += bytes;
           return new Storage(this, id, bytes);
         },
@@ -168,18 +170,19 @@ export class NativeBackend extends BaseBackend {
     this.disposed = true;
     this.#engine.stop();
     this.#sizes.clear();
+    this.#mapped.clear();
     this.#liveBytes = 0;
     this.#mappedBytes = 0;
   }
 
   protected releaseNow(handle: BufferHandle): void {
-    const size = this.#sizes.get(handle);
-    if (!size) return;
+    const bytes = this.#sizes.get(handle);
+    if (bytes === undefined) return;
     this.#message.release(handle as number);
     this.#queued();
     this.#sizes.delete(handle);
-    this.#liveBytes -= size.bytes;
-    if (size.mapped) this.#mappedBytes -= size.bytes;
+    this.#liveBytes -= bytes;
+    if (this.#mapped.delete(handle)) this.#mappedBytes -= bytes;
   }
 
   protected writeNow(storage: Storage, byteOffset: number, data: Uint8Array): void {

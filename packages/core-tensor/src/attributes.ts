@@ -25,19 +25,30 @@ export type AttributeInput<A extends AttributeSpecs> = {
   readonly [K in keyof A as A[K] extends { default: unknown } ? never : K]: ValueOf<A[K]>;
 } & { readonly [K in keyof A as A[K] extends { default: unknown } ? K : never]?: ValueOf<A[K]> | undefined };
 
+/** Every call of an op walks its specs: the list is made once. */
+const entries = new WeakMap<AttributeSpecs, [string, AttributeSpec][]>();
+
+function entriesOf(specs: AttributeSpecs): [string, AttributeSpec][] {
+  let list = entries.get(specs);
+  if (!list) {
+    list = Object.entries(specs);
+    entries.set(specs, list);
+  }
+  return list;
+}
+
 /** Fills defaults and rejects unknown, missing and mistyped attributes with an {@link OptionError} naming them. */
 export function resolveAttributes(
   op: string,
   specs: AttributeSpecs,
   given: Readonly<Record<string, AttributeValue | undefined>>,
 ): Record<string, AttributeValue> {
-  for (const name of Object.keys(given)) {
+  for (const name in given) {
     if (!Object.hasOwn(specs, name))
       throw new OptionError(`${op}: unknown attribute '${name}'; it takes ${Object.keys(specs).join(', ') || 'none'}`);
   }
   const resolved: Record<string, AttributeValue> = {};
-  for (const name of Object.keys(specs)) {
-    const spec = specs[name];
+  for (const [name, spec] of entriesOf(specs)) {
     const value = given[name] ?? spec.default;
     if (value === undefined) throw new OptionError(`${op}: attribute '${name}' is missing`);
     resolved[name] = checkValue(op, name, spec, value);
@@ -77,8 +88,7 @@ function isNumberList(value: AttributeValue): value is readonly number[] {
  */
 export function flattenAttributes(specs: AttributeSpecs, attributes: Readonly<Record<string, AttributeValue>>): number[] {
   const flat: number[] = [];
-  for (const name of Object.keys(specs)) {
-    const spec = specs[name];
+  for (const [name, spec] of entriesOf(specs)) {
     const value = attributes[name];
     if (spec.type === 'number') flat.push(value as number);
     else if (spec.type === 'boolean') flat.push(value ? 1 : 0);

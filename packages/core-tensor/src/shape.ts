@@ -29,14 +29,17 @@ export function stridesOf(shape: Shape): number[] {
   return strides;
 }
 
-/** Throws unless every dimension is a non-negative safe integer and the element count is one too. */
-export function checkShape(shape: Shape, what: string): void {
+/** Number of elements; throws unless every dimension is a non-negative safe integer and the count is one too. */
+export function checkShape(shape: Shape, what: string): number {
+  let size = 1;
   for (const dimension of shape) {
     if (!Number.isSafeInteger(dimension) || dimension < 0) {
       throw new ShapeError(`${what}: shape ${formatShape(shape)} has a dimension that is not a non-negative integer`);
     }
+    size *= dimension;
   }
-  if (!Number.isSafeInteger(sizeOf(shape))) throw new ShapeError(`${what}: shape ${formatShape(shape)} has too many elements`);
+  if (!Number.isSafeInteger(size)) throw new ShapeError(`${what}: shape ${formatShape(shape)} has too many elements`);
+  return size;
 }
 
 /** Axis in `[-rank, rank)` → `[0, rank)`. */

@@ -29,14 +29,14 @@ export class Tensor {
 
   /** Takes over one reference to `storage`. Use {@link fromArray}, {@link fromBytes} or {@link empty} to make tensors. */
   constructor(storage: Storage, shape: Shape, dtype: DType, offset = 0) {
-    checkShape(shape, 'Tensor');
+    this.size = checkShape(shape, 'Tensor');
     if (!Number.isSafeInteger(offset) || offset < 0)
       throw new ShapeError(`Tensor: offset ${offset} is not a whole number of elements`);
-    this.shape = Object.freeze([...shape]);
+    // Shapes of tensors go from op to op: a frozen one need not be copied again.
+    this.shape = Object.isFrozen(shape) ? shape : Object.freeze([...shape]);
     this.dtype = dtype;
     this.storage = storage;
     this.offset = offset;
-    this.size = sizeOf(shape);
     this.bytes = this.size * byteSize(dtype);
     const end = offset * byteSize(dtype) + this.bytes;
     if (end > storage.bytes) {
@@ -144,8 +144,7 @@ export class Tensor {
 
 /** Uninitialised elements. */
 export function empty(backend: Backend, shape: Shape, dtype: DType): Tensor {
-  checkShape(shape, 'empty');
-  const bytes = sizeOf(shape) * byteSize(dtype);
+  const bytes = checkShape(shape, 'empty') * byteSize(dtype);
   return new Tensor(new Storage(backend, backend.allocate(bytes), bytes), shape, dtype);
 }
 

@@ -16,9 +16,9 @@ import {
   MissingKernelError,
   narrow,
   OptionError,
+  scope,
   ShapeError,
   writeSlice,
-  writeSliceOp,
   type Backend,
   type Tensor,
   type TensorMeta,
@@ -105,19 +105,22 @@ describe.each(backends)('running an op on the %s backend', (_, make) => {
     expect(await add(x, x).read()).toEqual(Float32Array.of(2));
   });
 
-  it('replays a recorded step with new inputs and another value of a dynamic attribute, with the results of the step', async () => {
-    const target = fromArray(backend, new Float32Array(4), [4]);
-    let at = 0;
-    expect(writeSliceOp.dynamic).toContain('start');
-    const step = (x: Tensor, y: Tensor): Tensor => {
-      const sum = add(x, y);
-      writeSlice(target, sum, { axis: 0, start: at });
-      return sum;
-    };
+  it('replays a recorded step with new inputs, and with the results and mutations of calling it', async () => {
+    const target = fromArray(backend, new Float32Array(2), [2]);
+    const step = (x: Tensor, y: Tensor): Tensor =>
+      scope(() => {
+        const sum = add(x, y);
+        writeSlice(target, sum, { axis: 0, start: 1 });
+        return add(sum, sum);
+      });
     const recording = backend.record(step);
-    for (at = 0; at < 4; at++)
-      expect(await recording.replay(vector(backend, [at]), vector(backend, [10])).read()).toEqual(Float32Array.of(10 + at));
-    expect(await target.read()).toEqual(Float32Array.of(10, 11, 12, 13));
+    for (let round = 0; round < 4; round++) {
+      const [x, y] = [vector(backend, [round]), vector(backend, [10])];
+      expect(await recording.replay(x, y).read()).toEqual(Float32Array.of(2 * (10 + round)));
+      expect(await target.read()).toEqual(Float32Array.of(0, 10 + round));
+      expect(target.storage.version).toBe(2 * round + 1);
+      expect(await step(x, y).read()).toEqual(Float32Array.of(2 * (10 + round)));
+    }
     recording.dispose();
   });
 
