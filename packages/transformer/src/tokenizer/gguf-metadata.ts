@@ -81,8 +81,13 @@ export class GgufTokenizerMetadata {
     return id;
   }
 
+  /** A key with its file, for messages. */
+  name(key: string): string {
+    return `${this.#file.source.name}: ${key}`;
+  }
+
   fail(key: string, message: string): TokenizerError {
-    return new TokenizerError(`${this.#file.source.name}: ${key}: ${message}`);
+    return new TokenizerError(`${this.name(key)}: ${message}`);
   }
 
   #strings(key: string): readonly string[] | undefined {

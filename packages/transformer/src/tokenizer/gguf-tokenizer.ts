@@ -54,8 +54,8 @@ function byteLevel(metadata: GgufTokenizerMetadata, tokens: readonly string[], t
     const message = `the pre-tokenizer ${JSON.stringify(name)} is not supported. Supported: ${preTokenizerNames.join(', ')}`;
     throw metadata.fail(keys.pre, message);
   }
-  const vocabulary = new Vocabulary(tokens, types, 'byte-level', keys.tokens);
-  const merges = new MergePairs(metadata.merges(), vocabulary, 'byte-level', keys.merges);
+  const vocabulary = new Vocabulary(tokens, types, 'byte-level', metadata.name(keys.tokens));
+  const merges = new MergePairs(metadata.merges(), vocabulary, 'byte-level', metadata.name(keys.merges));
   const encoder = new BpeEncoder({
     vocabulary,
     merges,
@@ -68,7 +68,7 @@ function byteLevel(metadata: GgufTokenizerMetadata, tokens: readonly string[], t
 }
 
 function sentencePiece(metadata: GgufTokenizerMetadata, tokens: readonly string[], types: Uint8Array): Kind {
-  const vocabulary = new Vocabulary(tokens, types, 'spaces', keys.tokens);
+  const vocabulary = new Vocabulary(tokens, types, 'spaces', metadata.name(keys.tokens));
   const merges = new MergeScores(metadata.scores(tokens.length), vocabulary);
   const unknown = metadata.id(keys.unknown, tokens.length);
   if (unknown === undefined && !types.includes(tokenType.byte))

@@ -51,11 +51,16 @@ export function addedTokens(json: JsonObject): readonly AddedToken[] {
   });
 }
 
+const kinds: readonly string[] = ['BPE', 'Unigram', 'WordPiece', 'WordLevel'];
+
 /** The model, where it is BPE of the plain kind: without affixes of words. */
 export function bpeModel(json: JsonObject): BpeModel | undefined {
   const model = jsonObject(json['model'], 'tokenizer.json: model');
+  const { type = 'BPE' } = model;
+  if (typeof type !== 'string' || !kinds.includes(type))
+    throw new TokenizerError(`tokenizer.json: model.type: expected one of ${kinds.join(', ')}, got ${describe(type)}`);
   const affixed = Boolean(model['continuing_subword_prefix']) || Boolean(model['end_of_word_suffix']);
-  if ((model['type'] ?? 'BPE') !== 'BPE' || model['merges'] === undefined || affixed) return undefined;
+  if (type !== 'BPE' || model['merges'] === undefined || affixed) return undefined;
   const { merges, unk_token: unknown } = model;
   if (!Array.isArray(merges) || merges.length > mostTokens)
     throw new TokenizerError(

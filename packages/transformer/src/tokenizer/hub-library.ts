@@ -2,13 +2,9 @@ import { Tokenizer as Library } from '@huggingface/tokenizers';
 import { TokenizerError } from './errors.js';
 import type { JsonObject } from './hub-json.js';
 
-/** The library's tokenizer; its errors become typed. */
+/** The library's tokenizer. */
 export function buildLibrary(json: JsonObject, config: JsonObject): Library {
-  try {
-    return new Library(json, config);
-  } catch (error) {
-    throw failure(error);
-  }
+  return guarded(() => new Library(json, config));
 }
 
 /** Cuts a text as the normaliser and the pre-tokenizer of `tokenizer.json` do. */
@@ -20,15 +16,22 @@ export function libraryCut(
     { ...json, added_tokens: [], model: { type: 'BPE', vocab: {}, merges: [] }, post_processor: null, decoder: null },
     config,
   );
-  return (text, onPiece, first) => {
+  const cut = (text: string, first: boolean): readonly string[] => {
     const normal = normalizer ? normalizer.normalize(text) : text;
-    if (normal === '') return;
+    if (normal === '') return [];
     // The library tells the beginning of a text by the index of the section.
-    const pieces = preTokenizer ? preTokenizer.pre_tokenize(normal, { section_index: first ? 0 : 1 }) : [normal];
-    for (const piece of pieces) onPiece(piece);
+    return preTokenizer ? preTokenizer.pre_tokenize(normal, { section_index: first ? 0 : 1 }) : [normal];
+  };
+  return (text, onPiece, first) => {
+    for (const piece of guarded(() => cut(text, first))) onPiece(piece);
   };
 }
 
-function failure(error: unknown): TokenizerError {
-  return new TokenizerError(`tokenizer.json: ${error instanceof Error ? error.message : String(error)}`, { cause: error });
+/** Runs a part of the library; its errors become typed. */
+export function guarded<T>(run: () => T): T {
+  try {
+    return run();
+  } catch (error) {
+    throw new TokenizerError(`tokenizer.json: ${error instanceof Error ? error.message : String(error)}`, { cause: error });
+  }
 }

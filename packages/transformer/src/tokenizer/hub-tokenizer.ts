@@ -14,7 +14,7 @@ import {
   type BpeModel,
   type JsonObject,
 } from './hub-json.js';
-import { buildLibrary, libraryCut } from './hub-library.js';
+import { buildLibrary, guarded, libraryCut } from './hub-library.js';
 import { MergePairs } from './merge-pairs.js';
 import type { PieceEncoder } from './piece-encoder.js';
 import { TableTokenizer } from './table-tokenizer.js';
@@ -39,7 +39,7 @@ interface Encoding {
 
 /**
  * The tokenizer of `tokenizer.json`. `@huggingface/tokenizers` normalises and cuts text; BPE merges are done here (see
- * docs/decisions/0010-own-merges.md), other models are the library's whole. Special tokens are parsed here, because the library parses
+ * docs/decisions/0007-own-tokenizer-for-gguf.md), other models are the library's whole. Special tokens are parsed here, because the library parses
  * them in any text.
  */
 export function createHubTokenizer({ tokenizerJson, tokenizerConfig }: HubTokenizerFiles): Tokenizer {
@@ -120,7 +120,8 @@ function libraryEncoding(json: JsonObject, config: JsonObject, added: readonly A
   const vocabulary = buildVocabulary(library.get_vocab(false), added, form, hasStep(json['decoder'], 'ByteFallback'));
   const encoder: PieceEncoder = {
     encode(text, out) {
-      for (const id of library.encode(text, { add_special_tokens: false }).ids) out.push(id);
+      const { ids } = guarded(() => library.encode(text, { add_special_tokens: false }));
+      for (const id of ids) out.push(id);
     },
     // The library keeps texts of tokens in several maps.
     byteLength: vocabulary.byteLength + 300 * vocabulary.size,
