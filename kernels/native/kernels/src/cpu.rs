@@ -21,6 +21,7 @@ impl Cpu {
 
     /// Paths this machine can run, lowest first.
     pub fn available() -> Vec<Self> {
+        #[allow(unused_mut)] // On targets without SIMD paths.
         let mut paths = vec![Cpu::Scalar];
         #[cfg(target_arch = "aarch64")]
         paths.push(Cpu::Neon);

@@ -363,6 +363,105 @@ mod x86 {
     }
 }
 
+#[cfg(target_arch = "aarch64")]
+pub use neon::Neon;
+
+#[cfg(target_arch = "aarch64")]
+mod neon {
+    use super::Simd;
+    use std::arch::aarch64::*;
+
+    /// 4 lanes; part of every aarch64 target.
+    #[derive(Clone, Copy)]
+    pub struct Neon;
+
+    // SAFETY: NEON is part of the target; loads and stores take pointers the caller vouches for.
+    unsafe impl Simd for Neon {
+        const LANES: usize = 4;
+        type V = float32x4_t;
+        #[inline(always)]
+        unsafe fn splat(x: f32) -> float32x4_t {
+            vdupq_n_f32(x)
+        }
+        #[inline(always)]
+        unsafe fn load(p: *const f32) -> float32x4_t {
+            vld1q_f32(p)
+        }
+        #[inline(always)]
+        unsafe fn store(p: *mut f32, v: float32x4_t) {
+            vst1q_f32(p, v)
+        }
+        #[inline(always)]
+        unsafe fn add(a: float32x4_t, b: float32x4_t) -> float32x4_t {
+            vaddq_f32(a, b)
+        }
+        #[inline(always)]
+        unsafe fn sub(a: float32x4_t, b: float32x4_t) -> float32x4_t {
+            vsubq_f32(a, b)
+        }
+        #[inline(always)]
+        unsafe fn mul(a: float32x4_t, b: float32x4_t) -> float32x4_t {
+            vmulq_f32(a, b)
+        }
+        #[inline(always)]
+        unsafe fn div(a: float32x4_t, b: float32x4_t) -> float32x4_t {
+            vdivq_f32(a, b)
+        }
+        #[inline(always)]
+        unsafe fn fma(a: float32x4_t, b: float32x4_t, c: float32x4_t) -> float32x4_t {
+            vfmaq_f32(c, a, b)
+        }
+        #[inline(always)]
+        unsafe fn max(a: float32x4_t, b: float32x4_t) -> float32x4_t {
+            vbslq_f32(vcgtq_f32(a, b), a, b)
+        }
+        #[inline(always)]
+        unsafe fn min(a: float32x4_t, b: float32x4_t) -> float32x4_t {
+            vbslq_f32(vcltq_f32(a, b), a, b)
+        }
+        #[inline(always)]
+        unsafe fn floor(a: float32x4_t) -> float32x4_t {
+            vrndmq_f32(a)
+        }
+        #[inline(always)]
+        unsafe fn scale2(p: float32x4_t, n: float32x4_t) -> float32x4_t {
+            // Exponents outside of [−127, 128] saturate: 2^−127 is built as 0, 2^128 as ∞. NaN converts to 0.
+            let clamped = vminq_f32(vmaxq_f32(n, vdupq_n_f32(-127.0)), vdupq_n_f32(128.0));
+            let exponent = vaddq_s32(vcvtq_s32_f32(clamped), vdupq_n_s32(127));
+            let scaled = vmulq_f32(p, vreinterpretq_f32_s32(vshlq_n_s32::<23>(exponent)));
+            // NaN in n (that is, in x) must come out.
+            vbslq_f32(vceqq_f32(n, n), scaled, n)
+        }
+        #[inline(always)]
+        unsafe fn select(bits: u32, a: float32x4_t, b: float32x4_t) -> float32x4_t {
+            let lanes = [1u32, 2, 4, 8];
+            vbslq_f32(vtstq_u32(vdupq_n_u32(bits), vld1q_u32(lanes.as_ptr())), a, b)
+        }
+        #[inline(always)]
+        unsafe fn load_f16(p: *const u16) -> float32x4_t {
+            // The vector conversion is not in stable Rust.
+            let mut wide = [0f32; 4];
+            for lane in 0..4 {
+                // SAFETY: the caller's promise.
+                wide[lane] = half::f16::from_bits(unsafe { p.add(lane).read_unaligned() }).to_f32();
+            }
+            vld1q_f32(wide.as_ptr())
+        }
+        #[inline(always)]
+        unsafe fn transpose(from: *const f32, stride: usize, to: *mut f32, to_stride: usize) {
+            let [a, b] = [vld1q_f32(from), vld1q_f32(from.add(stride))];
+            let [c, d] = [vld1q_f32(from.add(2 * stride)), vld1q_f32(from.add(3 * stride))];
+            let wide = |v| vreinterpretq_f64_f32(v);
+            let narrow = |v| vreinterpretq_f32_f64(v);
+            let (ab, cd) = ((vtrn1q_f32(a, b), vtrn2q_f32(a, b)), (vtrn1q_f32(c, d), vtrn2q_f32(c, d)));
+            vst1q_f32(to, narrow(vtrn1q_f64(wide(ab.0), wide(cd.0))));
+            vst1q_f32(to.add(to_stride), narrow(vtrn1q_f64(wide(ab.1), wide(cd.1))));
+            vst1q_f32(to.add(2 * to_stride), narrow(vtrn2q_f64(wide(ab.0), wide(cd.0))));
+            vst1q_f32(to.add(3 * to_stride), narrow(vtrn2q_f64(wide(ab.1), wide(cd.1))));
+        }
+    }
+}
+
 /// `simd_dispatch!(cpu, function::<…>(args))`: runs `function::<S, …>` with the vector type of the path, inside a function that has the
 /// path's target features. The function must be `#[inline(always)]` and generic over `S: Simd` first.
 #[macro_export]
@@ -387,6 +486,9 @@ macro_rules! simd_dispatch {
             #[cfg(target_arch = "x86_64")]
             // SAFETY: as above.
             $crate::Cpu::Avx2 => unsafe { avx2($($argument),*) },
+            #[cfg(target_arch = "aarch64")]
+            // SAFETY: NEON is part of the target.
+            $crate::Cpu::Neon => unsafe { $function::<$crate::simd::Neon>($($argument),*) },
             // SAFETY: the scalar path needs no features.
             _ => unsafe { $function::<$crate::simd::Scalar>($($argument),*) },
         }

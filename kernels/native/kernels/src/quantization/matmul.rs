@@ -203,6 +203,10 @@ fn integer<const NT: usize>(p: &Problem, q: &Activations, weights: &[u8], token:
             _ => {}
         }
     }
+    #[cfg(target_arch = "aarch64")]
+    if p.cpu == Cpu::Neon {
+        return super::tile_neon::tile::<NT>(layout, weights, codes, meta, acc);
+    }
     tile_scalar::tile::<NT>(layout, weights, codes, meta, acc);
 }
 

@@ -7,6 +7,8 @@ pub mod matmul;
 pub mod panel;
 pub mod repack;
 pub mod rows;
+#[cfg(target_arch = "aarch64")]
+pub mod tile_neon;
 pub mod tile_scalar;
 #[cfg(target_arch = "x86_64")]
 pub mod tile_x86;

@@ -63,7 +63,8 @@ fn lane_count(cpu: Cpu) -> usize {
     match cpu {
         Cpu::Avx512 => 16,
         Cpu::Avx2 => 8,
-        _ => 1,
+        Cpu::Neon => 4,
+        Cpu::Scalar => 1,
     }
 }
 

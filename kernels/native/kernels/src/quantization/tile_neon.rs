@@ -1,0 +1,128 @@
+//! Integer path on baseline NEON; arithmetic as in `tile_scalar`, bit for bit.
+//!
+//! A step's codes are decoded once to bytes, four rows × four inputs a vector; per token and vector two widening multiplies and two pairwise
+//! accumulations, then one conversion, one multiply and one or two FMA for four rows.
+
+use super::activations::GroupMeta;
+use super::format::{TileLayout, WeightType, STEP, TILE_ROWS};
+use super::panel::tile_scales;
+use std::arch::aarch64::*;
+
+/// Vectors of four rows in a tile.
+const QUADS: usize = TILE_ROWS / 4;
+
+/// Signed levels (Q8_0) or unsigned codes below 64 of one step: [input vector][rows].
+///
+/// # Safety
+/// `codes` points to the step's `kind.code_bytes()` bytes.
+#[inline]
+#[target_feature(enable = "neon")]
+unsafe fn decode(kind: WeightType, codes: *const u8) -> [[int8x16_t; QUADS]; 8] {
+    let load = |plane: usize, quad: usize| vld1q_u8(codes.add(64 * plane + 16 * quad));
+    let bits = [1u8, 2, 4, 8, 16, 32, 64, 128];
+    let mut out = [[vdupq_n_s8(0); QUADS]; 8];
+    for c in 0..8 {
+        for quad in 0..QUADS {
+            if kind == WeightType::Q8_0 {
+                out[c][quad] = vreinterpretq_s8_u8(veorq_u8(load(c, quad), vdupq_n_u8(0x80)));
+                continue;
+            }
+            let plane = load(c & 3, quad);
+            let nibble = if c < 4 {
+                vandq_u8(plane, vdupq_n_u8(15))
+            } else {
+                vshrq_n_u8::<4>(plane)
+            };
+            let code = match kind {
+                WeightType::Q5_0 => {
+                    let word = codes.add(256 + 8 * c + 2 * quad);
+                    let spread = vcombine_u8(vdup_n_u8(*word), vdup_n_u8(*word.add(1)));
+                    let pattern = vld1_u8(bits.as_ptr());
+                    let set = vtstq_u8(spread, vcombine_u8(pattern, pattern));
+                    vorrq_u8(nibble, vandq_u8(set, vdupq_n_u8(16)))
+                }
+                WeightType::Q6K => {
+                    let shift = vdupq_n_s8(-2 * (c & 3) as i8);
+                    let two = vandq_u8(vshlq_u8(load(4 + (c >> 2), quad), shift), vdupq_n_u8(3));
+                    vorrq_u8(nibble, vshlq_n_u8::<4>(two))
+                }
+                _ => nibble,
+            };
+            out[c][quad] = vreinterpretq_s8_u8(code);
+        }
+    }
+    out
+}
+
+/// Σ over four input vectors of codes · q for four rows.
+#[inline]
+#[target_feature(enable = "neon")]
+fn dot(weights: &[[int8x16_t; QUADS]], quad: usize, q: &[int8x16_t]) -> int32x4_t {
+    let (mut low, mut high) = (vdupq_n_s32(0), vdupq_n_s32(0));
+    for (w, &q) in weights.iter().zip(q) {
+        low = vpadalq_s16(low, vmull_s8(vget_low_s8(w[quad]), vget_low_s8(q)));
+        high = vpadalq_s16(high, vmull_high_s8(w[quad], q));
+    }
+    vpaddq_s32(low, high)
+}
+
+pub fn tile<const NT: usize>(
+    layout: &TileLayout,
+    tile: &[u8],
+    codes: &[i8],
+    meta: &[GroupMeta],
+    acc: &mut [[f32; TILE_ROWS]; NT],
+) {
+    // SAFETY: NEON is part of the target; the slices are checked where they are cut.
+    unsafe { body(layout, tile, codes, meta, acc) }
+}
+
+#[target_feature(enable = "neon")]
+unsafe fn body<const NT: usize>(
+    layout: &TileLayout,
+    tile: &[u8],
+    codes: &[i8],
+    meta: &[GroupMeta],
+    acc: &mut [[f32; TILE_ROWS]; NT],
+) {
+    let kind = layout.kind;
+    for step in 0..layout.steps {
+        let at = layout.codes + step * kind.code_bytes();
+        let weights = decode(kind, tile[at..at + kind.code_bytes()].as_ptr());
+        let scales = tile_scales(layout, tile, step);
+        for t in 0..NT {
+            let group = meta[t * layout.steps + step];
+            let step_codes = &codes[t * layout.k + step * STEP..][..STEP];
+            let mut q = [vdupq_n_s8(0); 8];
+            for (vector, four) in q.iter_mut().zip(step_codes.chunks_exact(4)) {
+                let word = u32::from_le_bytes([four[0] as u8, four[1] as u8, four[2] as u8, four[3] as u8]);
+                *vector = vreinterpretq_s8_u32(vdupq_n_u32(word));
+            }
+            // Q8_0 multiplies signed levels, so it has no bias to take back.
+            let start = if kind == WeightType::Q8_0 { [0, 0] } else { group.start };
+            let d = vdupq_n_f32(group.d);
+            for quad in 0..QUADS {
+                let first = vaddq_s32(dot(&weights[..4], quad, &q[..4]), vdupq_n_s32(start[0]));
+                let last = vaddq_s32(dot(&weights[4..], quad, &q[4..]), vdupq_n_s32(start[1]));
+                let scale = |half: usize| {
+                    let rows: [f32; 4] = std::array::from_fn(|r| scales[half][4 * quad + r].0);
+                    vld1q_f32(rows.as_ptr())
+                };
+                let out = acc[t][4 * quad..].as_mut_ptr();
+                let mut sum = vld1q_f32(out);
+                if kind == WeightType::Q6K {
+                    sum = vfmaq_f32(sum, scale(0), vmulq_f32(vcvtq_f32_s32(first), d));
+                    sum = vfmaq_f32(sum, scale(1), vmulq_f32(vcvtq_f32_s32(last), d));
+                } else {
+                    let dot = vcvtq_f32_s32(vaddq_s32(first, last));
+                    sum = vfmaq_f32(sum, scale(0), vmulq_f32(dot, d));
+                    if matches!(kind, WeightType::Q4_1 | WeightType::Q4K) {
+                        let offsets: [f32; 4] = std::array::from_fn(|r| scales[0][4 * quad + r].1);
+                        sum = vfmaq_f32(sum, vld1q_f32(offsets.as_ptr()), vdupq_n_f32(group.d_sum));
+                    }
+                }
+                vst1q_f32(out, sum);
+            }
+        }
+    }
+}
