@@ -6,7 +6,7 @@
 Writes
 
     texts.json              the texts
-    <name>.tokenizer.json   byte-level BPE as five model families have it, and the BPE with byte fallback of two more, by `tokenizers`
+    <name>.tokenizer.json   byte-level BPE as four model families have it, BPE with byte fallback, and unigram, by `tokenizers`
     <name>.ids.json         their ids: { special: [...] } with special tokens parsed, { plain: [...] } without
     <name>.pieces.json      SentencePiece BPE: tokens, scores, types (as GGUF numbers them), and ids
 
@@ -123,6 +123,18 @@ def byte_fallback(name):
     tail = [decoders.Strip(" ", 1, 0)] if prefix else []
     tokenizer.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), *tail])
     tokenizer.add_special_tokens([AddedToken(text, special=True, normalized=False) for text in first[:3]])
+    if not prefix:  # of the model's own tokens, as Gemma has them
+        tokenizer.add_tokens([AddedToken(text, special=False, normalized=False) for text in ["▁▁", "▁the"]])
+    add_tokens(tokenizer)
+    return tokenizer
+
+
+def unigram():
+    tokenizer = Tokenizer(models.Unigram())
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first")
+    tokenizer.decoder = decoders.Metaspace(prepend_scheme="first")
+    trainer = trainers.UnigramTrainer(vocab_size=500, special_tokens=["<unk>"], unk_token="<unk>", show_progress=False)
+    tokenizer.train_from_iterator(corpus(), trainer)
     add_tokens(tokenizer)
     return tokenizer
 
@@ -179,6 +191,7 @@ def main():
     write(folder, "texts.json", TEXTS)
     tokenizers = {name: byte_level(name) for name in BYTE_LEVEL}
     tokenizers |= {name: byte_fallback(name) for name in ["spaced", "prefixed"]}
+    tokenizers["unigram"] = unigram()
     for name, tokenizer in tokenizers.items():
         write(folder, f"{name}.tokenizer.json", json.loads(tokenizer.to_str()))
         special = [tokenizer.encode(text, add_special_tokens=False).ids for text in TEXTS]

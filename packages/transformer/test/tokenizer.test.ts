@@ -27,7 +27,7 @@ describe('ids are those of the tokenizers library', () => {
     }
   });
 
-  it.each([...byteLevelNames, ...fallbackNames])('from tokenizer.json of %s', (name) => {
+  it.each([...byteLevelNames, ...fallbackNames, 'unigram'])('from tokenizer.json of %s', (name) => {
     const { json, ids } = hubGolden(name);
     const tokenizer = createHubTokenizer({ tokenizerJson: json });
     for (const [index, text] of goldenTexts.entries()) {

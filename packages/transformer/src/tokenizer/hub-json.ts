@@ -3,15 +3,11 @@ import type { Merge } from './merge-pairs.js';
 
 export type JsonObject = Readonly<Record<string, unknown>>;
 
-/** A token that `tokenizer.json` adds to the model's, and how it is found in text. */
+/** A token that is found in text before anything else; only the special ones are no text. */
 export interface AddedToken {
   readonly id: number;
   readonly content: string;
   readonly special: boolean;
-  /** Takes white space before it or after it along, or is found between word boundaries only. */
-  readonly greedy: boolean;
-  /** Is looked for in normalised text. */
-  readonly normalized: boolean;
 }
 
 /** The BPE model of a `tokenizer.json`. */
@@ -41,13 +37,7 @@ export function addedTokens(json: JsonObject): readonly AddedToken[] {
     const { id, content, special = false } = token;
     if (typeof content !== 'string')
       throw new TokenizerError(`${name}[${index}].content: expected a string, got ${describe(content)}`);
-    return {
-      id: tokenId(id, `${name}[${index}].id`),
-      content,
-      special: special === true,
-      greedy: token['lstrip'] === true || token['rstrip'] === true || token['single_word'] === true,
-      normalized: token['normalized'] === true,
-    };
+    return { id: tokenId(id, `${name}[${index}].id`), content, special: special === true };
   });
 }
 

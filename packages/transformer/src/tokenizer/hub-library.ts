@@ -2,20 +2,20 @@ import { Tokenizer as Library } from '@huggingface/tokenizers';
 import { TokenizerError } from './errors.js';
 import type { JsonObject } from './hub-json.js';
 
-/** The library's tokenizer. */
-export function buildLibrary(json: JsonObject, config: JsonObject): Library {
-  return guarded(() => new Library(json, config));
+/** Cuts a text into pieces; `first` says whether a whole text begins there. */
+export type Cut = (text: string, onPiece: (piece: string) => void, first: boolean) => void;
+
+/** A model of the library. */
+export interface LibraryModel {
+  /** Ids by the texts of tokens. */
+  readonly vocab: ReadonlyMap<string, number>;
+  encode(pieces: readonly string[]): readonly number[];
 }
 
-/** Cuts a text as the normaliser and the pre-tokenizer of `tokenizer.json` do. */
-export function libraryCut(
-  json: JsonObject,
-  config: JsonObject,
-): (text: string, onPiece: (piece: string) => void, first: boolean) => void {
-  const { normalizer, pre_tokenizer: preTokenizer } = buildLibrary(
-    { ...json, added_tokens: [], model: { type: 'BPE', vocab: {}, merges: [] }, post_processor: null, decoder: null },
-    config,
-  );
+/** The normaliser and the pre-tokenizer of a `tokenizer.json`, of which only they are looked at. */
+export function libraryCut(json: JsonObject, config: JsonObject): Cut {
+  const parts = { normalizer: json['normalizer'] ?? null, pre_tokenizer: json['pre_tokenizer'] ?? null };
+  const { normalizer, pre_tokenizer: preTokenizer } = build({ ...emptyJson, ...parts }, config);
   const cut = (text: string, first: boolean): readonly string[] => {
     const normal = normalizer ? normalizer.normalize(text) : text;
     if (normal === '') return [];
@@ -27,8 +27,36 @@ export function libraryCut(
   };
 }
 
+/** The model of a `tokenizer.json`, of which only that is looked at. */
+export function libraryModel(json: JsonObject, config: JsonObject): LibraryModel {
+  const { model } = build({ ...emptyJson, model: json['model'] }, config);
+  if (!model) throw new TokenizerError('tokenizer.json: model: is missing');
+  const { tokens_to_ids: vocab, unk_token_id: unknown } = model;
+  return {
+    vocab,
+    encode: (pieces) =>
+      guarded(() => model._call([...pieces])).flatMap((token) => {
+        const id = vocab.get(token) ?? unknown;
+        return id === undefined ? [] : [id];
+      }),
+  };
+}
+
+const emptyJson: JsonObject = {
+  added_tokens: [],
+  normalizer: null,
+  pre_tokenizer: null,
+  model: { type: 'BPE', vocab: {}, merges: [] },
+  post_processor: null,
+  decoder: null,
+};
+
+function build(json: JsonObject, config: JsonObject): Library {
+  return guarded(() => new Library(json, config));
+}
+
 /** Runs a part of the library; its errors become typed. */
-export function guarded<T>(run: () => T): T {
+function guarded<T>(run: () => T): T {
   try {
     return run();
   } catch (error) {

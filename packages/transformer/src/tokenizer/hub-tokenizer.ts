@@ -10,11 +10,12 @@ import {
   isObject,
   jsonObject,
   pipelineSteps,
+  tokenId,
   type AddedToken,
   type BpeModel,
   type JsonObject,
 } from './hub-json.js';
-import { buildLibrary, guarded, libraryCut } from './hub-library.js';
+import { libraryCut, libraryModel, type Cut } from './hub-library.js';
 import { MergePairs } from './merge-pairs.js';
 import type { PieceEncoder } from './piece-encoder.js';
 import { TableTokenizer } from './table-tokenizer.js';
@@ -30,25 +31,24 @@ export interface HubTokenizerFiles {
   readonly tokenizerConfig?: unknown;
 }
 
-/** How text between parsed tokens is encoded, and which tokens are parsed in every text. */
+/** How text between parsed tokens is encoded. */
 interface Encoding {
   readonly vocabulary: Vocabulary;
   readonly encoder: PieceEncoder;
-  readonly userTokens: ReadonlyMap<string, number>;
 }
 
 /**
- * The tokenizer of `tokenizer.json`. `@huggingface/tokenizers` normalises and cuts text; BPE merges are done here (see
- * docs/decisions/0007-own-tokenizer-for-gguf.md), other models are the library's whole. Special tokens are parsed here, because the library parses
- * them in any text.
+ * The tokenizer of `tokenizer.json`. `@huggingface/tokenizers` normalises and cuts text, and runs models other than BPE; tokens that are found in
+ * text are found here, and BPE merges here (docs/decisions/0007-own-tokenizer-for-gguf.md). That such tokens may take white space along
+ * (`lstrip`, `rstrip`) is not supported.
  */
 export function createHubTokenizer({ tokenizerJson, tokenizerConfig }: HubTokenizerFiles): Tokenizer {
   const json = jsonObject(tokenizerJson, 'tokenizer.json');
   const config = tokenizerConfig === undefined ? {} : jsonObject(tokenizerConfig, 'tokenizer_config.json');
   const added = addedTokens(json);
   const model = bpeModel(json);
-  const encoding =
-    model && isPlain(json, config, added) ? ownEncoding(json, config, added, model) : libraryEncoding(json, config, added);
+  const cut = libraryCut(json, config);
+  const encoding = model ? bpeEncoding(json, cut, added, model) : libraryEncoding(json, config, cut, added);
   const ids = new Map(added.map(({ content, id }) => [content, id]));
   const first = firstOfTemplate(json, ids);
   const bos = configuredToken(config, 'bos_token', ids) ?? first;
@@ -56,77 +56,64 @@ export function createHubTokenizer({ tokenizerJson, tokenizerConfig }: HubTokeni
   const asked = config['add_bos_token'];
   const endings = new Set(endOfGenerationTexts.flatMap((text) => ids.get(text) ?? []));
   if (eos !== undefined) endings.add(eos);
+  const found = (wanted: boolean): ReadonlyMap<string, number> =>
+    new Map(added.filter(({ special }) => special === wanted).map(({ content, id }) => [content, id]));
   return new TableTokenizer({
     ...encoding,
-    specialTokens: new Map(added.filter(({ special }) => special).map(({ content, id }) => [content, id])),
+    specialTokens: found(true),
+    userTokens: found(false),
     bos,
     eos,
     endOfGeneration: endings,
     addBos: bos !== undefined && (typeof asked === 'boolean' ? asked : first === bos),
-    dropsFirstSpace: pipelineSteps(json['decoder']).some(
-      ({ type, content, start }) => type === 'Strip' && content === ' ' && start === 1,
-    ),
+    dropsFirstSpace: dropsFirstSpace(json['decoder']),
   });
 }
 
-/** Whether added tokens are found in text as it is, and nothing else happens to text than `tokenizer.json` says. */
-function isPlain(json: JsonObject, config: JsonObject, added: readonly AddedToken[]): boolean {
-  const normalizes = isObject(json['normalizer']);
-  const hidden = Boolean(config['remove_space']) || Boolean(config['do_lowercase_and_remove_accent']);
-  return !hidden && added.every(({ greedy, normalized, special }) => !greedy && (special || !(normalized && normalizes)));
-}
-
-function ownEncoding(json: JsonObject, config: JsonObject, added: readonly AddedToken[], model: BpeModel): Encoding {
+function bpeEncoding(json: JsonObject, cut: Cut, added: readonly AddedToken[], model: BpeModel): Encoding {
   const form: TextForm = hasStep(json['pre_tokenizer'], 'ByteLevel') ? 'byte-level' : 'spaces';
   const vocabulary = buildVocabulary(model.vocab, added, form, model.byteFallback);
   const merges = new MergePairs(model.merges, vocabulary, form, 'tokenizer.json: model.merges');
-  const cut = libraryCut(json, config);
-  const cutPlain = cutAtSpaces(vocabulary);
-  const encoder = new BpeEncoder({
+  const common = {
     vocabulary,
     merges,
-    cut:
-      form === 'byte-level'
-        ? cut
-        : (text, onPiece, first) => {
-            cut(
-              text,
-              (piece) => {
-                cutPlain(withPlainSpaces(piece), onPiece);
-              },
-              first,
-            );
-          },
-    write: (piece, out) => (form === 'byte-level' ? byteLevelBytes(piece, out, 0) : writeUtf8(piece, out, 0)),
-    symbols: form === 'byte-level' ? 'bytes' : 'characters',
     wholePieces: model.ignoreMerges,
     unknown: model.unknown === undefined ? undefined : model.vocab.get(model.unknown),
     fusesUnknown: model.fuseUnknown,
-  });
-  return {
-    vocabulary,
-    encoder,
-    userTokens: new Map(added.filter(({ special }) => !special).map(({ content, id }) => [content, id])),
   };
+  if (form === 'byte-level') {
+    const write = (piece: string, out: Uint8Array): number => byteLevelBytes(piece, out, 0);
+    return { vocabulary, encoder: new BpeEncoder({ ...common, cut, write, symbols: 'bytes' }) };
+  }
+  const cutPlain = cutAtSpaces(vocabulary);
+  const encoder = new BpeEncoder({
+    ...common,
+    cut: (text, onPiece, first) => {
+      const onLibraryPiece = (piece: string): void => {
+        cutPlain(withPlainSpaces(piece), onPiece);
+      };
+      cut(text, onLibraryPiece, first);
+    },
+    write: (piece, out) => writeUtf8(piece, out, 0),
+    symbols: 'characters',
+  });
+  return { vocabulary, encoder };
 }
 
-function libraryEncoding(json: JsonObject, config: JsonObject, added: readonly AddedToken[]): Encoding {
-  const specials = new Set(added.filter(({ special }) => special).map(({ id }) => id));
-  const kept = Array.isArray(json['added_tokens'])
-    ? json['added_tokens'].filter((token) => !specials.has((token as AddedToken).id))
-    : [];
-  const library = buildLibrary({ ...json, added_tokens: kept }, config);
+function libraryEncoding(json: JsonObject, config: JsonObject, cut: Cut, added: readonly AddedToken[]): Encoding {
+  const model = libraryModel(json, config);
   const form: TextForm = hasStep(json['decoder'], 'ByteLevel') ? 'byte-level' : 'spaces';
-  const vocabulary = buildVocabulary(library.get_vocab(false), added, form, hasStep(json['decoder'], 'ByteFallback'));
+  const vocabulary = buildVocabulary(model.vocab, added, form, hasStep(json['decoder'], 'ByteFallback'));
   const encoder: PieceEncoder = {
-    encode(text, out) {
-      const { ids } = guarded(() => library.encode(text, { add_special_tokens: false }));
-      for (const id of ids) out.push(id);
+    encode(text, out, first) {
+      const pieces: string[] = [];
+      cut(text, (piece) => pieces.push(piece), first);
+      for (const id of model.encode(pieces)) out.push(id);
     },
-    // The library keeps texts of tokens in several maps.
+    // The library keeps the texts of tokens in several maps.
     byteLength: vocabulary.byteLength + 300 * vocabulary.size,
   };
-  return { vocabulary, encoder, userTokens: new Map() };
+  return { vocabulary, encoder };
 }
 
 function buildVocabulary(
@@ -135,8 +122,9 @@ function buildVocabulary(
   form: TextForm,
   hasBytes: boolean,
 ): Vocabulary {
+  const name = 'tokenizer.json: model.vocab';
   let size = 0;
-  for (const id of vocab.values()) size = Math.max(size, id + 1);
+  for (const [text, id] of vocab) size = Math.max(size, tokenId(id, `${name}[${JSON.stringify(text)}]`) + 1);
   for (const { id } of added) size = Math.max(size, id + 1);
   const texts = new Array<string>(size).fill('');
   const types = new Uint8Array(size).fill(tokenType.normal);
@@ -145,10 +133,20 @@ function buildVocabulary(
     if (hasBytes && /^<0x[0-9A-Fa-f]{2}>$/.test(text)) types[id] = tokenType.byte;
   }
   for (const { id, content, special } of added) {
+    // A token that the model has as well may also come of merges.
+    if (!special && vocab.get(content) === id) continue;
     texts[id] = content;
     types[id] = special ? tokenType.control : tokenType.userDefined;
   }
-  return new Vocabulary(texts, types, form, 'tokenizer.json: model.vocab');
+  return new Vocabulary(texts, types, form, name);
+}
+
+/** Whether decoding takes the space away that encoding put before a text. */
+function dropsFirstSpace(decoder: unknown): boolean {
+  return pipelineSteps(decoder).some(
+    ({ type, content, start, prepend_scheme: scheme = 'always', add_prefix_space: prefix = true }) =>
+      type === 'Metaspace' ? scheme !== 'never' && prefix === true : type === 'Strip' && content === ' ' && start === 1,
+  );
 }
 
 /** A token that the configuration names, by its text or as an object with its text. */
