@@ -93,6 +93,17 @@ describe('the playground in trouble', () => {
       expect(await problem(page, 'UNSUPPORTED_ARCHITECTURE')).toContain('mamba');
       await shoot(page, 'problem-phone');
 
+      // A server that never answers: Escape ends the wait and is no problem.
+      await page.route('**/slow.gguf', () => undefined);
+      await page.getByLabel('Address of a GGUF file').fill(new URL('/slow.gguf', page.url()).href);
+      await page.getByRole('button', { name: 'Load', exact: true }).click();
+      await page.getByRole('progressbar', { name: 'slow.gguf' }).waitFor();
+      await shoot(page, 'loading-phone');
+      await page.keyboard.press('Escape');
+      await page.getByLabel('Address of a GGUF file').waitFor();
+      expect(await page.getByRole('alert').isVisible()).toBe(false);
+      expect(await page.getByRole('progressbar').isVisible()).toBe(false);
+
       const protocol = await page.context().newCDPSession(page);
       await protocol.send('Storage.overrideQuotaForOrigin', { origin: new URL(page.url()).origin, quotaSize: 1000 });
       await page.getByLabel('Address of a GGUF file').fill(new URL('/tiny.gguf', page.url()).href);

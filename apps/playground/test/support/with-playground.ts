@@ -1,6 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { bundle, withPage, type SiteFiles } from '@filigree/testing';
 import type { Page } from 'playwright-core';
+import { expect } from 'vitest';
 
 const folder = new URL('../../', import.meta.url);
 
@@ -16,11 +17,16 @@ async function site(): Promise<SiteFiles> {
   };
 }
 
-/** Opens the page in Chromium, with further files beside it. */
+/** Opens the page in Chromium, with further files beside it. Fails when an op falls back or a variant is wrong, of which the page warns. */
 export async function withPlayground(files: SiteFiles, use: (page: Page) => Promise<void>): Promise<void> {
   await withPage({ ...(await site()), ...files }, async (page) => {
     // A software GPU on a busy machine takes its time.
     page.setDefaultTimeout(120_000);
+    const warnings: string[] = [];
+    page.on('console', (message) => {
+      if (message.text().startsWith('filigree')) warnings.push(message.text());
+    });
     await use(page);
+    expect(warnings).toEqual([]);
   });
 }
