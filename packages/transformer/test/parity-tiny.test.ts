@@ -1,16 +1,14 @@
 import { fileSource, readSafetensors, type SafetensorsTensorInfo } from '@filigree/checkpoint';
 import { createReferenceBackend, type Backend } from '@filigree/core-tensor';
 import { nativeBackends, webGpuBackends } from '@filigree/testing';
-import { readdirSync } from 'node:fs';
+import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { loadModel } from '../src/index.js';
 
 // Models of every architecture as they lie on the Hub, and their logits by transformers in f32: scripts/goldens/transformer-tiny.py.
 const goldens = join(import.meta.dirname, 'goldens');
-const folders = readdirSync(goldens, { withFileTypes: true })
-  .filter((entry) => entry.isDirectory())
-  .map(({ name }) => name);
+const folders = readdirSync(goldens).filter((name) => existsSync(join(goldens, name, 'golden.safetensors')));
 
 const backends = [
   { name: 'reference', create: () => Promise.resolve<Backend>(createReferenceBackend()) },
@@ -46,7 +44,7 @@ function largestDifference(a: ArrayLike<number>, b: ArrayLike<number>): number {
 }
 
 it('covers every architecture', () => {
-  expect(folders).toEqual(['gemma3', 'gemma3-new', 'llama', 'llama3', 'mistral', 'qwen2', 'qwen3']);
+  expect(folders.sort()).toEqual(['gemma3', 'gemma3-new', 'llama', 'llama3', 'mistral', 'qwen2', 'qwen3']);
 });
 
 for (const { name, create } of backends) {
