@@ -10,6 +10,7 @@ import { createGgufTokenizer } from '../src/tokenizer/gguf-tokenizer.js';
 import { preTokenizerNames } from '../src/tokenizer/pre-tokenizers.js';
 import type { Tokenizer } from '../src/tokenizer/tokenizer.js';
 import goldens from './goldens/tokenizer-ids.json' with { type: 'json' };
+import { sentencePieceGolden } from './support/tokenizer-goldens.js';
 import { ggufFile, pairTokenizer, string } from './support/tokenizer-gguf.js';
 import { mixedText, realText, unicodeText } from './support/tokenizer-texts.js';
 
@@ -34,6 +35,16 @@ describe('token ids are those of llama.cpp', () => {
   });
 });
 
+describe('token ids are those of llama.cpp', () => {
+  const text = mixedText(2, 20_000);
+
+  it.each(['spaced', 'prefixed'] as const)('with SentencePiece, %s', (name) => {
+    const tokenizer = createGgufTokenizer(sentencePieceGolden(name).file);
+    expect(goldenOf(tokenizer.encode(text, { addBos: false }))).toEqual(goldens.sentencePiece[name].mixed);
+    expect(goldenOf(tokenizer.encode(text, { special: true }))).toEqual(goldens.sentencePiece[name].special);
+  });
+});
+
 const models = ['FILIGREE_MODEL_SMOLLM2', 'FILIGREE_MODEL_GEMMA3'] as const;
 
 /** Ids by llama-tokenize of the folder. */
@@ -55,6 +66,11 @@ describe.runIf(fullTier).each(models)('token ids of %s are those of llama.cpp', 
   it.each(['real', 'unicode', 'mixed'] as const)('for the %s text', async (name) => {
     const ids = (await openTokenizer(modelPath(variable))).encode(texts[name], { addBos: false });
     expect(goldenOf(ids)).toEqual(goldens.models[variable][name]);
+  });
+
+  it('for control tokens, parsed where asked to', async () => {
+    const ids = (await openTokenizer(modelPath(variable))).encode(texts.mixed, { special: true });
+    expect(goldenOf(ids)).toEqual(goldens.models[variable].special);
   });
 
   // The texts above have goldens; where the program is at hand, each run compares another one.

@@ -28,6 +28,17 @@ export function ggufFile(metadata: Metadata): GgufFile {
   });
 }
 
+/** What llama.cpp wants to know of a model before it looks at the tokenizer. */
+export const tinyLlama: Metadata = [
+  ['general.architecture', string('llama')],
+  ['llama.context_length', u32(128)],
+  ['llama.embedding_length', u32(32)],
+  ['llama.block_count', u32(1)],
+  ['llama.feed_forward_length', u32(32)],
+  ['llama.attention.head_count', u32(1)],
+  ['llama.attention.layer_norm_rms_epsilon', { type: 'f32', value: Math.fround(1e-5) }],
+];
+
 /**
  * Byte-level BPE in which any two bytes merge, in a scrambled order: which merge depends on where each piece begins and ends, so that the ids
  * of a text are those of its pieces and nothing else.
@@ -40,13 +51,7 @@ export function pairTokenizer(pre: string): Metadata {
   });
   const tokens = ['<|end|>', ...bytes, ...merges.map((pair) => pair.join(''))];
   return [
-    ['general.architecture', string('llama')],
-    ['llama.context_length', u32(128)],
-    ['llama.embedding_length', u32(32)],
-    ['llama.block_count', u32(1)],
-    ['llama.feed_forward_length', u32(32)],
-    ['llama.attention.head_count', u32(1)],
-    ['llama.attention.layer_norm_rms_epsilon', { type: 'f32', value: Math.fround(1e-5) }],
+    ...tinyLlama,
     ['tokenizer.ggml.model', string('gpt2')],
     ['tokenizer.ggml.pre', string(pre)],
     ['tokenizer.ggml.tokens', strings(tokens)],
