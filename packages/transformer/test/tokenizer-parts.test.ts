@@ -1,4 +1,5 @@
 import type { GgufValue } from '@filigree/checkpoint';
+import { fullTier } from '@filigree/testing';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { createGgufTokenizer } from '../src/tokenizer/gguf-tokenizer.js';
@@ -8,6 +9,9 @@ import { SpecialTokens } from '../src/tokenizer/special-tokens.js';
 import { tokenType, Vocabulary } from '../src/tokenizer/vocabulary.js';
 import { byteLevelGolden, hubGolden, sentencePieceGolden } from './support/tokenizer-goldens.js';
 import { bool, ggufFile, integers, string, u32 } from './support/tokenizer-gguf.js';
+
+// Seeds are fixed in the short tier.
+fc.configureGlobal(fullTier ? { numRuns: 1000 } : { seed: 1 });
 
 describe('MergeLoop', () => {
   /** Pairs of tokens merge to tokens from 4 on, with ranks; several pairs may have the same one. */
