@@ -1,12 +1,22 @@
 import { BackendUnavailableError } from '@filigree/core-tensor';
 
-/**
- * The GPU entry point: the runtime's own (Deno), else Dawn from the optional package `webgpu`. The object must stay referenced for as long as
- * its devices are used.
- */
+/** Made once and never collected: Dawn's threads do not survive an instance that goes before its devices do. */
+let instance: Promise<GPU> | undefined;
+
+/** The GPU entry point: the runtime's own (Deno), else Dawn from the optional package `webgpu`. */
 export async function getGpu(): Promise<GPU> {
   const own = (globalThis as { navigator?: { gpu?: GPU } }).navigator?.gpu;
   if (own) return own;
+  instance ??= createInstance();
+  try {
+    return await instance;
+  } catch (error) {
+    instance = undefined;
+    throw error;
+  }
+}
+
+async function createInstance(): Promise<GPU> {
   let dawn: { create(options: string[]): GPU };
   try {
     dawn = await import('webgpu');
