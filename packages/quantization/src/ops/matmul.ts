@@ -103,7 +103,7 @@ export const matmulOp = /* @__PURE__ */ defineOp({
   },
   native: 'quantization_matmul',
   webgpu: matmulKernel,
-  // f32 sums of 512 and more products of magnitude up to 8 · 16 that cancel: a few rounding steps of the largest partial sum.
+  // Long f32 sums of products that cancel lose some rounding steps of their largest partial sum.
   tolerance: { y: { absolute: 2e-3, relative: 5e-5 } },
   cases: (fc) =>
     fc
