@@ -39,7 +39,8 @@ export const gatedActivationOp = /* @__PURE__ */ defineOp({
         u32(unaryKinds.indexOf(kind as GateKind)),
       ]),
   },
-  tolerance: { y: { absolute: 1e-5, relative: 2e-5 } },
+  // The tail of GELU is 1 − 1 in f32, and `up` goes into the hundreds.
+  tolerance: { y: { absolute: 1e-4, relative: 2e-5 } },
   cases: (fc) =>
     fc.tuple(caseDimension(fc, 9), caseDimension(fc, 100)).chain((shape) =>
       fc.record({
