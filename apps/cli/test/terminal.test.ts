@@ -79,6 +79,8 @@ describe('chat at a terminal', () => {
     terminal.type('one\rtwo\r');
     await terminal.sees(/answer \d+ tokens/);
     await terminal.sees(/answer \d+ tokens/);
+    // Before the prompt the terminal itself would take the key, and hand on something else.
+    await terminal.sees(/> /);
     terminal.type('\u0004');
     expect((await terminal.ended).code).toBe(0);
   });
@@ -112,6 +114,8 @@ describe('chat at a terminal', () => {
     await terminal.sees(/> /);
     terminal.type('hello\r');
     await terminal.sees(/answer \d+ tokens/);
+    // Before the prompt the terminal itself would take the key, and hand on something else.
+    await terminal.sees(/> /);
     terminal.type('\u0004');
     expect((await terminal.ended).code).toBe(0);
   });

@@ -1,4 +1,5 @@
 import { AbortError, throwIfAborted } from '@filigree/core-tensor';
+import { delay } from '../delay.js';
 import { QuotaError, SourceReadError } from '../errors.js';
 import type { OnDownloadProgress } from '../hub/progress.js';
 import { blobSource } from './blob-source.js';
@@ -148,8 +149,21 @@ async function fetchInto(
     });
   } catch (error) {
     await reader.cancel().catch(() => undefined);
-    await folder.removeEntry(name).catch(() => undefined);
+    await removeReleased(folder, name);
     throw error;
+  }
+}
+
+/** Removes what is left of a download. The browser may release an aborted writer's lock a moment after `abort()` has resolved. */
+async function removeReleased(folder: FileSystemDirectoryHandle, name: string): Promise<void> {
+  for (let wait = 1; wait <= 512; wait *= 2) {
+    try {
+      await folder.removeEntry(name);
+      return;
+    } catch (error) {
+      if (!isNamed(error, 'NoModificationAllowedError')) return;
+      await delay(wait);
+    }
   }
 }
 
