@@ -22,7 +22,7 @@ fn nibble32(at: u32, e: u32) -> u32 {
   return (weight_byte(at + (e & 15u)) >> (4u * (e >> 4u))) & 15u;
 }
 
-// Six-bit scale (x) and minimum (y) t of a Q4_K super-block.
+// Six-bit scale (x) and minimum (y) t of a Q4_K or Q5_K super-block.
 fn scale_and_minimum(at: u32, t: u32) -> vec2u {
   if (t < 4u) {
     return vec2u(weight_byte(at + t) & 63u, weight_byte(at + t + 4u) & 63u);
@@ -43,12 +43,22 @@ fn weight_parts(kind: u32, at: u32, e: u32) -> vec3f {
       let fifth = (weight_byte(at + 2u + (e >> 3u)) >> (e & 7u)) & 1u;
       return vec3f(f32(nibble32(at + 6u, e) | (fifth << 4u)) - 16.0, weight_half(at), 0.0);
     }
+    case 7u: {
+      let fifth = (weight_byte(at + 4u + (e >> 3u)) >> (e & 7u)) & 1u;
+      return vec3f(f32(nibble32(at + 8u, e) | (fifth << 4u)), weight_half(at), weight_half(at + 2u));
+    }
     case 8u: { return vec3f(f32(signed_byte(weight_byte(at + 2u + e))), weight_half(at), 0.0); }
     case 12u: {
       let pair = scale_and_minimum(at + 4u, e >> 5u);
       let byte = weight_byte(at + 16u + 32u * (e >> 6u) + (e & 31u));
       let code = (byte >> (4u * ((e >> 5u) & 1u))) & 15u;
       return vec3f(f32(code), weight_half(at) * f32(pair.x), -weight_half(at + 2u) * f32(pair.y));
+    }
+    case 13u: {
+      let pair = scale_and_minimum(at + 4u, e >> 5u);
+      let low = (weight_byte(at + 48u + 32u * (e >> 6u) + (e & 31u)) >> (4u * ((e >> 5u) & 1u))) & 15u;
+      let high = (weight_byte(at + 16u + (e & 31u)) >> (e >> 5u)) & 1u;
+      return vec3f(f32(low | (high << 4u)), weight_half(at) * f32(pair.x), -weight_half(at + 2u) * f32(pair.y));
     }
     default: {
       let h = e >> 7u;

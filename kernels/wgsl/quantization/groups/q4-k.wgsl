@@ -20,11 +20,3 @@ fn load_group(row: u32, index: u32) -> Group {
     vec2f(-pair.y * f32(six.y)),
   );
 }
-
-fn scale_and_minimum(at: u32, t: u32) -> vec2u {
-  if (t < 4u) {
-    return vec2u(byte_at(at + t) & 63u, byte_at(at + t + 4u) & 63u);
-  }
-  let low = byte_at(at + t + 4u);
-  return vec2u((low & 15u) | ((byte_at(at + t - 4u) >> 6u) << 4u), (low >> 4u) | ((byte_at(at + t) >> 6u) << 4u));
-}

@@ -20,7 +20,7 @@ export const ggufLayouts: ReadonlyMap<string, GgufTypeLayout> = /* @__PURE__ */ 
 );
 
 /** Types that have fused kernels on the native and WebGPU backends; the others decode on the reference. */
-export const kernelTypes = ['F32', 'F16', 'BF16', 'Q4_0', 'Q4_1', 'Q5_0', 'Q8_0', 'Q4_K', 'Q6_K'] as const;
+export const kernelTypes = ['F32', 'F16', 'BF16', 'Q4_0', 'Q4_1', 'Q5_0', 'Q5_1', 'Q8_0', 'Q4_K', 'Q5_K', 'Q6_K'] as const;
 
 /** Layout of a type by name; throws an OptionError with the list of known ones. */
 export function ggufLayout(type: string): GgufTypeLayout {

@@ -18,8 +18,11 @@ import q40 from '@filigree/wgsl/quantization/groups/q4-0.wgsl';
 import q41 from '@filigree/wgsl/quantization/groups/q4-1.wgsl';
 import q4k from '@filigree/wgsl/quantization/groups/q4-k.wgsl';
 import q50 from '@filigree/wgsl/quantization/groups/q5-0.wgsl';
+import q51 from '@filigree/wgsl/quantization/groups/q5-1.wgsl';
+import q5k from '@filigree/wgsl/quantization/groups/q5-k.wgsl';
 import q6k from '@filigree/wgsl/quantization/groups/q6-k.wgsl';
 import q80 from '@filigree/wgsl/quantization/groups/q8-0.wgsl';
+import superPairs from '@filigree/wgsl/quantization/groups/super-pairs.wgsl';
 import multiplyBlocks from '@filigree/wgsl/quantization/matmul-blocks.wgsl';
 import multiplyFloats from '@filigree/wgsl/quantization/matmul-floats.wgsl';
 import words from '@filigree/wgsl/quantization/words.wgsl';
@@ -30,7 +33,16 @@ import { ggufLayout, ggufLayoutById } from '../gguf/types.js';
 type Io = Readonly<Record<string, TensorMeta | undefined>>;
 
 /** How 32 weights of a type are decoded. */
-const groups: Readonly<Record<string, string>> = { Q4_0: q40, Q4_1: q41, Q5_0: q50, Q8_0: q80, Q4_K: q4k, Q6_K: q6k };
+const groups: Readonly<Record<string, string>> = {
+  Q4_0: q40,
+  Q4_1: q41,
+  Q5_0: q50,
+  Q5_1: q51,
+  Q8_0: q80,
+  Q4_K: `${q4k}\n${superPairs}`,
+  Q5_K: `${q5k}\n${superPairs}`,
+  Q6_K: q6k,
+};
 
 /** Rows of weights that a workgroup of the matmul covers: 64 invocations over the LANES of finish-*.wgsl. */
 function rowsPerGroup({ subgroups }: ShaderVariant): number {

@@ -15,9 +15,39 @@ pub enum WeightType {
     Q4_0,
     Q4_1,
     Q5_0,
+    Q5_1,
     Q8_0,
     Q4K,
+    Q5K,
     Q6K,
+}
+
+/// How a type's codes lie in a tile.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Codes {
+    Float,
+    /// A plane of nibbles.
+    Four,
+    /// Nibbles, and a plane of fifth bits.
+    Five,
+    /// Nibbles, and planes of the upper two bits.
+    Six,
+    /// Bytes, 128 above the signed code.
+    Eight,
+}
+
+/// How a type scales its levels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scales {
+    None,
+    /// f16 per 32 inputs.
+    Half,
+    /// f16 scale and f16 offset per 32 inputs.
+    HalfPair,
+    /// Six-bit scale and minimum per 32 inputs, times two f16 per 256.
+    SuperPair,
+    /// Signed scale per 16 inputs, times an f16 per 256.
+    SuperSigned,
 }
 
 impl WeightType {
@@ -29,8 +59,10 @@ impl WeightType {
             2 => Self::Q4_0,
             3 => Self::Q4_1,
             6 => Self::Q5_0,
+            7 => Self::Q5_1,
             8 => Self::Q8_0,
             12 => Self::Q4K,
+            13 => Self::Q5K,
             14 => Self::Q6K,
             30 => Self::BF16,
             _ => return Err(KernelError(format!("weights of GGUF type {id} have no native kernel"))),
@@ -49,8 +81,10 @@ impl WeightType {
             Self::Q4_0 => (32, 18),
             Self::Q4_1 => (32, 20),
             Self::Q5_0 => (32, 22),
+            Self::Q5_1 => (32, 24),
             Self::Q8_0 => (32, 34),
             Self::Q4K => (256, 144),
+            Self::Q5K => (256, 176),
             Self::Q6K => (256, 210),
         }
     }
@@ -67,32 +101,59 @@ impl WeightType {
             .ok_or_else(|| KernelError(format!("rows of {k} elements are too long")))
     }
 
-    /// Bytes of codes for 16 rows × 32 inputs.
-    pub fn code_bytes(self) -> usize {
+    pub const fn codes(self) -> Codes {
         match self {
-            Self::Q4_0 | Self::Q4_1 | Self::Q4K => 256,
-            Self::Q5_0 => 320,
-            Self::Q6K => 384,
-            Self::Q8_0 => 512,
-            Self::F32 => 2048,
-            Self::F16 | Self::BF16 => 1024,
+            Self::F32 | Self::F16 | Self::BF16 => Codes::Float,
+            Self::Q4_0 | Self::Q4_1 | Self::Q4K => Codes::Four,
+            Self::Q5_0 | Self::Q5_1 | Self::Q5K => Codes::Five,
+            Self::Q6K => Codes::Six,
+            Self::Q8_0 => Codes::Eight,
+        }
+    }
+
+    pub const fn scales(self) -> Scales {
+        match self {
+            Self::F32 | Self::F16 | Self::BF16 => Scales::None,
+            Self::Q4_0 | Self::Q5_0 | Self::Q8_0 => Scales::Half,
+            Self::Q4_1 | Self::Q5_1 => Scales::HalfPair,
+            Self::Q4K | Self::Q5K => Scales::SuperPair,
+            Self::Q6K => Scales::SuperSigned,
+        }
+    }
+
+    /// Whether weights are scale · level + offset.
+    pub const fn has_offset(self) -> bool {
+        matches!(self.scales(), Scales::HalfPair | Scales::SuperPair)
+    }
+
+    /// Bytes of codes for 16 rows × 32 inputs.
+    pub const fn code_bytes(self) -> usize {
+        match self.codes() {
+            Codes::Four => 256,
+            Codes::Five => 320,
+            Codes::Six => 384,
+            Codes::Eight => 512,
+            Codes::Float => match self {
+                Self::F32 => 2048,
+                _ => 1024,
+            },
         }
     }
 
     /// Bytes of scales for 16 rows × 32 inputs: f16 per row, or small integers of a super-block.
-    pub fn scale_bytes(self) -> usize {
-        match self {
-            Self::Q4_0 | Self::Q5_0 | Self::Q8_0 | Self::Q4K | Self::Q6K => 32,
-            Self::Q4_1 => 64,
-            Self::F32 | Self::F16 | Self::BF16 => 0,
+    pub const fn scale_bytes(self) -> usize {
+        match self.scales() {
+            Scales::None => 0,
+            Scales::HalfPair => 64,
+            Scales::Half | Scales::SuperPair | Scales::SuperSigned => 32,
         }
     }
 
     /// Bytes of f16 super scales for 16 rows × 256 inputs.
-    pub fn super_bytes(self) -> usize {
-        match self {
-            Self::Q4K => 64,
-            Self::Q6K => 32,
+    pub const fn super_bytes(self) -> usize {
+        match self.scales() {
+            Scales::SuperPair => 64,
+            Scales::SuperSigned => 32,
             _ => 0,
         }
     }

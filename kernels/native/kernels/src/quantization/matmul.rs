@@ -187,8 +187,10 @@ fn integer<const NT: usize>(p: &Problem, q: &Activations, weights: &[u8], token:
                         WeightType::Q4_0 => x86::$tile::<x86::Q4_0, NT>(layout, w, c, m, acc),
                         WeightType::Q4_1 => x86::$tile::<x86::Q4_1, NT>(layout, w, c, m, acc),
                         WeightType::Q5_0 => x86::$tile::<x86::Q5_0, NT>(layout, w, c, m, acc),
+                        WeightType::Q5_1 => x86::$tile::<x86::Q5_1, NT>(layout, w, c, m, acc),
                         WeightType::Q8_0 => x86::$tile::<x86::Q8_0, NT>(layout, w, c, m, acc),
                         WeightType::Q4K => x86::$tile::<x86::Q4K, NT>(layout, w, c, m, acc),
+                        WeightType::Q5K => x86::$tile::<x86::Q5K, NT>(layout, w, c, m, acc),
                         WeightType::Q6K => x86::$tile::<x86::Q6K, NT>(layout, w, c, m, acc),
                         WeightType::F32 | WeightType::F16 | WeightType::BF16 => {
                             unreachable!("float weights take the panel path")

@@ -2,7 +2,7 @@
 //!
 //! y[t, r] = Σ_k w[r, k] · x[t, k], k ascending, one f32 accumulator per output: the same order for every T, path and thread count.
 
-use super::format::{TileLayout, WeightType, STEP, TILE_ROWS};
+use super::format::{Codes, Scales, TileLayout, WeightType, STEP, TILE_ROWS};
 use crate::simd::Simd;
 use half::{bf16, f16};
 
@@ -20,15 +20,15 @@ pub unsafe fn code_words(kind: WeightType, codes: *const u8, c: usize) -> [u32; 
         unsafe { codes.add(64 * plane + 4 * r).cast::<u32>().read_unaligned() }
     };
     let nibbles = |r: usize| (word(c & 3, r) >> (4 * (c >> 2))) & 0x0F0F_0F0F;
-    std::array::from_fn(|r| match kind {
-        WeightType::Q8_0 => word(c, r),
-        WeightType::Q5_0 => {
+    std::array::from_fn(|r| match kind.codes() {
+        Codes::Eight => word(c, r),
+        Codes::Five => {
             // SAFETY: 8 words of 8 bytes follow the 256 bytes of nibbles.
             let bits = unsafe { codes.add(256 + 8 * c).cast::<u64>().read_unaligned() };
             let four = (bits >> (4 * r)) as u32 & 15;
             nibbles(r) | ((four & 1) << 4) | ((four & 2) << 11) | ((four & 4) << 18) | ((four & 8) << 25)
         }
-        WeightType::Q6K => nibbles(r) | (((word(4 + (c >> 2), r) >> (2 * (c & 3))) & 0x0303_0303) << 4),
+        Codes::Six => nibbles(r) | (((word(4 + (c >> 2), r) >> (2 * (c & 3))) & 0x0303_0303) << 4),
         _ => nibbles(r),
     })
 }
@@ -40,9 +40,9 @@ pub fn tile_scales(layout: &TileLayout, tile: &[u8], step: usize) -> [[(f32, f32
     let at = layout.scales + step * kind.scale_bytes();
     let half = |at: usize, r: usize| f16::from_le_bytes([tile[at + 2 * r], tile[at + 2 * r + 1]]).to_f32();
     let both = |row: &dyn Fn(usize) -> (f32, f32)| [std::array::from_fn(row), std::array::from_fn(row)];
-    match kind {
-        WeightType::Q4_1 => both(&|r| (half(at, r), half(at + 32, r))),
-        WeightType::Q4K => {
+    match kind.scales() {
+        Scales::HalfPair => both(&|r| (half(at, r), half(at + 32, r))),
+        Scales::SuperPair => {
             let s = step / 8 * 64;
             both(&|r| {
                 (
@@ -51,7 +51,7 @@ pub fn tile_scales(layout: &TileLayout, tile: &[u8], step: usize) -> [[(f32, f32
                 )
             })
         }
-        WeightType::Q6K => {
+        Scales::SuperSigned => {
             let s = step / 8 * 32;
             let scale = |i: usize| std::array::from_fn(|r| (half(s, r) * f32::from(tile[at + 16 * i + r] as i8), 0.0));
             [scale(0), scale(1)]

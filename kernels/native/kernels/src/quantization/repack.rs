@@ -5,19 +5,19 @@
 //!
 //! ```text
 //! scales  step s (32 inputs):  d[16] f16                 Q4_0 Q5_0 Q8_0
-//!                              d[16] f16, m[16] f16      Q4_1
-//!                              sc[16] u8, mn[16] u8      Q4_K (super: d[16] f16, dmin[16] f16 per 256 inputs)
+//!                              d[16] f16, m[16] f16      Q4_1 Q5_1
+//!                              sc[16] u8, mn[16] u8      Q4_K Q5_K (super: d[16] f16, dmin[16] f16 per 256 inputs)
 //!                              sc0[16] i8, sc1[16] i8    Q6_K (super: d[16] f16 per 256 inputs; two groups of 16)
 //! codes   step s: vector c (0…7) has 64 bytes: row r, inputs 4c … 4c+3 at bytes 4r … 4r+3
 //!   nibble plane 4 × 64 B: byte of plane j = vector j in the low, vector j+4 in the high nibble
-//!   Q5_0: + 8 × u64: bit b of word c is the fifth bit of byte b of vector c
+//!   five bits: + 8 × u64: bit b of word c is the fifth bit of byte b of vector c
 //!   Q6_K: + 2 × 64 B: byte of plane i holds the upper two bits of vectors 4i … 4i+3 from low to high
 //!   Q8_0: 8 × 64 B, code + 128
 //! floats  input k: 16 values of the type
 //! ```
 //! Moves N·rowBytes bytes in and out once; done once per weight, in parallel over tiles.
 
-use super::format::{TileLayout, WeightType, STEP, TILE_ROWS};
+use super::format::{Codes, Scales, TileLayout, WeightType, STEP, TILE_ROWS};
 use super::rows::{q4k_scales, step_codes};
 use crate::call::Call;
 use crate::pool::Disjoint;
@@ -82,7 +82,7 @@ pub fn pack_tile(layout: &TileLayout, rows: &[u8], row_bytes: usize, packed: &mu
             pack_codes(layout, &step_codes(layout.kind, row, step), step, lane, packed);
         }
     }
-    if layout.kind == WeightType::Q8_0 {
+    if layout.kind.codes() == Codes::Eight {
         // Padding rows must decode to level 0 as well.
         for lane in rows.len() / row_bytes.max(1)..TILE_ROWS {
             for step in 0..layout.steps {
@@ -98,13 +98,13 @@ fn pack_scales(layout: &TileLayout, row: &[u8], step: usize, lane: usize, packed
     let block = &row[step * STEP / elements * bytes..][..bytes];
     let at = layout.scales + step * kind.scale_bytes();
     let mut put = |at: usize, field: &[u8]| packed[at + 2 * lane..at + 2 * lane + 2].copy_from_slice(field);
-    match kind {
-        WeightType::Q4_0 | WeightType::Q5_0 | WeightType::Q8_0 => put(at, &block[..2]),
-        WeightType::Q4_1 => {
+    match kind.scales() {
+        Scales::Half => put(at, &block[..2]),
+        Scales::HalfPair => {
             put(at, &block[..2]);
             put(at + 32, &block[2..4]);
         }
-        WeightType::Q4K => {
+        Scales::SuperPair => {
             let super_at = step / 8 * 64;
             put(super_at, &block[..2]);
             put(super_at + 32, &block[2..4]);
@@ -112,12 +112,12 @@ fn pack_scales(layout: &TileLayout, row: &[u8], step: usize, lane: usize, packed
             packed[at + lane] = scale;
             packed[at + 16 + lane] = minimum;
         }
-        WeightType::Q6K => {
+        Scales::SuperSigned => {
             put(step / 8 * 32, &block[208..210]);
             packed[at + lane] = block[192 + 2 * (step % 8)];
             packed[at + 16 + lane] = block[192 + 2 * (step % 8) + 1];
         }
-        WeightType::F32 | WeightType::F16 | WeightType::BF16 => {}
+        Scales::None => {}
     }
 }
 
@@ -126,14 +126,14 @@ fn pack_codes(layout: &TileLayout, codes: &[u8; STEP], step: usize, lane: usize,
     let out = &mut packed[at..at + layout.kind.code_bytes()];
     for (input, &code) in codes.iter().enumerate() {
         let (vector, byte) = (input / 4, 4 * lane + input % 4);
-        if layout.kind == WeightType::Q8_0 {
+        if layout.kind.codes() == Codes::Eight {
             out[64 * vector + byte] = code;
             continue;
         }
         out[64 * (vector & 3) + byte] |= (code & 15) << (4 * (vector >> 2));
-        match layout.kind {
-            WeightType::Q5_0 => out[256 + 8 * vector + byte / 8] |= (code >> 4) << (byte % 8),
-            WeightType::Q6K => out[256 + 64 * (vector >> 2) + byte] |= (code >> 4) << (2 * (vector & 3)),
+        match layout.kind.codes() {
+            Codes::Five => out[256 + 8 * vector + byte / 8] |= (code >> 4) << (byte % 8),
+            Codes::Six => out[256 + 64 * (vector >> 2) + byte] |= (code >> 4) << (2 * (vector & 3)),
             _ => {}
         }
     }

@@ -1,13 +1,13 @@
 //! Reading blocks as they lie in GGUF files (ggml-org/ggml, src/ggml-common.h). Plain and scalar.
 
-use super::format::{WeightType, STEP};
+use super::format::{Scales, WeightType, STEP};
 use half::{bf16, f16};
 
 pub fn f16_at(bytes: &[u8], at: usize) -> f32 {
     f16::from_le_bytes([bytes[at], bytes[at + 1]]).to_f32()
 }
 
-/// Six-bit scale and minimum t of a Q4_K super-block from its 12 scale bytes.
+/// Six-bit scale and minimum t of a Q4_K or Q5_K super-block from its 12 scale bytes.
 pub fn q4k_scales(bytes: &[u8], t: usize) -> (u8, u8) {
     if t < 4 {
         (bytes[t] & 63, bytes[t + 4] & 63)
@@ -30,8 +30,13 @@ pub fn step_codes(kind: WeightType, row: &[u8], step: usize) -> [u8; STEP] {
             WeightType::Q4_0 => nibble(2),
             WeightType::Q4_1 => nibble(4),
             WeightType::Q5_0 => nibble(6) | (((block[2 + e / 8] >> (e % 8)) & 1) << 4),
+            WeightType::Q5_1 => nibble(8) | (((block[4 + e / 8] >> (e % 8)) & 1) << 4),
             WeightType::Q8_0 => block[2 + e] ^ 0x80,
             WeightType::Q4K => (block[16 + 32 * (sub / 2) + e] >> (4 * (sub % 2))) & 15,
+            WeightType::Q5K => {
+                let low = (block[48 + 32 * (sub / 2) + e] >> (4 * (sub % 2))) & 15;
+                low | (((block[16 + e] >> sub) & 1) << 4)
+            }
             WeightType::Q6K => {
                 let (h, j) = (sub / 4, sub % 4);
                 let low = block[64 * h + 32 * (j & 1) + e];
@@ -48,19 +53,19 @@ pub fn step_scales(kind: WeightType, row: &[u8], step: usize) -> [(f32, f32); 2]
     let (elements, bytes) = kind.block();
     let block = &row[step * STEP / elements * bytes..][..bytes];
     let both = |scale: f32, offset: f32| [(scale, offset); 2];
-    match kind {
-        WeightType::Q4_0 | WeightType::Q5_0 | WeightType::Q8_0 => both(f16_at(block, 0), 0.0),
-        WeightType::Q4_1 => both(f16_at(block, 0), f16_at(block, 2)),
-        WeightType::Q4K => {
+    match kind.scales() {
+        Scales::Half => both(f16_at(block, 0), 0.0),
+        Scales::HalfPair => both(f16_at(block, 0), f16_at(block, 2)),
+        Scales::SuperPair => {
             let (scale, minimum) = q4k_scales(&block[4..16], step % 8);
             both(f16_at(block, 0) * f32::from(scale), -f16_at(block, 2) * f32::from(minimum))
         }
-        WeightType::Q6K => {
+        Scales::SuperSigned => {
             let d = f16_at(block, 208);
             let scale = |i: usize| (d * f32::from(block[192 + 2 * (step % 8) + i] as i8), 0.0);
             [scale(0), scale(1)]
         }
-        WeightType::F32 | WeightType::F16 | WeightType::BF16 => both(1.0, 0.0),
+        Scales::None => both(1.0, 0.0),
     }
 }
 

@@ -4,7 +4,7 @@
 //! accumulations, then one conversion, one multiply and one or two FMA for four rows.
 
 use super::activations::GroupMeta;
-use super::format::{TileLayout, WeightType, STEP, TILE_ROWS};
+use super::format::{Codes, Scales, TileLayout, WeightType, STEP, TILE_ROWS};
 use super::panel::tile_scales;
 use std::arch::aarch64::*;
 
@@ -23,7 +23,7 @@ unsafe fn decode(kind: WeightType, codes: *const u8) -> [[int8x16_t; QUADS]; 8] 
     let mut out = [[vdupq_n_s8(0); QUADS]; 8];
     for c in 0..8 {
         for quad in 0..QUADS {
-            if kind == WeightType::Q8_0 {
+            if kind.codes() == Codes::Eight {
                 out[c][quad] = vreinterpretq_s8_u8(veorq_u8(load(c, quad), vdupq_n_u8(0x80)));
                 continue;
             }
@@ -33,15 +33,15 @@ unsafe fn decode(kind: WeightType, codes: *const u8) -> [[int8x16_t; QUADS]; 8] 
             } else {
                 vshrq_n_u8::<4>(plane)
             };
-            let code = match kind {
-                WeightType::Q5_0 => {
+            let code = match kind.codes() {
+                Codes::Five => {
                     let word = codes.add(256 + 8 * c + 2 * quad);
                     let spread = vcombine_u8(vdup_n_u8(*word), vdup_n_u8(*word.add(1)));
                     let pattern = vld1_u8(bits.as_ptr());
                     let set = vtstq_u8(spread, vcombine_u8(pattern, pattern));
                     vorrq_u8(nibble, vandq_u8(set, vdupq_n_u8(16)))
                 }
-                WeightType::Q6K => {
+                Codes::Six => {
                     let shift = vdupq_n_s8(-2 * (c & 3) as i8);
                     let two = vandq_u8(vshlq_u8(load(4 + (c >> 2), quad), shift), vdupq_n_u8(3));
                     vorrq_u8(nibble, vshlq_n_u8::<4>(two))
@@ -99,7 +99,7 @@ unsafe fn body<const NT: usize>(
                 *vector = vreinterpretq_s8_u32(vdupq_n_u32(word));
             }
             // Q8_0 multiplies signed levels, so it has no bias to take back.
-            let start = if kind == WeightType::Q8_0 { [0, 0] } else { group.start };
+            let start = if kind.codes() == Codes::Eight { [0, 0] } else { group.start };
             let d = vdupq_n_f32(group.d);
             for quad in 0..QUADS {
                 let first = vaddq_s32(dot(&weights[..4], quad, &q[..4]), vdupq_n_s32(start[0]));
@@ -110,13 +110,13 @@ unsafe fn body<const NT: usize>(
                 };
                 let out = acc[t][4 * quad..].as_mut_ptr();
                 let mut sum = vld1q_f32(out);
-                if kind == WeightType::Q6K {
+                if kind.scales() == Scales::SuperSigned {
                     sum = vfmaq_f32(sum, scale(0), vmulq_f32(vcvtq_f32_s32(first), d));
                     sum = vfmaq_f32(sum, scale(1), vmulq_f32(vcvtq_f32_s32(last), d));
                 } else {
                     let dot = vcvtq_f32_s32(vaddq_s32(first, last));
                     sum = vfmaq_f32(sum, scale(0), vmulq_f32(dot, d));
-                    if matches!(kind, WeightType::Q4_1 | WeightType::Q4K) {
+                    if kind.has_offset() {
                         let offsets: [f32; 4] = std::array::from_fn(|r| scales[0][4 * quad + r].1);
                         sum = vfmaq_f32(sum, vld1q_f32(offsets.as_ptr()), vdupq_n_f32(group.d_sum));
                     }

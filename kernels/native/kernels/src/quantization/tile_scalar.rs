@@ -4,7 +4,7 @@
 //! for types with an offset. Q6_K has two scales a step: its two halves are added one after the other.
 
 use super::activations::GroupMeta;
-use super::format::{TileLayout, WeightType, STEP, TILE_ROWS};
+use super::format::{Scales, TileLayout, STEP, TILE_ROWS};
 use super::panel::{code_words, tile_scales};
 
 pub fn tile<const NT: usize>(
@@ -32,12 +32,12 @@ pub fn tile<const NT: usize>(
                     })
                 };
                 let value = &mut acc[t][r];
-                if kind == WeightType::Q6K {
+                if kind.scales() == Scales::SuperSigned {
                     *value = scales[0][r].0.mul_add(half(0) as f32 * group.d, *value);
                     *value = scales[1][r].0.mul_add(half(1) as f32 * group.d, *value);
                 } else {
                     *value = scales[0][r].0.mul_add((half(0) + half(1)) as f32 * group.d, *value);
-                    if matches!(kind, WeightType::Q4_1 | WeightType::Q4K) {
+                    if kind.has_offset() {
                         *value = scales[0][r].1.mul_add(group.d_sum, *value);
                     }
                 }

@@ -4,7 +4,7 @@
 //! activation codes, one conversion, one multiply, one or two FMA. AVX2: two halves of 8 rows, `vpmaddubsw` + `vpmaddwd`.
 
 use super::activations::GroupMeta;
-use super::format::{TileLayout, WeightType, STEP, TILE_ROWS};
+use super::format::{Codes, Scales, TileLayout, WeightType, STEP, TILE_ROWS};
 use std::arch::x86_64::*;
 
 /// A weight type as a compile-time constant, so that each instantiation holds one decoder.
@@ -18,7 +18,7 @@ macro_rules! kinds {
         impl Kind for $name { const KIND: WeightType = WeightType::$name; }
     )* };
 }
-kinds!(Q4_0, Q4_1, Q5_0, Q8_0, Q4K, Q6K);
+kinds!(Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q4K, Q5K, Q6K);
 
 /// Bytes ahead of the current step that one-token calls ask into the first cache level: a few steps.
 const NEAR: usize = 768;
@@ -44,19 +44,19 @@ unsafe fn prefetch(layout: &TileLayout, tile: *const u8, step: usize) {
 unsafe fn codes512<F: Kind>(p: *const u8) -> [__m512i; 8] {
     let low = _mm512_set1_epi8(15);
     let load = |i: usize| _mm512_loadu_si512(p.add(64 * i).cast());
-    if matches!(F::KIND, WeightType::Q8_0) {
+    if matches!(F::KIND.codes(), Codes::Eight) {
         return std::array::from_fn(load);
     }
     let planes: [__m512i; 4] = std::array::from_fn(load);
     std::array::from_fn(|c| {
         let plane = planes[c & 3];
         let nibble = _mm512_and_si512(if c < 4 { plane } else { _mm512_srli_epi16::<4>(plane) }, low);
-        match F::KIND {
-            WeightType::Q5_0 => {
+        match F::KIND.codes() {
+            Codes::Five => {
                 let mask = p.add(256 + 8 * c).cast::<u64>().read_unaligned();
                 _mm512_mask_add_epi8(nibble, mask, nibble, _mm512_set1_epi8(16))
             }
-            WeightType::Q6K => {
+            Codes::Six => {
                 let high = load(4 + (c >> 2));
                 let two = _mm512_set1_epi8(3 << 4);
                 let shifted = match c & 3 {
@@ -101,12 +101,12 @@ pub unsafe fn tile512<F: Kind, const NT: usize>(
         let weights = codes512::<F>(at);
         let scale_at = tile.add(layout.scales + step * scale_bytes);
         let (mut second, mut offset) = (_mm512_setzero_ps(), _mm512_setzero_ps());
-        let scale = match kind {
-            WeightType::Q4_1 => {
+        let scale = match kind.scales() {
+            Scales::HalfPair => {
                 offset = halves512(scale_at.add(32));
                 halves512(scale_at)
             }
-            WeightType::Q4K => {
+            Scales::SuperPair => {
                 if step % 8 == 0 {
                     super_d = halves512(tile.add(step / 8 * 64));
                     super_m = _mm512_sub_ps(_mm512_set1_ps(-0.0), halves512(tile.add(step / 8 * 64 + 32)));
@@ -115,7 +115,7 @@ pub unsafe fn tile512<F: Kind, const NT: usize>(
                 offset = _mm512_mul_ps(super_m, small(scale_at.add(16)));
                 _mm512_mul_ps(super_d, small(scale_at))
             }
-            WeightType::Q6K => {
+            Scales::SuperSigned => {
                 if step % 8 == 0 {
                     super_d = halves512(tile.add(step / 8 * 32));
                 }
@@ -136,13 +136,13 @@ pub unsafe fn tile512<F: Kind, const NT: usize>(
                 last = _mm512_dpbusd_epi32(last, weights[c + 4], four(c + 4));
             }
             let d = _mm512_set1_ps(group.d);
-            if matches!(kind, WeightType::Q6K) {
+            if matches!(kind.scales(), Scales::SuperSigned) {
                 sums[t] = _mm512_fmadd_ps(scale, _mm512_mul_ps(_mm512_cvtepi32_ps(first), d), sums[t]);
                 sums[t] = _mm512_fmadd_ps(second, _mm512_mul_ps(_mm512_cvtepi32_ps(last), d), sums[t]);
             } else {
                 let dot = _mm512_cvtepi32_ps(_mm512_add_epi32(first, last));
                 sums[t] = _mm512_fmadd_ps(scale, _mm512_mul_ps(dot, d), sums[t]);
-                if matches!(kind, WeightType::Q4_1 | WeightType::Q4K) {
+                if kind.has_offset() {
                     sums[t] = _mm512_fmadd_ps(offset, _mm512_set1_ps(group.d_sum), sums[t]);
                 }
             }
@@ -157,15 +157,15 @@ pub unsafe fn tile512<F: Kind, const NT: usize>(
 #[target_feature(enable = "avx2,fma,f16c")]
 unsafe fn codes256<F: Kind>(p: *const u8, half: usize) -> [__m256i; 8] {
     let load = |i: usize| _mm256_loadu_si256(p.add(64 * i + 32 * half).cast());
-    if matches!(F::KIND, WeightType::Q8_0) {
+    if matches!(F::KIND.codes(), Codes::Eight) {
         return std::array::from_fn(load);
     }
     let low = _mm256_set1_epi8(15);
     std::array::from_fn(|c| {
         let plane = load(c & 3);
         let nibble = _mm256_and_si256(if c < 4 { plane } else { _mm256_srli_epi16::<4>(plane) }, low);
-        match F::KIND {
-            WeightType::Q5_0 => {
+        match F::KIND.codes() {
+            Codes::Five => {
                 // Byte b of the result gets bit b of the word: repeat each of the four bytes eight times, then test one bit.
                 let bits = _mm256_set1_epi32(p.add(256 + 8 * c + 4 * half).cast::<i32>().read_unaligned());
                 let spread = _mm256_shuffle_epi8(
@@ -178,7 +178,7 @@ unsafe fn codes256<F: Kind>(p: *const u8, half: usize) -> [__m256i; 8] {
                 let set = _mm256_cmpeq_epi8(_mm256_and_si256(spread, each), each);
                 _mm256_or_si256(nibble, _mm256_and_si256(set, _mm256_set1_epi8(16)))
             }
-            WeightType::Q6K => {
+            Codes::Six => {
                 let high = load(4 + (c >> 2));
                 let shifted = match c & 3 {
                     0 => _mm256_slli_epi16::<4>(high),
@@ -200,15 +200,15 @@ unsafe fn dot256<F: Kind>(weights: &[__m256i], q: *const i32) -> __m256i {
     let ones = _mm256_set1_epi16(1);
     let four = |c: usize| _mm256_set1_epi32(q.add(c).read_unaligned());
     let pair = |c: usize| _mm256_maddubs_epi16(weights[c], four(c));
-    match F::KIND {
+    match F::KIND.codes() {
         // Codes up to 63: two products of pairs fit i16.
-        WeightType::Q6K => {
+        Codes::Six => {
             let low = _mm256_madd_epi16(_mm256_add_epi16(pair(0), pair(1)), ones);
             let high = _mm256_madd_epi16(_mm256_add_epi16(pair(2), pair(3)), ones);
             _mm256_add_epi32(low, high)
         }
         // Signed bytes: |w| · (sign(w) · q), at most 2 · 128 · 127, one product of pairs fits i16.
-        WeightType::Q8_0 => {
+        Codes::Eight => {
             let mut sum = _mm256_setzero_si256();
             for (c, &stored) in weights.iter().enumerate() {
                 let w = _mm256_xor_si256(stored, _mm256_set1_epi8(-128));
@@ -255,19 +255,19 @@ pub unsafe fn tile256<F: Kind, const NT: usize>(
             let scale_at = tile.add(layout.scales + step * scale_bytes);
             let (mut second, mut offset) = (_mm256_setzero_ps(), _mm256_setzero_ps());
             let lane = 16 * half;
-            let scale = match kind {
-                WeightType::Q4_1 => {
+            let scale = match kind.scales() {
+                Scales::HalfPair => {
                     offset = halves256(scale_at.add(32 + lane));
                     halves256(scale_at.add(lane))
                 }
-                WeightType::Q4K => {
+                Scales::SuperPair => {
                     let super_at = tile.add(step / 8 * 64 + lane);
                     let small = |p: *const u8| _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64(p.cast())));
                     let negative = _mm256_sub_ps(_mm256_set1_ps(-0.0), halves256(super_at.add(32)));
                     offset = _mm256_mul_ps(negative, small(scale_at.add(16 + 8 * half)));
                     _mm256_mul_ps(halves256(super_at), small(scale_at.add(8 * half)))
                 }
-                WeightType::Q6K => {
+                Scales::SuperSigned => {
                     let d = halves256(tile.add(step / 8 * 32 + lane));
                     let small = |p: *const u8| _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(p.cast())));
                     second = _mm256_mul_ps(d, small(scale_at.add(16 + 8 * half)));
@@ -279,7 +279,7 @@ pub unsafe fn tile256<F: Kind, const NT: usize>(
                 let q = codes.add(t * layout.k + step * STEP).cast::<i32>();
                 let group = &*meta.add(t * layout.steps + step);
                 // Q8_0 multiplies signed weights, so it has no bias to take back.
-                let biased = if matches!(kind, WeightType::Q8_0) {
+                let biased = if matches!(kind.codes(), Codes::Eight) {
                     [0, 0]
                 } else {
                     group.start
@@ -287,13 +287,13 @@ pub unsafe fn tile256<F: Kind, const NT: usize>(
                 let first = _mm256_add_epi32(_mm256_set1_epi32(biased[0]), dot256::<F>(&weights[..4], q));
                 let last = _mm256_add_epi32(_mm256_set1_epi32(biased[1]), dot256::<F>(&weights[4..], q.add(4)));
                 let d = _mm256_set1_ps(group.d);
-                if matches!(kind, WeightType::Q6K) {
+                if matches!(kind.scales(), Scales::SuperSigned) {
                     sums[t] = _mm256_fmadd_ps(scale, _mm256_mul_ps(_mm256_cvtepi32_ps(first), d), sums[t]);
                     sums[t] = _mm256_fmadd_ps(second, _mm256_mul_ps(_mm256_cvtepi32_ps(last), d), sums[t]);
                 } else {
                     let dot = _mm256_cvtepi32_ps(_mm256_add_epi32(first, last));
                     sums[t] = _mm256_fmadd_ps(scale, _mm256_mul_ps(dot, d), sums[t]);
-                    if matches!(kind, WeightType::Q4_1 | WeightType::Q4K) {
+                    if kind.has_offset() {
                         sums[t] = _mm256_fmadd_ps(offset, _mm256_set1_ps(group.d_sum), sums[t]);
                     }
                 }
