@@ -23,9 +23,13 @@ export interface Peer {
   measure(work: SpeedWork): Promise<Speeds>;
 }
 
-/** llama.cpp's own benchmark; builds it into .cache/peers/llama when no folder is given and none is there. */
-export async function llamaBench(folder: string | undefined): Promise<Peer> {
-  const bin = folder ?? (await runProgram(join(appRoot, 'peers/llama.sh'), [])).trim();
+/** Folder of llama.cpp's programs; builds them into .cache/peers/llama when none is given and they are not there. */
+export async function llamaFolder(given: string | undefined): Promise<string> {
+  return given ?? (await runProgram(join(appRoot, 'peers/llama.sh'), [])).trim();
+}
+
+/** llama.cpp's own benchmark, from that folder. */
+export function llamaBench(bin: string): Peer {
   return {
     name: 'llama-bench',
     async measure({ path, threads, prompt, generate }) {

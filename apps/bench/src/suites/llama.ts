@@ -1,15 +1,14 @@
 import { inChild } from '../children.js';
 import { decodeBound, demandsOf, prefillBound, type Demands } from '../llama/demands.js';
 import { chosenModels, modelFiles, type BenchModel } from '../llama/models.js';
-import { llamaBench, nodeLlamaCpp, type Peer, type Speeds, type SpeedWork } from '../llama/peers.js';
+import { decodeTokens, interleaved, promptTokens } from '../llama/interleaved.js';
+import { llamaBench, llamaFolder, nodeLlamaCpp, type Peer } from '../llama/peers.js';
 import { cpuName } from '../measure/cpu.js';
 import { median } from '../measure/median.js';
 import { measureRoofline, type Roofline } from '../measure/roofline.js';
 import { benchRecord, type BenchRecord, type Measurement } from '../record.js';
 import type { Suite, SuiteOptions } from '../suite.js';
 
-const promptTokens = 512;
-const decodeTokens = 128;
 const longPrompt = 3000;
 const memoryContext = 2048;
 
@@ -21,29 +20,9 @@ interface Bench {
   record(measured: Omit<Measurement, 'suite' | 'cpu'>): BenchRecord;
 }
 
-/** Ours and every peer in turn, round after round; medians of each. */
-async function interleaved(bench: Bench, peers: readonly Peer[]): Promise<{ ours: Speeds; theirs: Map<Peer, Speeds> }> {
-  const { path, options, model } = bench;
-  const { threads, rounds, progress } = options;
-  const prompt = await inChild('tokens', { path, threads, prompt: promptTokens });
-  const work: SpeedWork = { path, threads, prompt, generate: decodeTokens };
-  const ours: Speeds[] = [];
-  const theirs = new Map<Peer, Speeds[]>(peers.map((peer) => [peer, []]));
-  for (let round = 1; round <= rounds; round++) {
-    progress(`${model.title}: prefill and decode, round ${round} of ${rounds}`);
-    ours.push(await inChild('speed', work));
-    for (const [peer, speeds] of theirs) speeds.push(await peer.measure(work));
-  }
-  const middle = (speeds: readonly Speeds[]): Speeds => ({
-    prefill: median(speeds.map(({ prefill }) => prefill)),
-    decode: median(speeds.map(({ decode }) => decode)),
-  });
-  return { ours: middle(ours), theirs: new Map([...theirs].map(([peer, speeds]) => [peer, middle(speeds)])) };
-}
-
 async function speedRecords(bench: Bench, peers: readonly Peer[], roofline: Roofline): Promise<BenchRecord[]> {
-  const { ours, theirs } = await interleaved(bench, peers);
   const { title } = bench.model;
+  const { ours, theirs } = await interleaved({ title, path: bench.path }, bench.options, peers);
   return [...theirs].flatMap(([{ name }, speeds]) => {
     const goal = name === 'llama-bench' ? 0.7 : undefined;
     return [
@@ -127,7 +106,7 @@ export const llama: Suite = {
     const chosen = chosenModels(options.models);
     options.progress('preparing models and peers');
     const files = await modelFiles();
-    const peers = [await llamaBench(options.llamaBin), await nodeLlamaCpp()];
+    const peers = [llamaBench(await llamaFolder(options.llamaBin)), await nodeLlamaCpp()];
     options.progress('measuring the roofline');
     const roofline = await measureRoofline(options.threads);
     const cpu = cpuName(options.threads);

@@ -1,0 +1,30 @@
+import { inChild } from '../children.js';
+import { median } from '../measure/median.js';
+import type { SuiteOptions } from '../suite.js';
+import type { Peer, Speeds, SpeedWork } from './peers.js';
+
+/** Tokens of the prompt, and tokens decoded from an empty context. */
+export const promptTokens = 512;
+export const decodeTokens = 128;
+
+/** Ours and every peer in turn on one file, round after round; medians of each. */
+export async function interleaved(
+  { title, path }: { readonly title: string; readonly path: string },
+  { threads, rounds, progress }: SuiteOptions,
+  peers: readonly Peer[],
+): Promise<{ ours: Speeds; theirs: Map<Peer, Speeds> }> {
+  const prompt = await inChild('tokens', { path, threads, prompt: promptTokens });
+  const work: SpeedWork = { path, threads, prompt, generate: decodeTokens };
+  const ours: Speeds[] = [];
+  const theirs = new Map<Peer, Speeds[]>(peers.map((peer) => [peer, []]));
+  for (let round = 1; round <= rounds; round++) {
+    progress(`${title}: prefill and decode, round ${round} of ${rounds}`);
+    ours.push(await inChild('speed', work));
+    for (const [peer, speeds] of theirs) speeds.push(await peer.measure(work));
+  }
+  const middle = (speeds: readonly Speeds[]): Speeds => ({
+    prefill: median(speeds.map(({ prefill }) => prefill)),
+    decode: median(speeds.map(({ decode }) => decode)),
+  });
+  return { ours: middle(ours), theirs: new Map([...theirs].map(([peer, speeds]) => [peer, middle(speeds)])) };
+}
