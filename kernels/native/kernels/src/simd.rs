@@ -31,6 +31,8 @@ pub unsafe trait Simd: Copy {
     unsafe fn select(bits: u32, a: Self::V, b: Self::V) -> Self::V;
     /// LANES half-precision values, widened.
     unsafe fn load_f16(p: *const u16) -> Self::V;
+    /// `LANES` bfloat16 values.
+    unsafe fn load_bf16(p: *const u16) -> Self::V;
     /// LANES rows of LANES elements at `from`, `from + stride`, … become the columns of rows at `to`, `to + to_stride`, …
     unsafe fn transpose(from: *const f32, stride: usize, to: *mut f32, to_stride: usize);
 }
@@ -76,7 +78,7 @@ unsafe impl Simd for Scalar {
     #[inline(always)]
     unsafe fn load(p: *const f32) -> f32 {
         // SAFETY: the caller's promise.
-        unsafe { *p }
+        unsafe { p.read_unaligned() }
     }
     #[inline(always)]
     unsafe fn store(p: *mut f32, v: f32) {
@@ -142,6 +144,12 @@ unsafe impl Simd for Scalar {
             b
         }
     }
+    #[inline(always)]
+    unsafe fn load_bf16(p: *const u16) -> f32 {
+        // SAFETY: the caller's promise.
+        f32::from_bits(u32::from(unsafe { p.read_unaligned() }) << 16)
+    }
+
     #[inline(always)]
     unsafe fn load_f16(p: *const u16) -> f32 {
         // SAFETY: the caller's promise.
@@ -230,6 +238,11 @@ mod x86 {
             let hit = _mm256_cmpeq_epi32(_mm256_and_si256(_mm256_set1_epi32(bits as i32), lanes), lanes);
             _mm256_blendv_ps(b, a, _mm256_castsi256_ps(hit))
         }
+        #[inline(always)]
+        unsafe fn load_bf16(p: *const u16) -> __m256 {
+            _mm256_castsi256_ps(_mm256_slli_epi32::<16>(_mm256_cvtepu16_epi32(_mm_loadu_si128(p.cast()))))
+        }
+
         #[inline(always)]
         unsafe fn load_f16(p: *const u16) -> __m256 {
             _mm256_cvtph_ps(_mm_loadu_si128(p.cast()))
@@ -326,6 +339,11 @@ mod x86 {
         unsafe fn select(bits: u32, a: __m512, b: __m512) -> __m512 {
             _mm512_mask_blend_ps(bits as __mmask16, b, a)
         }
+        #[inline(always)]
+        unsafe fn load_bf16(p: *const u16) -> __m512 {
+            _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(_mm256_loadu_si256(p.cast()))))
+        }
+
         #[inline(always)]
         unsafe fn load_f16(p: *const u16) -> __m512 {
             _mm512_cvtph_ps(_mm256_loadu_si256(p.cast()))
@@ -437,6 +455,11 @@ mod neon {
             let lanes = [1u32, 2, 4, 8];
             vbslq_f32(vtstq_u32(vdupq_n_u32(bits), vld1q_u32(lanes.as_ptr())), a, b)
         }
+        #[inline(always)]
+        unsafe fn load_bf16(p: *const u16) -> float32x4_t {
+            vreinterpretq_f32_u32(vshll_n_u16::<16>(vld1_u16(p)))
+        }
+
         #[inline(always)]
         unsafe fn load_f16(p: *const u16) -> float32x4_t {
             // The vector conversion is not in stable Rust.

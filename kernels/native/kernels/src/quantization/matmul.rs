@@ -8,7 +8,7 @@
 
 use super::activations::Activations;
 use super::format::{TileLayout, WeightType, STEP, TILE_ROWS};
-use super::panel::{decode_panel, multiply, Panel};
+use super::panel::{decode_panel, multiply, multiply_floats, Panel};
 use super::repack::pack_tile;
 use super::tile_scalar;
 #[cfg(target_arch = "x86_64")]
@@ -228,12 +228,24 @@ fn float_dispatch<const NT: usize>(cpu: Cpu, layout: &TileLayout, weights: &[u8]
 /// As for [`Simd`].
 #[inline(always)]
 unsafe fn float_body<S: Simd>(layout: &TileLayout, weights: &[u8], x: &[f32], acc: &mut [[f32; TILE_ROWS]]) {
+    if layout.kind.is_float() {
+        // SAFETY: x holds acc.len() rows of k.
+        return unsafe {
+            match acc.len() {
+                16 => multiply_floats::<S, 16>(layout, weights, x, sized(acc)),
+                8 => multiply_floats::<S, 8>(layout, weights, x, sized(acc)),
+                4 => multiply_floats::<S, 4>(layout, weights, x, sized(acc)),
+                2 => multiply_floats::<S, 2>(layout, weights, x, sized(acc)),
+                _ => multiply_floats::<S, 1>(layout, weights, x, sized(acc)),
+            }
+        };
+    }
     let mut panel: Panel = [0.0; STEP * TILE_ROWS];
     let k = layout.k;
     let mut first = 0;
     while first < k {
         let count = STEP.min(k - first);
-        decode_panel(layout, weights, first, count, &mut panel);
+        decode_panel(layout, weights, first, &mut panel);
         // SAFETY: x holds acc.len() rows of k.
         unsafe {
             match acc.len() {

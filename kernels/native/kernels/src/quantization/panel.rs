@@ -1,10 +1,11 @@
-//! Float path: 32 inputs × 16 rows of a tile decoded to an f32 panel, then one fused multiply-add per weight and token.
+//! Float path: one fused multiply-add per weight and token. Blocks are decoded 32 inputs × 16 rows at a time to an f32 panel; float types are
+//! read from the tile as they are.
 //!
 //! y[t, r] = Σ_k w[r, k] · x[t, k], k ascending, one f32 accumulator per output: the same order for every T, path and thread count.
 
 use super::format::{Codes, Scales, TileLayout, WeightType, STEP, TILE_ROWS};
 use crate::simd::Simd;
-use half::{bf16, f16};
+use half::f16;
 
 /// 32 inputs × 16 rows.
 pub type Panel = [f32; STEP * TILE_ROWS];
@@ -60,43 +61,62 @@ pub fn tile_scales(layout: &TileLayout, tile: &[u8], step: usize) -> [[(f32, f32
     }
 }
 
-/// Decodes `count` inputs from `first` (a multiple of 32 for block types) into the panel.
+/// Decodes the 32 inputs from `first`, a multiple of 32, of a block type into the panel.
 #[inline(always)]
-pub fn decode_panel(layout: &TileLayout, tile: &[u8], first: usize, count: usize, panel: &mut Panel) {
-    match layout.kind {
-        WeightType::F32 => {
-            let bytes = &tile[first * 64..(first + count) * 64];
-            for (value, b) in panel.iter_mut().zip(bytes.chunks_exact(4)) {
-                *value = f32::from_le_bytes([b[0], b[1], b[2], b[3]]);
+pub fn decode_panel(layout: &TileLayout, tile: &[u8], first: usize, panel: &mut Panel) {
+    let kind = layout.kind;
+    let step = first / STEP;
+    let at = layout.codes + step * kind.code_bytes();
+    let codes = &tile[at..at + kind.code_bytes()];
+    let scales = tile_scales(layout, tile, step);
+    let bias = kind.bias();
+    for c in 0..STEP / 4 {
+        // SAFETY: `codes` has exactly the step's bytes.
+        let words = unsafe { code_words(kind, codes.as_ptr(), c) };
+        let scales = &scales[c / 4];
+        for i in 0..4 {
+            for r in 0..TILE_ROWS {
+                let level = ((words[r] >> (8 * i)) & 255) as i32 + bias;
+                panel[(4 * c + i) * TILE_ROWS + r] = scales[r].0.mul_add(level as f32, scales[r].1);
             }
         }
-        WeightType::F16 | WeightType::BF16 => {
-            let bytes = &tile[first * 32..(first + count) * 32];
-            for (value, b) in panel.iter_mut().zip(bytes.chunks_exact(2)) {
-                let bits = u16::from_le_bytes([b[0], b[1]]);
-                *value = if layout.kind == WeightType::BF16 {
-                    bf16::from_bits(bits).to_f32()
-                } else {
-                    f16::from_bits(bits).to_f32()
+    }
+}
+
+/// acc[t][r] += Σ_k w[r, k] · x[t, k] for a tile of float weights, straight from the tile: the same sums as over a panel.
+///
+/// # Safety
+/// As for [`Simd`]; `x` holds NT rows of `layout.k`.
+#[inline(always)]
+pub unsafe fn multiply_floats<S: Simd, const NT: usize>(
+    layout: &TileLayout,
+    tile: &[u8],
+    x: &[f32],
+    acc: &mut [[f32; TILE_ROWS]; NT],
+) {
+    let (k, size) = (layout.k, layout.kind.block().1);
+    assert!(tile.len() >= k * size * TILE_ROWS && x.len() >= NT * k);
+    for part in 0..TILE_ROWS / S::LANES {
+        let lane = part * S::LANES;
+        // SAFETY: 16 lanes per accumulator and input of the tile; the sizes are asserted above.
+        unsafe {
+            let mut sums = [S::splat(0.0); NT];
+            for t in 0..NT {
+                sums[t] = S::load(acc[t].as_ptr().add(lane));
+            }
+            for index in 0..k {
+                let at = tile.as_ptr().add((index * TILE_ROWS + lane) * size);
+                let weights = match layout.kind {
+                    WeightType::F16 => S::load_f16(at.cast()),
+                    WeightType::BF16 => S::load_bf16(at.cast()),
+                    _ => S::load(at.cast()),
                 };
-            }
-        }
-        kind => {
-            let step = first / STEP;
-            let at = layout.codes + step * kind.code_bytes();
-            let codes = &tile[at..at + kind.code_bytes()];
-            let scales = tile_scales(layout, tile, step);
-            let bias = kind.bias();
-            for c in 0..STEP / 4 {
-                // SAFETY: `codes` has exactly the step's bytes.
-                let words = unsafe { code_words(kind, codes.as_ptr(), c) };
-                let scales = &scales[c / 4];
-                for i in 0..4 {
-                    for r in 0..TILE_ROWS {
-                        let level = ((words[r] >> (8 * i)) & 255) as i32 + bias;
-                        panel[(4 * c + i) * TILE_ROWS + r] = scales[r].0.mul_add(level as f32, scales[r].1);
-                    }
+                for t in 0..NT {
+                    sums[t] = S::fma(weights, S::splat(*x.get_unchecked(t * k + index)), sums[t]);
                 }
+            }
+            for t in 0..NT {
+                S::store(acc[t].as_mut_ptr().add(lane), sums[t]);
             }
         }
     }
