@@ -23,16 +23,11 @@ export interface Captured {
   readonly mutated: readonly Storage[];
 }
 
-/** A word of the template that names a buffer, and the one after it, the byte offset, where there is one. */
-interface Site {
-  readonly word: number;
-  readonly hasOffset: boolean;
-}
-
 interface InputSites {
   readonly handle: number;
   readonly byteOffset: number;
-  readonly sites: readonly Site[];
+  /** Words of the template that name the buffer; the word after each is the byte offset. */
+  readonly sites: readonly number[];
 }
 
 interface Template {
@@ -40,7 +35,7 @@ interface Template {
   readonly inputs: readonly InputSites[];
   readonly shapes: readonly string[];
   /** Buffers that outlive the step, by handle. */
-  readonly results: ReadonlyMap<number, { readonly bytes: number; readonly sites: readonly Site[] }>;
+  readonly results: ReadonlyMap<number, { readonly bytes: number; readonly sites: readonly number[] }>;
   /** What the step returned, with its tensors as places in it. */
   readonly out: unknown;
 }
@@ -93,15 +88,15 @@ export class NativeRecording<In extends readonly Tensor[], Out> implements Recor
       const [id, moved] = [tensor.storage.handle as number, tensor.byteOffset - byteOffset];
       if (id === handle && moved === 0) continue;
       for (const site of sites) {
-        words[start + site.word] = id;
-        words[start + site.word + 1] += moved;
+        words[start + site] = id;
+        words[start + site + 1] += moved;
       }
     }
     const made = new Map<number, Storage>();
     for (const [handle, { bytes, sites }] of results) {
       const storage = this.host.adopt(bytes);
       made.set(handle, storage);
-      for (const { word } of sites) words[start + word] = storage.handle as number;
+      for (const site of sites) words[start + site] = storage.handle as number;
     }
     for (const storage of captured.mutated) storage.version++;
     this.host.flush();
@@ -163,21 +158,21 @@ function fits({ captured, inputs, shapes }: Template, given: readonly Tensor[], 
 /** Undefined when the step kept or released buffers in a way that a replay cannot repeat. */
 function templateOf(captured: Captured, given: readonly Tensor[], result: unknown): Template | undefined {
   const { words } = captured;
-  const sites = new Map<number, Site[]>();
+  const sites = new Map<number, number[]>();
   const allocated = new Map<number, number>();
-  const note = (word: number, hasOffset: boolean): void => {
+  const note = (word: number): void => {
     const list = sites.get(words[word]);
-    if (list) list.push({ word, hasOffset });
-    else sites.set(words[word], [{ word, hasOffset }]);
+    if (list) list.push(word);
+    else sites.set(words[word], [word]);
   };
   for (let at = 0; at < words.length; at += words[at]) {
     const kind = words[at + 1];
     if (kind === 1) {
       allocated.set(words[at + 2], words[at + 3]);
-      note(at + 2, false);
+      note(at + 2);
     } else if (kind === 2) {
       if (!allocated.delete(words[at + 2])) return undefined;
-      note(at + 2, false);
+      note(at + 2);
     } else {
       let word = at + 4;
       for (let group = 0; group < 2; group++) {
@@ -185,7 +180,7 @@ function templateOf(captured: Captured, given: readonly Tensor[], result: unknow
         for (let argument = 0; argument < count; argument++) {
           if (words[word] < 0) word += 1;
           else {
-            note(word, true);
+            note(word);
             word += 4 + words[word + 3];
           }
         }

@@ -111,12 +111,11 @@ export class KvCache {
     this.#reserve(start, start + count);
     this.#lengths.fill(start + count);
     this.commit(start + count);
-    const { pageSize } = this.pool;
     const numbers = new Int32Array(2 * count + 1);
     for (let index = 0; index < count; index++) {
       const entry = start + index;
       numbers[index] = entry;
-      numbers[count + index] = this.#pages[Math.floor(entry / pageSize)] * pageSize + (entry % pageSize);
+      numbers[count + index] = this.#slot(entry);
     }
     numbers[2 * count] = start + count;
     this.#forgetStep();
@@ -234,14 +233,16 @@ export class KvCache {
     }
   }
 
+  /** Row of the pages that holds an entry. */
+  #slot(entry: number): number {
+    const { pageSize } = this.pool;
+    return this.#pages[Math.floor(entry / pageSize)] * pageSize + (entry % pageSize);
+  }
+
   #slotsOf(start: number, count: number): Tensor {
     if (this.#slots?.start === start && this.#slots.count === count) return this.#slots.tensor;
     this.#slots?.tensor.dispose();
-    const { pageSize } = this.pool;
-    const slots = Int32Array.from({ length: count }, (_, index) => {
-      const entry = start + index;
-      return this.#pages[Math.floor(entry / pageSize)] * pageSize + (entry % pageSize);
-    });
+    const slots = Int32Array.from({ length: count }, (_, index) => this.#slot(start + index));
     this.#slots = { tensor: keep(fromArray(this.backend, slots, [count], 'i32')), start, count };
     return this.#slots.tensor;
   }

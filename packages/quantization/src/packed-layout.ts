@@ -17,16 +17,16 @@ interface TileFormat {
   readonly scales: 'half' | 'half-pair' | 'super-pair' | 'super-signed';
 }
 
-const formats: Readonly<Record<string, TileFormat>> = {
-  Q4_0: { bits: 4, bias: -8, scales: 'half' },
-  Q4_1: { bits: 4, bias: 0, scales: 'half-pair' },
-  Q5_0: { bits: 5, bias: -16, scales: 'half' },
-  Q5_1: { bits: 5, bias: 0, scales: 'half-pair' },
-  Q8_0: { bits: 8, bias: -128, scales: 'half' },
-  Q4_K: { bits: 4, bias: 0, scales: 'super-pair' },
-  Q5_K: { bits: 5, bias: 0, scales: 'super-pair' },
-  Q6_K: { bits: 6, bias: -32, scales: 'super-signed' },
-};
+const formats: ReadonlyMap<string, TileFormat> = /* @__PURE__ */ new Map<string, TileFormat>([
+  ['Q4_0', { bits: 4, bias: -8, scales: 'half' }],
+  ['Q4_1', { bits: 4, bias: 0, scales: 'half-pair' }],
+  ['Q5_0', { bits: 5, bias: -16, scales: 'half' }],
+  ['Q5_1', { bits: 5, bias: 0, scales: 'half-pair' }],
+  ['Q8_0', { bits: 8, bias: -128, scales: 'half' }],
+  ['Q4_K', { bits: 4, bias: 0, scales: 'super-pair' }],
+  ['Q5_K', { bits: 5, bias: 0, scales: 'super-pair' }],
+  ['Q6_K', { bits: 6, bias: -32, scales: 'super-signed' }],
+]);
 
 const superBytes: Readonly<Record<TileFormat['scales'], number>> = {
   half: 0,
@@ -40,22 +40,23 @@ function stepBytes({ bits, scales }: TileFormat): { codes: number; scales: numbe
   return { codes: 64 * bits, scales: scales === 'half-pair' ? 64 : 32, supers: superBytes[scales] };
 }
 
+/** Byte offsets of the parts of a tile, and where it ends. */
+function tileParts(format: TileFormat, inFeatures: number): { scales: number; codes: number; end: number } {
+  const step = stepBytes(format);
+  const scales = upTo64(step.supers * Math.ceil(inFeatures / 256));
+  const codes = scales + upTo64(step.scales * (inFeatures / 32));
+  return { scales, codes, end: codes + upTo64(step.codes * (inFeatures / 32)) };
+}
+
+function upTo64(bytes: number): number {
+  return Math.ceil(bytes / 64) * 64;
+}
+
 /** Bytes of one tile of 16 rows × `inFeatures` weights; the parts are described in the native kernel (repack.rs). */
 export function tileBytes(typeId: number, inFeatures: number): number {
   const { name, bytes } = ggufLayoutById(typeId);
-  const up = (count: number): number => Math.ceil(count / 64) * 64;
-  if (!Object.hasOwn(formats, name)) return up(inFeatures * bytes * tileRows);
-  const step = stepBytes(formats[name]);
-  const steps = inFeatures / 32;
-  return up(step.supers * Math.ceil(inFeatures / 256)) + up(step.scales * steps) + up(step.codes * steps);
-}
-
-/** Byte offsets of the parts of a tile. */
-function tileParts(format: TileFormat, inFeatures: number): { scales: number; codes: number } {
-  const up = (count: number): number => Math.ceil(count / 64) * 64;
-  const step = stepBytes(format);
-  const scales = up(step.supers * Math.ceil(inFeatures / 256));
-  return { scales, codes: scales + up(step.scales * (inFeatures / 32)) };
+  const format = formats.get(name);
+  return format ? tileParts(format, inFeatures).end : upTo64(inFeatures * bytes * tileRows);
 }
 
 /** Unsigned code of input e of 32 in the file block that holds `step`, as the kernels store it. */
@@ -90,7 +91,8 @@ function fileCode(name: string, bytes: Uint8Array, block: number, step: number, 
 export function packTile(typeId: number, inFeatures: number, rows: readonly Uint8Array[], tile: Uint8Array): void {
   const layout = ggufLayoutById(typeId);
   const { name } = layout;
-  if (!Object.hasOwn(formats, name)) {
+  const format = formats.get(name);
+  if (!format) {
     for (const [lane, row] of rows.entries()) {
       for (let k = 0; k < inFeatures; k++) {
         tile.set(row.subarray(k * layout.bytes, (k + 1) * layout.bytes), (k * tileRows + lane) * layout.bytes);
@@ -98,7 +100,6 @@ export function packTile(typeId: number, inFeatures: number, rows: readonly Uint
     }
     return;
   }
-  const format = formats[name];
   const { bits } = format;
   const step = stepBytes(format);
   const parts = tileParts(format, inFeatures);
@@ -159,7 +160,8 @@ export function unpackRow(typeId: number, inFeatures: number, tile: Uint8Array, 
   const layout = ggufLayoutById(typeId);
   const { name } = layout;
   const half = (at: number): number => f16ToNumber(tile[at + 2 * lane] | (tile[at + 2 * lane + 1] << 8));
-  if (!Object.hasOwn(formats, name)) {
+  const format = formats.get(name);
+  if (!format) {
     const one = new Uint8Array(layout.bytes);
     for (let k = 0; k < inFeatures; k++) {
       one.set(tile.subarray((k * tileRows + lane) * layout.bytes, (k * tileRows + lane + 1) * layout.bytes));
@@ -167,7 +169,6 @@ export function unpackRow(typeId: number, inFeatures: number, tile: Uint8Array, 
     }
     return;
   }
-  const format = formats[name];
   const { bits, bias } = format;
   const step = stepBytes(format);
   const parts = tileParts(format, inFeatures);

@@ -1,11 +1,11 @@
 import { inChild } from '../children.js';
-import { decodeBound, demandsOf, prefillBound, type Demands } from '../llama/demands.js';
+import { demandsOf, type Demands } from '../llama/demands.js';
 import { chosenModels, modelFiles, type BenchModel } from '../llama/models.js';
-import { decodeTokens, interleaved, promptTokens } from '../llama/interleaved.js';
-import { llamaBench, llamaFolder, nodeLlamaCpp, type Peer } from '../llama/peers.js';
+import { llamaBench, llamaFolder, nodeLlamaCpp } from '../llama/peers.js';
+import { promptTokens, speedRecords } from '../llama/speed-records.js';
 import { cpuName } from '../measure/cpu.js';
 import { median } from '../measure/median.js';
-import { measureRoofline, type Roofline } from '../measure/roofline.js';
+import { measureRoofline } from '../measure/roofline.js';
 import { benchRecord, type BenchRecord, type Measurement } from '../record.js';
 import type { Suite, SuiteOptions } from '../suite.js';
 
@@ -18,32 +18,6 @@ interface Bench {
   readonly options: SuiteOptions;
   readonly demands: Demands;
   record(measured: Omit<Measurement, 'suite' | 'cpu'>): BenchRecord;
-}
-
-async function speedRecords(bench: Bench, peers: readonly Peer[], roofline: Roofline): Promise<BenchRecord[]> {
-  const { title } = bench.model;
-  const { ours, theirs } = await interleaved({ title, path: bench.path }, bench.options, peers);
-  return [...theirs].flatMap(([{ name }, speeds]) => {
-    const goal = name === 'llama-bench' ? 0.7 : undefined;
-    return [
-      bench.record({
-        work: `${title}: decode ${decodeTokens} tokens`,
-        ours: ours.decode,
-        unit: 'tokens/s',
-        peer: { name, value: speeds.decode },
-        goal,
-        bound: decodeBound(bench.demands, roofline),
-      }),
-      bench.record({
-        work: `${title}: prefill ${promptTokens} tokens`,
-        ours: ours.prefill,
-        unit: 'tokens/s',
-        peer: { name, value: speeds.prefill },
-        goal,
-        bound: prefillBound(bench.demands, roofline, promptTokens),
-      }),
-    ];
-  });
 }
 
 async function windowRecord(bench: Bench): Promise<BenchRecord> {
@@ -114,8 +88,11 @@ export const llama: Suite = {
     for (const model of chosen) {
       const path = files[model.variable];
       const record = (measured: Omit<Measurement, 'suite' | 'cpu'>) => benchRecord({ suite: 'llama', cpu, ...measured });
-      const bench: Bench = { model, path, options, demands: await demandsOf(path), record };
-      records.push(...(await speedRecords(bench, peers, roofline)));
+      const demands = await demandsOf(path);
+      const goals = (peer: string) => (peer === 'llama-bench' ? { decode: 0.7, prefill: 0.7 } : {});
+      const speeds = { suite: 'llama', title: model.title, path, cpu, demands, roofline, goals };
+      records.push(...(await speedRecords(speeds, options, peers)));
+      const bench: Bench = { model, path, options, demands, record };
       records.push(await windowRecord(bench));
       records.push(...(await processRecords(bench)));
     }

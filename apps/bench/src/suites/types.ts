@@ -1,18 +1,18 @@
 import { existsSync, renameSync } from 'node:fs';
 import { join } from 'node:path';
-import { decodeBound, demandsOf, prefillBound } from '../llama/demands.js';
-import { decodeTokens, interleaved, promptTokens } from '../llama/interleaved.js';
+import { demandsOf } from '../llama/demands.js';
 import { chosenModels, modelFiles } from '../llama/models.js';
-import { llamaBench, llamaFolder } from '../llama/peers.js';
+import { llamaBench, llamaFolder, type Speeds } from '../llama/peers.js';
+import { speedRecords } from '../llama/speed-records.js';
 import { cpuName } from '../measure/cpu.js';
 import { cacheFolder } from '../measure/paths.js';
 import { measureRoofline } from '../measure/roofline.js';
 import { runProgram } from '../measure/run-program.js';
-import { benchRecord, type BenchRecord } from '../record.js';
+import type { BenchRecord } from '../record.js';
 import type { Suite } from '../suite.js';
 
 /** Whole-file recipes of llama-quantize, and the ratios to llama-bench asked for on AVX-512/VNNI. */
-const recipes: Readonly<Record<string, { readonly decode?: number; readonly prefill?: number }>> = {
+const recipes: Readonly<Record<string, Partial<Speeds>>> = {
   Q4_0: { decode: 1.5, prefill: 1.4 },
   Q4_1: { decode: 2, prefill: 4 },
   Q5_0: { decode: 1.5, prefill: 2 },
@@ -40,38 +40,21 @@ export const types: Suite = {
   title: 'decode and prefill of SmolLM2 in every weight type against llama-bench',
   async run(options) {
     const { threads, progress } = options;
-    const [model] = chosenModels(options.models);
+    const models = chosenModels(options.models.length > 0 ? options.models : ['smollm2']);
     progress('preparing the model and the peer');
-    const path = (await modelFiles())[model.variable];
+    const files = await modelFiles();
     const bin = await llamaFolder(options.llamaBin);
     const peer = llamaBench(bin);
     progress('measuring the roofline');
     const roofline = await measureRoofline(threads);
     const cpu = cpuName(threads);
     const records: BenchRecord[] = [];
-    for (const [recipe, goals] of Object.entries(recipes)) {
-      progress(`making the file in ${recipe}`);
-      const file = await recoded(path, model.id, recipe, bin);
-      const { ours, theirs } = await interleaved({ title: recipe, path: file }, options, [peer]);
-      const demands = await demandsOf(file);
-      for (const [phase, tokens, bound] of [
-        ['decode', decodeTokens, decodeBound(demands, roofline)],
-        ['prefill', promptTokens, prefillBound(demands, roofline, promptTokens)],
-      ] as const) {
-        records.push(
-          benchRecord({
-            ...{
-              suite: 'types',
-              cpu,
-              work: `${model.id} ${recipe}: ${phase} ${tokens} tokens`,
-              ours: ours[phase],
-              unit: 'tokens/s',
-            },
-            peer: { name: peer.name, value: theirs.get(peer)?.[phase] ?? NaN },
-            goal: goals[phase],
-            bound,
-          }),
-        );
+    for (const { id, variable } of models) {
+      for (const [recipe, goals] of Object.entries(recipes)) {
+        progress(`${id}: making the file in ${recipe}`);
+        const path = await recoded(files[variable], id, recipe, bin);
+        const shared = { suite: 'types', title: `${id} ${recipe}`, path, cpu, roofline, goals: () => goals };
+        records.push(...(await speedRecords({ ...shared, demands: await demandsOf(path) }, options, [peer])));
       }
     }
     return records;

@@ -14,6 +14,7 @@ import finishPlain from '@filigree/wgsl/quantization/finish-plain.wgsl';
 import finishSubgroups from '@filigree/wgsl/quantization/finish-subgroups.wgsl';
 import blocks from '@filigree/wgsl/quantization/blocks.wgsl';
 import dequantize from '@filigree/wgsl/quantization/dequantize-rows.wgsl';
+import fives from '@filigree/wgsl/quantization/groups/fives.wgsl';
 import q40 from '@filigree/wgsl/quantization/groups/q4-0.wgsl';
 import q41 from '@filigree/wgsl/quantization/groups/q4-1.wgsl';
 import q4k from '@filigree/wgsl/quantization/groups/q4-k.wgsl';
@@ -36,8 +37,8 @@ type Io = Readonly<Record<string, TensorMeta | undefined>>;
 const groups: Readonly<Record<string, string>> = {
   Q4_0: q40,
   Q4_1: q41,
-  Q5_0: q50,
-  Q5_1: q51,
+  Q5_0: `${q50}\n${fives}`,
+  Q5_1: `${q51}\n${fives}`,
   Q8_0: q80,
   Q4_K: `${q4k}\n${superPairs}`,
   Q5_K: `${q5k}\n${superPairs}`,

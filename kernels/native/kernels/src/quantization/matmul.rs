@@ -8,7 +8,7 @@
 
 use super::activations::Activations;
 use super::format::{TileLayout, WeightType, STEP, TILE_ROWS};
-use super::panel::{decode_panel, multiply, multiply_floats, Panel};
+use super::panel::{decode_panel, multiply, Panel};
 use super::repack::pack_tile;
 use super::tile_scalar;
 #[cfg(target_arch = "x86_64")]
@@ -228,35 +228,38 @@ fn float_dispatch<const NT: usize>(cpu: Cpu, layout: &TileLayout, weights: &[u8]
 /// As for [`Simd`].
 #[inline(always)]
 unsafe fn float_body<S: Simd>(layout: &TileLayout, weights: &[u8], x: &[f32], acc: &mut [[f32; TILE_ROWS]]) {
+    let k = layout.k;
     if layout.kind.is_float() {
-        // SAFETY: x holds acc.len() rows of k.
-        return unsafe {
-            match acc.len() {
-                16 => multiply_floats::<S, 16>(layout, weights, x, sized(acc)),
-                8 => multiply_floats::<S, 8>(layout, weights, x, sized(acc)),
-                4 => multiply_floats::<S, 4>(layout, weights, x, sized(acc)),
-                2 => multiply_floats::<S, 2>(layout, weights, x, sized(acc)),
-                _ => multiply_floats::<S, 1>(layout, weights, x, sized(acc)),
-            }
-        };
+        assert!(weights.len() >= k * layout.kind.block().1 * TILE_ROWS);
+        // SAFETY: the tile has k inputs by the assertion.
+        return unsafe { float_inputs::<S>(layout.kind, weights.as_ptr(), x, k, 0, k, acc) };
     }
     let mut panel: Panel = [0.0; STEP * TILE_ROWS];
-    let k = layout.k;
-    let mut first = 0;
-    while first < k {
-        let count = STEP.min(k - first);
+    for first in (0..k).step_by(STEP) {
         decode_panel(layout, weights, first, &mut panel);
-        // SAFETY: x holds acc.len() rows of k.
-        unsafe {
-            match acc.len() {
-                16 => multiply::<S, 16>(&panel, x, k, first, count, sized(acc)),
-                8 => multiply::<S, 8>(&panel, x, k, first, count, sized(acc)),
-                4 => multiply::<S, 4>(&panel, x, k, first, count, sized(acc)),
-                2 => multiply::<S, 2>(&panel, x, k, first, count, sized(acc)),
-                _ => multiply::<S, 1>(&panel, x, k, first, count, sized(acc)),
-            }
-        }
-        first += count;
+        // SAFETY: a panel has STEP inputs.
+        unsafe { float_inputs::<S>(WeightType::F32, panel.as_ptr().cast(), x, k, first, STEP, acc) };
+    }
+}
+
+/// # Safety
+/// As for [`multiply`]; x holds acc.len() rows of k.
+#[inline(always)]
+unsafe fn float_inputs<S: Simd>(
+    kind: WeightType,
+    weights: *const u8,
+    x: &[f32],
+    k: usize,
+    first: usize,
+    count: usize,
+    acc: &mut [[f32; TILE_ROWS]],
+) {
+    match acc.len() {
+        16 => multiply::<S, 16>(kind, weights, x, k, first, count, sized(acc)),
+        8 => multiply::<S, 8>(kind, weights, x, k, first, count, sized(acc)),
+        4 => multiply::<S, 4>(kind, weights, x, k, first, count, sized(acc)),
+        2 => multiply::<S, 2>(kind, weights, x, k, first, count, sized(acc)),
+        _ => multiply::<S, 1>(kind, weights, x, k, first, count, sized(acc)),
     }
 }
 

@@ -83,52 +83,15 @@ pub fn decode_panel(layout: &TileLayout, tile: &[u8], first: usize, panel: &mut 
     }
 }
 
-/// acc[t][r] += Σ_k w[r, k] · x[t, k] for a tile of float weights, straight from the tile: the same sums as over a panel.
+/// acc[t][r] += Σ w[k][r] · x[t][k] for `count` inputs from `first`; `x` has rows of `width`. `weights` are values of a float type, 16 rows per
+/// input, from input `first` on: a tile as it is, or a panel.
 ///
 /// # Safety
-/// As for [`Simd`]; `x` holds NT rows of `layout.k`.
-#[inline(always)]
-pub unsafe fn multiply_floats<S: Simd, const NT: usize>(
-    layout: &TileLayout,
-    tile: &[u8],
-    x: &[f32],
-    acc: &mut [[f32; TILE_ROWS]; NT],
-) {
-    let (k, size) = (layout.k, layout.kind.block().1);
-    assert!(tile.len() >= k * size * TILE_ROWS && x.len() >= NT * k);
-    for part in 0..TILE_ROWS / S::LANES {
-        let lane = part * S::LANES;
-        // SAFETY: 16 lanes per accumulator and input of the tile; the sizes are asserted above.
-        unsafe {
-            let mut sums = [S::splat(0.0); NT];
-            for t in 0..NT {
-                sums[t] = S::load(acc[t].as_ptr().add(lane));
-            }
-            for index in 0..k {
-                let at = tile.as_ptr().add((index * TILE_ROWS + lane) * size);
-                let weights = match layout.kind {
-                    WeightType::F16 => S::load_f16(at.cast()),
-                    WeightType::BF16 => S::load_bf16(at.cast()),
-                    _ => S::load(at.cast()),
-                };
-                for t in 0..NT {
-                    sums[t] = S::fma(weights, S::splat(*x.get_unchecked(t * k + index)), sums[t]);
-                }
-            }
-            for t in 0..NT {
-                S::store(acc[t].as_mut_ptr().add(lane), sums[t]);
-            }
-        }
-    }
-}
-
-/// acc[t][r] += Σ panel[k][r] · x[t][k] for `count` inputs from `first`; `x` has rows of `width`.
-///
-/// # Safety
-/// As for [`Simd`]; `x` holds NT rows.
+/// As for [`Simd`]; `weights` has `count` inputs and `x` NT rows.
 #[inline(always)]
 pub unsafe fn multiply<S: Simd, const NT: usize>(
-    panel: &Panel,
+    kind: WeightType,
+    weights: *const u8,
     x: &[f32],
     width: usize,
     first: usize,
@@ -136,16 +99,22 @@ pub unsafe fn multiply<S: Simd, const NT: usize>(
     acc: &mut [[f32; TILE_ROWS]; NT],
 ) {
     debug_assert!(x.len() >= (NT - 1) * width + first + count);
+    let size = kind.block().1;
     for part in 0..TILE_ROWS / S::LANES {
         let lane = part * S::LANES;
-        // SAFETY: 16 lanes per accumulator and panel row; x rows are in bounds by the contract.
+        // SAFETY: 16 lanes per accumulator and input; weights and x rows are in bounds by the contract.
         unsafe {
             let mut sums = [S::splat(0.0); NT];
             for t in 0..NT {
                 sums[t] = S::load(acc[t].as_ptr().add(lane));
             }
             for k in 0..count {
-                let weights = S::load(panel.as_ptr().add(k * TILE_ROWS + lane));
+                let at = weights.add((k * TILE_ROWS + lane) * size);
+                let weights = match kind {
+                    WeightType::F16 => S::load_f16(at.cast()),
+                    WeightType::BF16 => S::load_bf16(at.cast()),
+                    _ => S::load(at.cast()),
+                };
                 for t in 0..NT {
                     sums[t] = S::fma(weights, S::splat(*x.get_unchecked(t * width + first + k)), sums[t]);
                 }

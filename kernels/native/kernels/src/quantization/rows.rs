@@ -26,11 +26,12 @@ pub fn step_codes(kind: WeightType, row: &[u8], step: usize) -> [u8; STEP] {
     let sub = step % (elements / STEP).max(1);
     std::array::from_fn(|e| {
         let nibble = |at: usize| if e < 16 { block[at + e] & 15 } else { block[at + e - 16] >> 4 };
+        let fifth = |at: usize| ((block[at + e / 8] >> (e % 8)) & 1) << 4;
         match kind {
             WeightType::Q4_0 => nibble(2),
             WeightType::Q4_1 => nibble(4),
-            WeightType::Q5_0 => nibble(6) | (((block[2 + e / 8] >> (e % 8)) & 1) << 4),
-            WeightType::Q5_1 => nibble(8) | (((block[4 + e / 8] >> (e % 8)) & 1) << 4),
+            WeightType::Q5_0 => nibble(6) | fifth(2),
+            WeightType::Q5_1 => nibble(8) | fifth(4),
             WeightType::Q8_0 => block[2 + e] ^ 0x80,
             WeightType::Q4K => (block[16 + 32 * (sub / 2) + e] >> (4 * (sub % 2))) & 15,
             WeightType::Q5K => {
