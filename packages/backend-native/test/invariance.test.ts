@@ -2,6 +2,7 @@ import { cpuPaths, createNativeBackend } from '@filigree/backend-native';
 import {
   fromArray,
   gatedActivation,
+  gateKinds,
   matmul,
   rmsNorm,
   rope,
@@ -11,7 +12,17 @@ import {
   type HostTensor,
   type Tensor,
 } from '@filigree/core-tensor';
-import { activationModes, ggufLayout, kernelTypes, matmulOp, packedBlocks, seededBlocks } from '@filigree/quantization';
+import {
+  activationModes,
+  gatedLinear,
+  ggufLayout,
+  kernelTypes,
+  matmulOp,
+  packedBlocks,
+  projectQkv,
+  QuantizedLinear,
+  seededBlocks,
+} from '@filigree/quantization';
 import {
   attention,
   lowerMask,
@@ -184,6 +195,41 @@ describe.each(cpuPaths())('on the %s path', (cpu) => {
       const whole = await run(x, 'tiles');
       expect(await run(rowsOf(x, start, end), 'tiles')).toEqual(whole.slice(4 * start * n, 4 * end * n));
       expect(await run(x, 'file')).toEqual(whole);
+    });
+  });
+
+  it('projections in one pass have the bits of a pass each, whatever their types', async () => {
+    const types = kernelTypes.filter((type) => 256 % ggufLayout(type).elements === 0);
+    const cases = fc.record({
+      seed: fc.nat(1e6),
+      tokens: fc.integer({ min: 1, max: 20 }),
+      rows: fc.tuple(size, size, size),
+      types: fc.tuple(fc.constantFrom(...types), fc.constantFrom(...types), fc.constantFrom(...types)),
+      activations: fc.constantFrom(...activationModes),
+      biased: fc.boolean(),
+      kind: fc.constantFrom(...gateKinds),
+    });
+    await check(cases, async ({ seed, tokens, rows, types, activations, biased, kind }) => {
+      const inFeatures = 256;
+      const x = upload(backend, rough(seed, [tokens, inFeatures]));
+      const linear = (index: number, outFeatures = rows[index]): QuantizedLinear =>
+        new QuantizedLinear(upload(backend, seededBlocks(seed + index, ggufLayout(types[index]).id, outFeatures, inFeatures)), {
+          type: types[index],
+          inFeatures,
+          outFeatures,
+          activations,
+          bias: biased ? upload(backend, rough(seed + index, [outFeatures])) : undefined,
+        });
+      const [query, key, value, up] = [linear(0), linear(1), linear(2), linear(1, rows[0])];
+      const { q, k, v } = projectQkv(x, { query, key, value });
+      for (const [fused, one] of [
+        [q, query],
+        [k, key],
+        [v, value],
+      ] as const)
+        expect(await bits(fused)).toEqual(await bits(one.forward(x)));
+      const gated = gatedActivation(query.forward(x), up.forward(x), kind);
+      expect(await bits(gatedLinear(x, { gate: query, up }, kind))).toEqual(await bits(gated));
     });
   });
 

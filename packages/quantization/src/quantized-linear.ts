@@ -1,7 +1,8 @@
 import { DTypeError, keep, ShapeError, type Linear, type Tensor } from '@filigree/core-tensor';
 import type { ActivationMode } from './activations.js';
 import { ggufLayout, kernelTypes } from './gguf/types.js';
-import { matmulOp, type WeightLayout } from './ops/matmul.js';
+import { matmulOp } from './ops/matmul.js';
+import type { WeightLayout } from './ops/product.js';
 import { repack } from './ops/repack.js';
 
 export interface QuantizedLinearOptions {
@@ -16,6 +17,18 @@ export interface QuantizedLinearOptions {
   readonly repack?: boolean | undefined;
   /** Called once the blocks are no longer needed because the execution layout exists. */
   readonly onRepacked?: ((blocks: Tensor) => void) | undefined;
+}
+
+/** What ops need of a layer: its weights as they lie now, and how to read them. */
+export interface LinearOperands {
+  readonly weights: Tensor;
+  readonly bias: Tensor | undefined;
+  /** Type id. */
+  readonly type: number;
+  readonly outFeatures: number;
+  readonly inFeatures: number;
+  readonly layout: WeightLayout;
+  readonly activations: ActivationMode;
 }
 
 /** A linear layer that runs in the file's own blocks: y = x Wᵀ + bias. Owns `blocks` and `bias`. */
@@ -55,18 +68,23 @@ export class QuantizedLinear implements Linear {
   }
 
   forward(x: Tensor, residual?: Tensor): Tensor {
+    const { weights, bias, ...attributes } = this.operands();
+    return matmulOp({ x, weights, bias, residual }, attributes).y;
+  }
+
+  /** For ops that take the weights of several layers; converted to the execution layout first, where the backend has one. */
+  operands(): LinearOperands {
     this.prepare();
-    const { bias, activations } = this.#options;
-    return matmulOp(
-      { x, weights: this.#weights, bias, residual },
-      {
-        type: ggufLayout(this.type).id,
-        outFeatures: this.outFeatures,
-        inFeatures: this.inFeatures,
-        layout: this.#layout,
-        activations,
-      },
-    ).y;
+    const { bias, activations = 'q8-32' } = this.#options;
+    return {
+      weights: this.#weights,
+      bias,
+      type: ggufLayout(this.type).id,
+      outFeatures: this.outFeatures,
+      inFeatures: this.inFeatures,
+      layout: this.#layout,
+      activations,
+    };
   }
 
   describe(): string {

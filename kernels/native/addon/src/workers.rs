@@ -1,7 +1,8 @@
 //! The worker pool below the stream thread. Made for decode steps: hundreds of loops of some ten microseconds.
 //!
-//! A loop is a number of jobs that whoever is awake claims one by one. Nobody is waited for but those who hold a job, so a worker that the
-//! OS has not scheduled costs nothing. Idle workers look for the next loop for a while before they sleep.
+//! A loop is a number of jobs, cut into one share per thread. Threads claim the jobs of their own share one by one and in order, so that what
+//! adjoining jobs read streams through one core; then they help with the other shares. Nobody is waited for but those who hold a job, so a
+//! worker that the OS has not scheduled costs nothing. Idle workers look for the next loop for a while before they sleep.
 
 use filigree_kernels::Pool;
 use std::cell::UnsafeCell;
@@ -18,9 +19,38 @@ const PATIENCE: Duration = Duration::from_micros(100);
 /// Looks without leaving the core; after these the core is offered to other threads between looks.
 const SPINS: usize = 1 << 10;
 
+/// A thread's share of the jobs: where it ends in the upper half, the next job to claim in the lower. On a cache line of its own.
+#[repr(align(128))]
+struct Share(AtomicU64);
+
+impl Share {
+    fn left(&self, order: Ordering) -> bool {
+        let (end, next) = parts(self.0.load(order));
+        next < end
+    }
+
+    /// Claims the next job of the share.
+    fn claim(&self) -> Option<usize> {
+        let mut share = self.0.load(Ordering::Acquire);
+        loop {
+            let (end, next) = parts(share);
+            if next >= end {
+                return None;
+            }
+            match self
+                .0
+                .compare_exchange_weak(share, share + 1, Ordering::AcqRel, Ordering::Acquire)
+            {
+                Ok(_) => return Some(next as usize),
+                Err(changed) => share = changed,
+            }
+        }
+    }
+}
+
 struct Shared {
-    /// Jobs of the current loop in the upper half, jobs claimed in the lower.
-    ticket: AtomicU64,
+    /// By thread; the first is that of the caller of [`Pool::run`].
+    shares: Vec<Share>,
     job: UnsafeCell<Option<*const Job>>,
     /// Jobs of the current loop that are finished.
     done: AtomicUsize,
@@ -46,7 +76,7 @@ impl Workers {
     /// A pool of `threads` threads, the caller of [`Pool::run`] included.
     pub fn new(threads: usize) -> Self {
         let shared = Arc::new(Shared {
-            ticket: AtomicU64::new(0),
+            shares: (0..threads.max(1)).map(|_| Share(AtomicU64::new(0))).collect(),
             job: UnsafeCell::new(None),
             done: AtomicUsize::new(0),
             panicked: AtomicBool::new(false),
@@ -60,7 +90,7 @@ impl Workers {
                 let shared = Arc::clone(&shared);
                 std::thread::Builder::new()
                     .name(format!("filigree-{index}"))
-                    .spawn(move || work(&shared))
+                    .spawn(move || work(&shared, index))
                     .ok()
             })
             .collect();
@@ -68,20 +98,19 @@ impl Workers {
     }
 }
 
-fn work(shared: &Shared) {
+fn work(shared: &Shared, thread: usize) {
     while wait_for_jobs(shared) {
-        take_jobs(shared);
+        take_jobs(shared, thread);
     }
 }
 
-/// Parts of a ticket: jobs of the loop, jobs claimed.
-fn parts(ticket: u64) -> (u64, u64) {
-    (ticket >> 32, ticket & 0xffff_ffff)
+/// Parts of a share: its end, and the next job.
+fn parts(share: u64) -> (u64, u64) {
+    (share >> 32, share & 0xffff_ffff)
 }
 
-fn claimable(shared: &Shared) -> bool {
-    let (jobs, claimed) = parts(shared.ticket.load(Ordering::Acquire));
-    claimed < jobs
+fn claimable(shared: &Shared, order: Ordering) -> bool {
+    shared.shares.iter().any(|share| share.left(order))
 }
 
 /// Returns when a job can be claimed; false at the end of the pool.
@@ -91,7 +120,7 @@ fn wait_for_jobs(shared: &Shared) -> bool {
         if shared.stop.load(Ordering::Acquire) {
             return false;
         }
-        if claimable(shared) {
+        if claimable(shared, Ordering::Acquire) {
             return true;
         }
         if look < SPINS {
@@ -111,8 +140,7 @@ fn wait_for_jobs(shared: &Shared) -> bool {
         if shared.stop.load(Ordering::SeqCst) {
             break false;
         }
-        let (jobs, claimed) = parts(shared.ticket.load(Ordering::SeqCst));
-        if claimed < jobs {
+        if claimable(shared, Ordering::SeqCst) {
             break true;
         }
         sleeping = shared.wake.wait(sleeping).unwrap_or_else(|poisoned| poisoned.into_inner());
@@ -122,30 +150,21 @@ fn wait_for_jobs(shared: &Shared) -> bool {
     found
 }
 
-/// Claims and runs jobs until none is left.
-fn take_jobs(shared: &Shared) {
-    loop {
-        let ticket = shared.ticket.load(Ordering::Acquire);
-        let (jobs, claimed) = parts(ticket);
-        if claimed >= jobs {
-            return;
-        }
-        if shared
-            .ticket
-            .compare_exchange_weak(ticket, ticket + 1, Ordering::AcqRel, Ordering::Relaxed)
-            .is_err()
-        {
-            continue;
-        }
-        // SAFETY: this thread holds job `claimed` of the loop, so the pointer is the loop's and stays valid until the job counts as done.
-        if let Some(job) = unsafe { *shared.job.get() } {
-            // SAFETY: as above.
-            let run = AssertUnwindSafe(|| unsafe { (*job)(claimed as usize) });
-            if catch_unwind(run).is_err() {
-                shared.panicked.store(true, Ordering::Release);
+/// Claims and runs jobs until none is left: those of the thread's own share, then those of the shares behind it.
+fn take_jobs(shared: &Shared, thread: usize) {
+    let (before, own) = shared.shares.split_at(thread);
+    for share in own.iter().chain(before) {
+        while let Some(index) = share.claim() {
+            // SAFETY: this thread holds a job of the loop, so the pointer is the loop's and stays valid until the job counts as done.
+            if let Some(job) = unsafe { *shared.job.get() } {
+                // SAFETY: as above.
+                let run = AssertUnwindSafe(|| unsafe { (*job)(index) });
+                if catch_unwind(run).is_err() {
+                    shared.panicked.store(true, Ordering::Release);
+                }
             }
+            shared.done.fetch_add(1, Ordering::AcqRel);
         }
-        shared.done.fetch_add(1, Ordering::AcqRel);
     }
 }
 
@@ -164,15 +183,19 @@ impl Pool for Workers {
         let shared = &*self.shared;
         // SAFETY: only the lifetime is erased; nobody uses the reference when this function returns.
         let erased: *const Job = unsafe { std::mem::transmute::<&(dyn Fn(usize) + Sync), &'static Job>(job) };
-        // SAFETY: every job of the loop before is done, and none can be claimed until the ticket changes.
+        // SAFETY: every job of the loop before is done, and none can be claimed until a share changes.
         unsafe { *shared.job.get() = Some(erased) };
         shared.done.store(0, Ordering::Release);
-        shared.ticket.store((jobs as u64) << 32, Ordering::SeqCst);
+        let count = shared.shares.len();
+        for (thread, share) in shared.shares.iter().enumerate() {
+            let (next, end) = (thread * jobs / count, (thread + 1) * jobs / count);
+            share.0.store((end as u64) << 32 | next as u64, Ordering::SeqCst);
+        }
         if shared.sleepers.load(Ordering::SeqCst) > 0 {
             drop(shared.sleeping.lock().unwrap_or_else(|poisoned| poisoned.into_inner()));
             shared.wake.notify_all();
         }
-        take_jobs(shared);
+        take_jobs(shared, 0);
         let mut spins = 0;
         while shared.done.load(Ordering::Acquire) < jobs {
             spins += 1;

@@ -1,26 +1,10 @@
-import {
-  caseDimension,
-  caseTensor,
-  defineOp,
-  DTypeError,
-  formatShape,
-  OptionError,
-  sameShape,
-  ShapeError,
-} from '@filigree/core-tensor';
-import { activationModes, quantizeActivations } from '../activations.js';
+import { caseDimension, caseTensor, defineOp, DTypeError, formatShape, sameShape, ShapeError } from '@filigree/core-tensor';
+import { activationModes } from '../activations.js';
 import { packedBlocks, seededBlocks } from '../cases.js';
-import { decodeRow } from '../gguf/decode-row.js';
-import { ggufLayout, ggufLayoutById, kernelTypes } from '../gguf/types.js';
-import { tileBytes, tileRows, unpackRow } from '../packed-layout.js';
-import { checkBlocks } from './check-blocks.js';
+import { ggufLayout, kernelTypes } from '../gguf/types.js';
+import { bounded } from './fused.js';
+import { checkBias, checkInput, checkWeights, referenceProduct, weightLayouts } from './product.js';
 import { matmulKernel } from './webgpu.js';
-
-/** `file`: rows as they lie in GGUF; `tiles`: the execution layout of the native kernels, made by `repack`. */
-export const weightLayouts = ['file', 'tiles'] as const;
-export type WeightLayout = (typeof weightLayouts)[number];
-
-const floatTypes = ['F32', 'F16', 'BF16'];
 
 /**
  * y = x Wᵀ + bias + residual for weights in GGUF blocks.
@@ -43,31 +27,11 @@ export const matmulOp = /* @__PURE__ */ defineOp({
     activations: { type: 'enum', values: activationModes, default: 'q8-32' },
   },
   infer({ x, weights, bias, residual }, { type, outFeatures, inFeatures, layout }) {
-    for (const [name, meta] of Object.entries({ x, bias, residual })) {
-      if (meta && meta.dtype !== 'f32') throw new DTypeError(`quantization matmul: ${name} is ${meta.dtype}, it takes f32`);
-    }
-    if (x.shape.length !== 2 || x.shape[1] !== inFeatures) {
-      throw new ShapeError(`quantization matmul: x is ${formatShape(x.shape)}, the weights take rows of ${inFeatures}`);
-    }
-    if (layout === 'file') {
-      checkBlocks('quantization matmul', 'weights', weights, type, inFeatures);
-      if (weights.shape[0] !== outFeatures) {
-        throw new ShapeError(`quantization matmul: weights have ${weights.shape[0]} rows, outFeatures is ${outFeatures}`);
-      }
-    } else {
-      if (!(kernelTypes as readonly string[]).includes(ggufLayoutById(type).name)) {
-        throw new OptionError(`quantization matmul: type ${ggufLayoutById(type).name} has no tile layout`);
-      }
-      const expected = [Math.ceil(outFeatures / tileRows), tileBytes(type, inFeatures)];
-      if (weights.dtype !== 'u8' || !sameShape(weights.shape, expected)) {
-        throw new ShapeError(
-          `quantization matmul: weights are ${formatShape(weights.shape)}, tiles of this shape are ${formatShape(expected)}`,
-        );
-      }
-    }
-    if (bias && !sameShape(bias.shape, [outFeatures])) {
-      throw new ShapeError(`quantization matmul: bias is ${formatShape(bias.shape)}, it takes [${outFeatures}]`);
-    }
+    if (residual && residual.dtype !== 'f32')
+      throw new DTypeError(`quantization matmul: residual is ${residual.dtype}, it takes f32`);
+    checkInput('quantization matmul', x, inFeatures);
+    checkWeights('quantization matmul', 'weights', weights, { type, outFeatures, inFeatures, layout });
+    checkBias('quantization matmul', 'bias', bias, outFeatures);
     const y = { shape: [x.shape[0], outFeatures], dtype: 'f32' as const };
     if (residual && !sameShape(residual.shape, y.shape)) {
       throw new ShapeError(
@@ -76,30 +40,10 @@ export const matmulOp = /* @__PURE__ */ defineOp({
     }
     return { y };
   },
-  reference({ x, weights, bias, residual, y }, { type, outFeatures, inFeatures, layout, activations }) {
-    const { name } = ggufLayoutById(type);
-    const integer = activations === 'q8-32' && !floatTypes.includes(name);
-    const tokens = x.shape[0];
-    const rows = Array.from({ length: tokens }, (_, token) => {
-      const row = Float64Array.from(x.data.subarray(token * inFeatures, (token + 1) * inFeatures));
-      if (integer) quantizeActivations(x.data, token * inFeatures, row);
-      return row;
-    });
-    const weight = new Float64Array(inFeatures);
-    const bytes = weights.data as Uint8Array;
-    const width = weights.shape[1];
-    for (let n = 0; n < outFeatures; n++) {
-      if (layout === 'file') decodeRow(name, bytes, n * width, inFeatures, weight);
-      else {
-        const tile = Math.floor(n / tileRows);
-        unpackRow(type, inFeatures, bytes.subarray(tile * width, (tile + 1) * width), n % tileRows, weight);
-      }
-      for (let token = 0; token < tokens; token++) {
-        let sum = 0;
-        for (let k = 0; k < inFeatures; k++) sum += weight[k] * rows[token][k];
-        y.data[token * outFeatures + n] = sum + (bias?.data[n] ?? 0) + (residual?.data[token * outFeatures + n] ?? 0);
-      }
-    }
+  reference({ x, weights, bias, residual, y }, attributes) {
+    const product = new Float64Array(y.data.length);
+    referenceProduct(x, { ...attributes, weights, bias }, product);
+    for (let index = 0; index < product.length; index++) y.data[index] = product[index] + (residual?.data[index] ?? 0);
   },
   native: 'quantization_matmul',
   webgpu: matmulKernel,
@@ -122,7 +66,7 @@ export const matmulOp = /* @__PURE__ */ defineOp({
         const inFeatures = elements === 1 ? 4 * blocks + (type === 'F32' ? 1 : 0) : blocks * elements;
         return fc.record({
           inputs: fc.record({
-            x: caseTensor(fc, [tokens, inFeatures]).map(bounded),
+            x: caseTensor(fc, [tokens, inFeatures]).map((x) => bounded(x, 8)),
             weights: fc.constant(seededBlocks(seed, id, outFeatures, inFeatures)),
             bias: bias ? caseTensor(fc, [outFeatures]) : fc.constant(undefined),
             residual: residual ? caseTensor(fc, [tokens, outFeatures]) : fc.constant(undefined),
@@ -131,12 +75,6 @@ export const matmulOp = /* @__PURE__ */ defineOp({
         });
       }),
 });
-
-/** Keeps |x| ≤ 8, so that the absolute tolerance covers the rounding of f32 sums. */
-function bounded<T extends { data: { [index: number]: number; length: number } }>(tensor: T): T {
-  for (let index = 0; index < tensor.data.length; index++) tensor.data[index] = Math.max(-8, Math.min(8, tensor.data[index]));
-  return tensor;
-}
 
 /** A generated case with its weights in the execution layout. */
 export function tiledCase<C extends { inputs: Record<string, unknown>; attributes: Record<string, unknown> }>(generated: C): C {

@@ -1,6 +1,5 @@
 import {
   fromArray,
-  gatedActivation,
   binary,
   add,
   narrow,
@@ -15,7 +14,7 @@ import {
   type Tensor,
 } from '@filigree/core-tensor';
 import { appendOp, type KvStep, type PagePool } from '@filigree/kv-cache';
-import { dequantizeRowsOp, ggufLayout } from '@filigree/quantization';
+import { dequantizeRowsOp, gatedLinear, ggufLayout, projectQkv } from '@filigree/quantization';
 import { attention, plannedAttention } from '@filigree/sparse-attention';
 import type { ModelConfig, RopeConfig } from '../config/model-config.js';
 import { disposeDecoderWeights, type DecoderWeights, type LayerWeights } from './decoder-weights.js';
@@ -105,7 +104,7 @@ export class Decoder {
     });
     const middle = at('residual-mid', mid);
     const normed = this.#norm(middle, layer.feedForwardNorm);
-    const hidden = gatedActivation(layer.gate.forward(normed), layer.up.forward(normed), this.config.activation);
+    const hidden = gatedLinear(normed, layer, this.config.activation);
     const out = this.#branch(layer.down, layer.postFeedForwardNorm, at('mlp.hidden', hidden), middle, {
       hook: `layers.${index}.mlp.output`,
       hooks: options.hooks,
@@ -134,14 +133,15 @@ export class Decoder {
     const count = x.shape[0];
     const window = windows[index];
     const rotation = window > 0 ? this.#local : this.#global;
-    const rotated = (linear: Linear, norm: Tensor | undefined, headCount: number): Tensor => {
-      const split = reshape(linear.forward(x), [count, headCount, headDim]);
+    const projected = projectQkv(x, layer);
+    const rotated = (rows: Tensor, norm: Tensor | undefined, headCount: number): Tensor => {
+      const split = reshape(rows, [count, headCount, headDim]);
       const { inverseFrequencies, pairing, scale } = rotation;
       return rope(norm ? this.#norm(split, norm) : split, place.positions, inverseFrequencies, { pairing, scale });
     };
-    const q = at('attention.query', rotated(layer.query, layer.queryNorm, heads));
-    const k = at('attention.key', rotated(layer.key, layer.keyNorm, kvHeads));
-    const v = at('attention.value', reshape(layer.value.forward(x), [count, kvHeads, headDim]));
+    const q = at('attention.query', rotated(projected.q, layer.queryNorm, heads));
+    const k = at('attention.key', rotated(projected.k, layer.keyNorm, kvHeads));
+    const v = at('attention.value', reshape(projected.v, [count, kvHeads, headDim]));
     const [keyPages, valuePages] = [pool.keys[index], pool.values[index]];
     appendOp({ keyPages, valuePages, k, v, slots: place.slots }, {});
     const shared = {

@@ -89,7 +89,7 @@ unsafe fn smooth<S: Simd>(kind: usize, x: S::V) -> S::V {
 }
 
 /// y = f(x) [· up].
-fn activate(cpu: Cpu, kind: usize, x: &[f32], up: Option<&[f32]>, y: &mut [f32]) {
+pub(crate) fn activate(cpu: Cpu, kind: usize, x: &[f32], up: Option<&[f32]>, y: &mut [f32]) {
     if matches!(kind, SIGMOID | SILU | GELU) {
         simd_dispatch!(cpu, smooth_rows(kind: usize, x: &[f32], up: Option<&[f32]>, y: &mut [f32]));
         return;
@@ -159,10 +159,18 @@ pub fn unary(call: &mut Call) -> Result<(), KernelError> {
     Ok(())
 }
 
+/// The unary function of a gate, by its index in the JavaScript list.
+pub(crate) fn gate_kind(kind: usize) -> Result<usize, KernelError> {
+    const GATES: [usize; 6] = [SILU, GELU, 14, RELU, RELU2, SIGMOID];
+    GATES
+        .get(kind)
+        .copied()
+        .ok_or_else(|| KernelError(format!("gated-activation: kind {kind} is not known")))
+}
+
 pub fn gated_activation(call: &mut Call) -> Result<(), KernelError> {
     let kind = call.attr_usize(0)?;
-    ensure!(kind < 6, "gated-activation: kind {kind} is not known");
-    let kind = [SILU, GELU, 14, RELU, RELU2, SIGMOID][kind];
+    let kind = gate_kind(kind)?;
     let gate = call.input(0)?.f32s()?;
     let up = call.input(1)?.f32s()?;
     let (pool, cpu) = (call.pool, call.cpu);

@@ -1,6 +1,6 @@
 //! Basic ops: elementwise, normalisation, rotation, data movement, selection, reductions.
 
-mod elementwise;
+pub(crate) mod elementwise;
 mod layer_norm;
 mod matmul;
 mod movement;

@@ -19,12 +19,22 @@ pub struct GroupMeta {
     pub start: [i32; 2],
 }
 
+impl GroupMeta {
+    /// The group of a bias of 1 for another bias.
+    fn biased(&self, bias: i32) -> Self {
+        Self {
+            start: self.start.map(|sum| bias * sum),
+            ..*self
+        }
+    }
+}
+
 #[derive(Default)]
 pub struct Activations {
     /// [T, K] codes.
     pub codes: Vec<i8>,
-    /// [T, K/32].
-    pub meta: Vec<GroupMeta>,
+    /// [T, K/32] for each of the biases asked for, in their order.
+    metas: Vec<Vec<GroupMeta>>,
 }
 
 thread_local! {
@@ -33,20 +43,40 @@ thread_local! {
 }
 
 impl Activations {
-    /// Quantises x [T, K] for weights whose codes are biased by `bias`.
-    pub fn quantize(x: &[f32], tokens: usize, k: usize, bias: i32, cpu: Cpu, pool: &dyn Pool) -> Self {
-        let Self { mut codes, mut meta } = SCRATCH.take();
+    /// Quantises x [T, K] once for weights whose codes are biased by `biases` (at least one).
+    pub fn quantize(x: &[f32], tokens: usize, k: usize, biases: &[i32], cpu: Cpu, pool: &dyn Pool) -> Self {
+        let Self { mut codes, mut metas } = SCRATCH.take();
         codes.resize(x.len(), 0);
-        meta.resize(x.len() / STEP, GroupMeta::default());
+        metas.resize_with(biases.len().max(metas.len()), Vec::new);
         let groups = k / STEP;
         let shared = crate::pool::Disjoint::new(&mut codes);
-        for_rows(pool, &mut meta, tokens, 512, |first, meta| {
+        let (first_meta, others) = metas.split_at_mut(1);
+        let meta = &mut first_meta[0];
+        meta.resize(x.len() / STEP, GroupMeta::default());
+        // Sums of codes stay as they are until every bias has taken them.
+        let plain = biases.len() > 1;
+        let bias = if plain { 1 } else { biases[0] };
+        for_rows(pool, meta, tokens, 512, |first, meta| {
             let rows = meta.len() / groups;
             // SAFETY: each piece owns its own rows of the codes.
             let codes = unsafe { shared.part(first * k, rows * k) };
             quantize_rows(cpu, &x[first * k..(first + rows) * k], codes, meta, bias);
         });
-        Self { codes, meta }
+        if plain {
+            for (other, &bias) in others.iter_mut().zip(&biases[1..]) {
+                other.clear();
+                other.extend(meta.iter().map(|group| group.biased(bias)));
+            }
+            for group in meta.iter_mut() {
+                *group = group.biased(biases[0]);
+            }
+        }
+        Self { codes, metas }
+    }
+
+    /// [T, K/32] for the bias at `index` of those asked for.
+    pub fn meta(&self, index: usize) -> &[GroupMeta] {
+        &self.metas[index]
     }
 
     /// Gives the memory back for the next call of this thread.

@@ -5,6 +5,7 @@ pub mod dequantize_rows;
 pub mod format;
 pub mod matmul;
 pub mod panel;
+pub mod product;
 pub mod repack;
 pub mod rows;
 #[cfg(target_arch = "aarch64")]
@@ -25,6 +26,16 @@ pub const OPS: &[OpSpec] = &[
         name: "quantization_matmul",
         signature: "quantization_matmul(x,weights,bias?,residual?)->(y)[type,outFeatures,inFeatures,layout,activations]",
         run: matmul::run,
+    },
+    OpSpec {
+        name: "quantization_qkv",
+        signature: "quantization_qkv(x,query,key,value,queryBias?,keyBias?,valueBias?)->(q,k,v)[types,outFeatures,inFeatures,layout,activations]",
+        run: matmul::qkv,
+    },
+    OpSpec {
+        name: "quantization_glu",
+        signature: "quantization_glu(x,gate,up,gateBias?,upBias?)->(h)[types,outFeatures,inFeatures,layout,activations,kind]",
+        run: matmul::glu,
     },
     OpSpec {
         name: "quantization_dequantize_rows",

@@ -389,6 +389,7 @@ fn quantized(random: &mut Random) -> Vec<Case> {
                 attrs: vec![id as f64, n as f64, k as f64, layout, f64::from(random.below(2) as u32)],
             });
         }
+        cases.extend(fused(id, &blocks, (tokens, n, k), random));
         cases.push(Case {
             op: "quantization_dequantize_rows",
             inputs: vec![Some(blocks), Some(Argument::indices(&[count], n, random))],
@@ -397,6 +398,29 @@ fn quantized(random: &mut Random) -> Vec<Case> {
         });
     }
     cases
+}
+
+/// The ops over several weights of one input, all of them in the same file rows.
+fn fused(id: usize, blocks: &Argument, (tokens, n, k): (usize, usize, usize), random: &mut Random) -> [Case; 2] {
+    let mut case = |op, weights: usize, outputs: usize| {
+        let mut inputs = vec![Some(Argument::floats(&[tokens, k], random))];
+        inputs.extend(vec![Some(blocks.clone()); weights]);
+        inputs.push(Some(Argument::floats(&[n], random)));
+        inputs.extend(vec![None; weights - 1]);
+        let list = |value: usize| std::iter::once(weights as f64).chain(vec![value as f64; weights]);
+        let mut attrs: Vec<f64> = list(id).chain(list(n)).collect();
+        attrs.extend([k as f64, 0.0, f64::from(random.below(2) as u32)]);
+        Case {
+            op,
+            inputs,
+            outputs: vec![Argument::zeros(DType::F32, &[tokens, n]); outputs],
+            attrs,
+        }
+    };
+    let qkv = case("quantization_qkv", 3, 3);
+    let mut glu = case("quantization_glu", 2, 1);
+    glu.attrs.push(random.below(6) as f64);
+    [qkv, glu]
 }
 
 fn tile_bytes(id: usize, k: usize) -> usize {
