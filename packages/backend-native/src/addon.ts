@@ -4,6 +4,9 @@ export interface Engine {
   discard(id: number): void;
   write(id: number, offset: number, data: Uint8Array): void;
   submit(message: Float64Array): void;
+  define(id: number, message: Float64Array, slots: Float64Array): void;
+  replay(id: number, buffers: Float64Array): void;
+  forgetProgram(id: number): void;
   read(id: number, offset: number, bytes: number): Promise<Uint8Array>;
   fence(failures: boolean): Promise<void>;
   profile(on: boolean): Promise<Float64Array>;

@@ -7,7 +7,7 @@ const dtypeIndex: Readonly<Record<DType, number>> = Object.fromEntries(dtypes.ma
 
 /**
  * Records for the addon as numbers, in one growing array: `[length, kind, …]`. 0 is an op, 1 `[id, bytes]` an allocation, 2 `[id]` a release;
- * the op's fields are in the parser (kernels/native/addon/src/stream.rs). Filled hundreds of times per token, so it is never reallocated once
+ * the op's fields are in the parser (kernels/native/addon/src/message.rs). Filled hundreds of times per token, so it is never reallocated once
  * it is long enough.
  */
 export class Message {
@@ -58,16 +58,6 @@ export class Message {
     for (const name of op.mutates) words[at++] = names.indexOf(name);
     for (const value of flatAttributes) words[at++] = value;
     this.#end(at);
-  }
-
-  /** Copies kept records to the end; they start at word `start` of `words`, which is valid until the next record. */
-  append(kept: Float64Array, records: number): { words: Float64Array; start: number } {
-    const words = this.#room(kept.length);
-    const start = this.#length;
-    words.set(kept, start);
-    this.#length += kept.length;
-    this.#records += records;
-    return { words, start };
   }
 
   /** A copy of everything since the last {@link take}. */

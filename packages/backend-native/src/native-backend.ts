@@ -147,7 +147,6 @@ export class NativeBackend extends BaseBackend {
   override record<In extends readonly Tensor[], Out>(step: (...inputs: In) => Out): Recording<In, Out> {
     return new NativeRecording<In, Out>(
       {
-        message: this.#message,
         capture: (run) => this.#captured(run),
         signal: () => this.signal,
         adopt: (bytes) => {
@@ -156,8 +155,29 @@ export class NativeBackend extends BaseBackend {
           this.#liveBytes += bytes;
           return new Storage(this, id, bytes);
         },
-        flush: () => {
+        define: (words, slots) => {
           this.flush();
+          const id = this.#nextId++;
+          this.#engine.define(id, words, slots);
+          return id;
+        },
+        replay: (program, buffers) => {
+          const run = (words: Float64Array): void => {
+            this.flush();
+            this.#engine.replay(program, words);
+          };
+          if (!this.waiting) run(buffers);
+          else {
+            const copy = buffers.slice();
+            this.enqueue(() => {
+              run(copy);
+            });
+          }
+        },
+        forget: (program) => {
+          this.enqueue(() => {
+            if (!this.disposed) this.#engine.forgetProgram(program);
+          });
         },
       },
       step,
@@ -253,8 +273,7 @@ export class NativeBackend extends BaseBackend {
     this.#capture = capture;
     try {
       const result = run();
-      const { records } = this.#message;
-      const captured = capture.whole ? { ...capture, words: this.#message.copy(), records, signal: this.signal } : undefined;
+      const captured = capture.whole ? { ...capture, words: this.#message.copy(), signal: this.signal } : undefined;
       return { result, captured };
     } finally {
       this.#capture = undefined;

@@ -1,48 +1,47 @@
 import { OptionError, Tensor, type Recording, type Storage } from '@filigree/core-tensor';
-import type { Message } from './message.js';
 
 /** What a backend lends to its recordings. */
 export interface RecordingHost {
-  readonly message: Message;
   /** Runs the step with its records held back; undefined when it did what cannot be replayed: host data, an op without a kernel. */
   capture<T>(step: () => T): { readonly result: T; readonly captured: Captured | undefined };
   /** The signal that calls carry now. */
   signal(): AbortSignal | undefined;
   /** A buffer that a replay's records allocate. */
   adopt(bytes: number): Storage;
-  flush(): void;
+  /** Keeps records in the addon; `slots` lists for each buffer that changes how many words name it, and which. */
+  define(words: Float64Array, slots: Float64Array): number;
+  /** Runs kept records with `[id, bytes moved]` for each slot. */
+  replay(program: number, buffers: Float64Array): void;
+  forget(program: number): void;
 }
 
 /** Records of one run of a step. */
 export interface Captured {
   readonly words: Float64Array;
-  readonly records: number;
   readonly signal: AbortSignal | undefined;
   /** Buffers the step used and did not make. */
   readonly outside: ReadonlySet<Storage>;
   readonly mutated: readonly Storage[];
 }
 
-interface InputSites {
-  readonly handle: number;
-  readonly byteOffset: number;
-  /** Words of the template that name the buffer; the word after each is the byte offset. */
-  readonly sites: readonly number[];
-}
-
 interface Template {
-  readonly captured: Captured;
-  readonly inputs: readonly InputSites[];
-  readonly shapes: readonly string[];
-  /** Buffers that outlive the step, by handle. */
-  readonly results: ReadonlyMap<number, { readonly bytes: number; readonly sites: readonly number[] }>;
+  readonly signal: AbortSignal | undefined;
+  readonly outside: ReadonlySet<Storage>;
+  readonly mutated: readonly Storage[];
+  /** The records in the addon. Its slots are the inputs, then the results. */
+  readonly program: number;
+  readonly inputs: readonly { readonly handle: number; readonly byteOffset: number; readonly shape: string }[];
+  /** Buffers that outlive the step: the handle of the first run, and their size. */
+  readonly results: readonly { readonly handle: number; readonly bytes: number }[];
+  /** What goes with a replay; the addon copies it. */
+  readonly buffers: Float64Array;
   /** What the step returned, with its tensors as places in it. */
   readonly out: unknown;
 }
 
 /**
- * A step whose records are kept and sent again with other buffers in place of its inputs and results: one crossing and no validation per
- * replay. A step that cannot be kept, and one whose inputs change shape, runs as it is.
+ * A step whose records are kept in the addon and run again with other buffers in place of its inputs and results: one crossing of a few
+ * words, no validation and no parsing per replay. A step that cannot be kept, and one whose inputs change shape, runs as it is.
  */
 export class NativeRecording<In extends readonly Tensor[], Out> implements Recording<In, Out> {
   #template: Template | undefined;
@@ -64,9 +63,9 @@ export class NativeRecording<In extends readonly Tensor[], Out> implements Recor
     if (this.#template && fits(this.#template, inputs, this.host.signal())) return this.#send(this.#template, inputs) as Out;
     this.#forget();
     const { result, captured } = this.host.capture(() => this.step(...inputs));
-    this.#template = captured && templateOf(captured, inputs, result);
+    this.#template = captured && templateOf(this.host, captured, inputs, result);
     this.#plain = !this.#template;
-    for (const storage of this.#template?.captured.outside ?? []) storage.retain();
+    for (const storage of this.#template?.outside ?? []) storage.retain();
     return result;
   }
 
@@ -76,30 +75,26 @@ export class NativeRecording<In extends readonly Tensor[], Out> implements Recor
   }
 
   #forget(): void {
-    for (const storage of this.#template?.captured.outside ?? []) storage.release();
+    if (!this.#template) return;
+    this.host.forget(this.#template.program);
+    for (const storage of this.#template.outside) storage.release();
     this.#template = undefined;
   }
 
-  #send(template: Template, inputs: readonly Tensor[]): unknown {
-    const { captured, results } = template;
-    const { words, start } = this.host.message.append(captured.words, captured.records);
-    for (const [index, { handle, byteOffset, sites }] of template.inputs.entries()) {
-      const tensor = inputs[index];
-      const [id, moved] = [tensor.storage.handle as number, tensor.byteOffset - byteOffset];
-      if (id === handle && moved === 0) continue;
-      for (const site of sites) {
-        words[start + site] = id;
-        words[start + site + 1] += moved;
-      }
+  #send(template: Template, given: readonly Tensor[]): unknown {
+    const { inputs, results, buffers, mutated, program } = template;
+    for (const [index, tensor] of given.entries()) {
+      buffers[2 * index] = tensor.storage.handle as number;
+      buffers[2 * index + 1] = tensor.byteOffset - inputs[index].byteOffset;
     }
     const made = new Map<number, Storage>();
-    for (const [handle, { bytes, sites }] of results) {
+    for (const [index, { handle, bytes }] of results.entries()) {
       const storage = this.host.adopt(bytes);
       made.set(handle, storage);
-      for (const site of sites) words[start + site] = storage.handle as number;
+      buffers[2 * (inputs.length + index)] = storage.handle as number;
     }
-    for (const storage of captured.mutated) storage.version++;
-    this.host.flush();
+    for (const storage of mutated) storage.version++;
+    this.host.replay(program, buffers);
     const used = new Set<Storage>();
     return mapTensors(template.out, (tensor) => {
       const storage = made.get(tensor.handle);
@@ -141,10 +136,11 @@ function placesOf(value: unknown): unknown {
 const describe = ({ shape, dtype }: Tensor): string => `${dtype} ${shape.join()}`;
 
 /** Whether the inputs can take the places of those of the captured run. */
-function fits({ captured, inputs, shapes }: Template, given: readonly Tensor[], signal: AbortSignal | undefined): boolean {
-  if (captured.signal !== signal || given.length !== inputs.length) return false;
+function fits(template: Template, given: readonly Tensor[], signal: AbortSignal | undefined): boolean {
+  const { inputs } = template;
+  if (template.signal !== signal || given.length !== inputs.length) return false;
   for (const [index, tensor] of given.entries()) {
-    if (describe(tensor) !== shapes[index]) return false;
+    if (describe(tensor) !== inputs[index].shape) return false;
     // Inputs that shared a buffer were told apart by nothing but their offsets: they move together or not at all.
     for (let other = 0; other < index; other++) {
       if (inputs[other].handle !== inputs[index].handle) continue;
@@ -156,8 +152,8 @@ function fits({ captured, inputs, shapes }: Template, given: readonly Tensor[], 
 }
 
 /** Undefined when the step kept or released buffers in a way that a replay cannot repeat. */
-function templateOf(captured: Captured, given: readonly Tensor[], result: unknown): Template | undefined {
-  const { words } = captured;
+function templateOf(host: RecordingHost, captured: Captured, given: readonly Tensor[], result: unknown): Template | undefined {
+  const { words, signal, mutated } = captured;
   const sites = new Map<number, number[]>();
   const allocated = new Map<number, number>();
   const note = (word: number): void => {
@@ -195,14 +191,25 @@ function templateOf(captured: Captured, given: readonly Tensor[], result: unknow
   });
   if (returned.size !== allocated.size || [...allocated.keys()].some((handle) => !returned.has(handle))) return undefined;
   const seen = new Set<number>();
-  const inputs = given.map((tensor): InputSites => {
-    const handle = tensor.storage.handle as number;
-    const own = seen.has(handle) ? [] : (sites.get(handle) ?? []);
+  const slots: number[] = [];
+  const addSlot = (handle: number): void => {
+    // Inputs that share a buffer move together: its words are named once.
+    const words = seen.has(handle) ? [] : (sites.get(handle) ?? []);
     seen.add(handle);
-    return { handle, byteOffset: tensor.byteOffset, sites: own };
+    slots.push(words.length, ...words);
+  };
+  const inputs = given.map((tensor) => {
+    const handle = tensor.storage.handle as number;
+    addSlot(handle);
+    return { handle, byteOffset: tensor.byteOffset, shape: describe(tensor) };
   });
-  const results = new Map([...allocated].map(([handle, bytes]) => [handle, { bytes, sites: sites.get(handle) ?? [] }]));
   // Inputs are the caller's and change; only what else the step used is kept alive.
   const outside = new Set([...captured.outside].filter((storage) => !seen.has(storage.handle as number)));
-  return { captured: { ...captured, outside }, inputs, shapes: given.map(describe), results, out };
+  const results = [...allocated].map(([handle, bytes]) => {
+    addSlot(handle);
+    return { handle, bytes };
+  });
+  const program = host.define(words, Float64Array.from(slots));
+  const buffers = new Float64Array(2 * (inputs.length + results.length));
+  return { signal, outside, mutated, program, inputs, results, buffers, out };
 }

@@ -3,6 +3,8 @@
 #![deny(clippy::all)]
 
 mod memory;
+mod message;
+mod slabs;
 mod stream;
 mod workers;
 
@@ -108,6 +110,31 @@ impl Engine {
         self.push(Command::Ops {
             message: message.to_vec(),
         });
+    }
+
+    /// Keeps records to be run again with other buffers in the slots: `[count, word…]` for each, the words that name its buffer.
+    #[napi]
+    pub fn define(&self, id: u32, message: &[f64], slots: &[f64]) {
+        self.push(Command::Define {
+            id,
+            message: message.to_vec(),
+            slots: slots.to_vec(),
+        });
+    }
+
+    /// Runs kept records with `[id, bytes moved]` for each slot.
+    #[napi]
+    pub fn replay(&self, id: u32, buffers: &[f64]) {
+        self.push(Command::Replay {
+            id,
+            buffers: buffers.to_vec(),
+        });
+    }
+
+    /// Gives up kept records.
+    #[napi]
+    pub fn forget_program(&self, id: u32) {
+        self.push(Command::Forget { id });
     }
 
     #[napi(ts_return_type = "Promise<Uint8Array>")]

@@ -1,23 +1,34 @@
-//! Buffers of one stream: 64-byte aligned blocks from a size-class pool, large ones straight from the OS (their untouched pages cost
+//! Buffers of one stream: 64-byte aligned blocks from size-class pools, large ones straight from the OS (their untouched pages cost
 //! nothing), and read-only maps of files.
 
+use crate::slabs::{prefer_huge_pages, Piece, Slabs};
 use memmap2::{Mmap, MmapMut, MmapOptions};
+use rustc_hash::FxHashMap;
 use std::alloc::{alloc, dealloc, Layout};
-use std::collections::HashMap;
+use std::cell::Cell;
 use std::fs::File;
 use std::ptr::NonNull;
 
 const ALIGNMENT: usize = 64;
 /// Blocks of at least this size come from the OS.
 const LARGE: usize = 1 << 20;
+/// Blocks from this size up to [`LARGE`] come from slabs.
+const MEDIUM: usize = 32 << 10;
 /// Bytes that stay pooled for reuse.
 const POOL_LIMIT: usize = 96 << 20;
 
 pub enum Block {
     Empty,
     Small { start: NonNull<u8>, class: usize },
-    Large { map: MmapMut },
+    Medium { piece: Piece },
+    Large(Large),
     File { map: Mmap },
+}
+
+/// A map of its own.
+pub struct Large {
+    map: MmapMut,
+    huge_pages: Cell<bool>,
 }
 
 // SAFETY: a block owns its memory; the stream thread alone holds it.
@@ -28,13 +39,23 @@ impl Block {
         match self {
             Block::Empty => NonNull::<u64>::dangling().as_ptr().cast(),
             Block::Small { start, .. } => start.as_ptr(),
-            Block::Large { map } => map.as_ptr().cast_mut(),
+            Block::Medium { piece } => piece.start.as_ptr(),
+            Block::Large(large) => large.map.as_ptr().cast_mut(),
             Block::File { map } => map.as_ptr().cast_mut(),
         }
     }
 
     pub fn writable(&self) -> bool {
         !matches!(self, Block::File { .. })
+    }
+
+    /// Tells that the whole block is about to be written, so that large pages waste nothing.
+    pub fn fill_soon(&self) {
+        if let Block::Large(large) = self {
+            if !large.huge_pages.replace(true) {
+                prefer_huge_pages(&large.map);
+            }
+        }
     }
 
     /// Drops the pages of a mapped file from this process; they come back from the page cache when read again.
@@ -50,9 +71,11 @@ impl Block {
 
 #[derive(Default)]
 pub struct Memory {
-    small: HashMap<usize, Vec<NonNull<u8>>>,
-    large: HashMap<usize, Vec<MmapMut>>,
-    pub pooled: usize,
+    small: FxHashMap<usize, Vec<NonNull<u8>>>,
+    slabs: Slabs,
+    large: FxHashMap<usize, Vec<Large>>,
+    /// Bytes of small and large blocks that wait for reuse.
+    pooled: usize,
     pub live: usize,
     pub peak: usize,
 }
@@ -67,6 +90,11 @@ fn size_class(bytes: usize) -> usize {
 }
 
 impl Memory {
+    /// Bytes that wait for reuse.
+    pub fn pooled(&self) -> usize {
+        self.pooled + self.slabs.pooled
+    }
+
     pub fn take(&mut self, bytes: usize) -> Result<Block, String> {
         self.live += bytes;
         self.peak = self.peak.max(self.live);
@@ -76,15 +104,22 @@ impl Memory {
         let class = size_class(bytes);
         let failed = |what: &str| format!("could not allocate {bytes} bytes ({what})");
         if class >= LARGE {
-            if let Some(map) = self.large.get_mut(&class).and_then(Vec::pop) {
+            if let Some(large) = self.large.get_mut(&class).and_then(Vec::pop) {
                 self.pooled -= class;
-                return Ok(Block::Large { map });
+                return Ok(Block::Large(large));
             }
             let map = MmapOptions::new()
                 .len(class)
                 .map_anon()
                 .map_err(|error| failed(&error.to_string()))?;
-            return Ok(Block::Large { map });
+            return Ok(Block::Large(Large {
+                map,
+                huge_pages: Cell::new(false),
+            }));
+        }
+        if class >= MEDIUM {
+            let piece = self.slabs.take(class).map_err(|error| failed(&error.to_string()))?;
+            return Ok(Block::Medium { piece });
         }
         if let Some(start) = self.small.get_mut(&class).and_then(Vec::pop) {
             self.pooled -= class;
@@ -107,11 +142,12 @@ impl Memory {
                     free(start, class);
                 }
             }
-            Block::Large { map } => {
-                let class = map.len();
+            Block::Medium { piece } => self.slabs.give_back(piece),
+            Block::Large(large) => {
+                let class = large.map.len();
                 if self.pooled + class <= POOL_LIMIT && class <= POOL_LIMIT / 4 {
                     self.pooled += class;
-                    self.large.entry(class).or_default().push(map);
+                    self.large.entry(class).or_default().push(large);
                 }
             }
             Block::Empty | Block::File { .. } => {}

@@ -1,9 +1,11 @@
 //! The stream thread: takes commands in order, owns every buffer, runs every op.
 
 use crate::memory::{map_file, Block, Memory};
+use crate::message::{Argument, OpCall, Program, Record};
 use crate::workers::Workers;
-use filigree_kernels::{Call, Cpu, DType, OpSpec, TensorMut, TensorRef};
-use std::collections::{HashMap, HashSet, VecDeque};
+use filigree_kernels::{Call, Cpu, OpSpec, TensorMut, TensorRef};
+use rustc_hash::FxHashMap;
+use std::collections::{HashSet, VecDeque};
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
@@ -51,9 +53,23 @@ pub enum Command {
         bytes: usize,
         reply: Reply<Vec<u8>>,
     },
-    /// Records `[length, kind, …]`: 0 an op, 1 `[id, bytes]` allocates, 2 `[id]` releases.
+    /// Records, as in [`crate::message`].
     Ops {
         message: Vec<f64>,
+    },
+    /// Keeps records to be run again and again; `slots` as in [`Program::new`].
+    Define {
+        id: u32,
+        message: Vec<f64>,
+        slots: Vec<f64>,
+    },
+    /// Runs a program with other buffers, `[id, offset]` for each slot.
+    Replay {
+        id: u32,
+        buffers: Vec<f64>,
+    },
+    Forget {
+        id: u32,
     },
     /// Replies when reached; `failures` also takes and reports the first failure since the last sync.
     Fence {
@@ -144,6 +160,10 @@ impl Queue {
     }
 }
 
+fn malformed() -> Failure {
+    Failure::new("EXECUTION", "the op message is malformed")
+}
+
 struct Buffer {
     block: Block,
     bytes: usize,
@@ -156,7 +176,8 @@ pub struct Stream {
     pub cpu: Cpu,
     workers: Workers,
     memory: Memory,
-    buffers: HashMap<u32, Buffer>,
+    buffers: FxHashMap<u32, Buffer>,
+    programs: FxHashMap<u32, Program>,
     first_failure: Option<Arc<Failure>>,
     profile: Option<Vec<f64>>,
 }
@@ -169,7 +190,8 @@ impl Stream {
             cpu,
             workers: Workers::new(threads),
             memory: Memory::default(),
-            buffers: HashMap::new(),
+            buffers: FxHashMap::default(),
+            programs: FxHashMap::default(),
             first_failure: None,
             profile: None,
         }
@@ -182,7 +204,7 @@ impl Stream {
             self.step(command);
             self.queue.live.store(self.memory.live, Ordering::Release);
             self.queue.peak.store(self.memory.peak, Ordering::Release);
-            self.queue.pooled.store(self.memory.pooled, Ordering::Release);
+            self.queue.pooled.store(self.memory.pooled(), Ordering::Release);
             self.queue.depth.fetch_sub(1, Ordering::AcqRel);
             if stop {
                 return;
@@ -214,6 +236,18 @@ impl Stream {
                 reply,
             } => reply(self.read(id, offset, bytes)),
             Command::Ops { message } => self.run_ops(&message),
+            Command::Define { id, message, slots } => match Program::new(&message, &slots) {
+                Some(program) => {
+                    self.programs.insert(id, program);
+                }
+                None => {
+                    self.fail(malformed());
+                }
+            },
+            Command::Replay { id, buffers } => self.replay(id, &buffers),
+            Command::Forget { id } => {
+                self.programs.remove(&id);
+            }
             Command::Fence { failures, reply } => {
                 let failure = if failures { self.first_failure.take() } else { None };
                 reply(failure.map_or(Ok(()), |failure| Err((*failure).clone())));
@@ -284,54 +318,62 @@ impl Stream {
     }
 
     fn run_ops(&mut self, message: &[f64]) {
-        let mut at = 0;
-        while at < message.len() {
-            let length = message[at] as usize;
-            if length < 2 || at + length > message.len() {
-                self.fail(Failure::new("EXECUTION", "the op message is malformed"));
-                return;
-            }
-            let record = &message[at + 2..at + length];
-            match (message[at + 1] as u32, record) {
-                (0, record) => {
-                    if let Err(failure) = self.run_op(record) {
-                        self.fail(failure);
-                    }
-                }
-                (1, &[id, bytes]) => self.allocate(id as u32, bytes as usize),
-                (2, &[id]) => self.release(id as u32),
-                _ => {
-                    self.fail(Failure::new("EXECUTION", "the op message is malformed"));
+        for record in Record::read_all(message) {
+            match record {
+                Some((record, _)) => self.run_record(&record),
+                None => {
+                    self.fail(malformed());
+                    return;
                 }
             }
-            at += length;
         }
     }
 
-    fn run_op(&mut self, message: &[f64]) -> Result<(), Failure> {
-        let parsed = ParsedCall::read(message).ok_or_else(|| Failure::new("EXECUTION", "the op message is malformed"))?;
-        let spec = *self
-            .ops
-            .get(parsed.op)
-            .ok_or_else(|| Failure::new("EXECUTION", "the op is not in the table"))?;
-        let started = Instant::now();
-        let result = self.execute(spec, &parsed);
-        if let Some(profile) = &mut self.profile {
-            profile.extend([parsed.op as f64, started.elapsed().as_secs_f64() * 1e3]);
+    fn replay(&mut self, id: u32, buffers: &[f64]) {
+        // Taken out while it runs, so that running can borrow everything else.
+        let Some(mut program) = self.programs.remove(&id) else {
+            self.fail(malformed());
+            return;
+        };
+        if program.bind(buffers) {
+            for record in &program.records {
+                self.run_record(record);
+            }
+        } else {
+            self.fail(malformed());
+        }
+        self.programs.insert(id, program);
+    }
+
+    fn run_record(&mut self, record: &Record) {
+        match record {
+            Record::Op(call) => self.run_op(call),
+            Record::Allocate { id, bytes } => self.allocate(*id, *bytes),
+            Record::Release { id } => self.release(*id),
+        }
+    }
+
+    fn run_op(&mut self, call: &OpCall) {
+        let started = self.profile.is_some().then(Instant::now);
+        let result = match self.ops.get(call.op) {
+            Some(spec) => self.execute(spec, call),
+            None => Err(Failure::new("EXECUTION", "the op is not in the table")),
+        };
+        if let (Some(profile), Some(started)) = (&mut self.profile, started) {
+            profile.extend([call.op as f64, started.elapsed().as_secs_f64() * 1e3]);
         }
         if let Err(failure) = result {
             let failure = self.fail(failure);
-            let mutated = parsed.mutated.iter().filter_map(|&index| parsed.inputs[index].as_ref());
-            for tensor in parsed.outputs.iter().chain(mutated) {
+            let mutated = call.mutated.iter().filter_map(|&index| call.inputs[index].as_ref());
+            for tensor in call.outputs.iter().chain(mutated) {
                 if let Some(buffer) = self.buffers.get_mut(&tensor.id) {
                     buffer.poison = Some(Arc::clone(&failure));
                 }
             }
         }
-        Ok(())
     }
 
-    fn execute(&self, spec: &OpSpec, parsed: &ParsedCall) -> Result<(), Failure> {
+    fn execute(&self, spec: &OpSpec, parsed: &OpCall) -> Result<(), Failure> {
         if parsed.token != 0 && self.queue.aborted.lock().is_ok_and(|aborted| aborted.contains(&parsed.token)) {
             return Err(Failure::new(ABORTED, "The operation was aborted"));
         }
@@ -387,12 +429,16 @@ impl Stream {
             });
         }
         let mut outputs = Vec::with_capacity(written.len());
-        for tensor in written {
-            if !self.buffers.get(&tensor.id).is_some_and(|buffer| buffer.block.writable()) {
+        for (position, tensor) in written.into_iter().enumerate() {
+            let Some(buffer) = self.buffers.get(&tensor.id).filter(|buffer| buffer.block.writable()) else {
                 return Err(Failure::new(
                     "EXECUTION",
                     format!("{}: a mapped file cannot be written", describe()),
                 ));
+            };
+            // Results are written whole; what is written in place may fill slowly.
+            if position < parsed.outputs.len() {
+                buffer.block.fill_soon();
             }
             let (pointer, length) = self.range(tensor)?;
             // SAFETY: in bounds by `range`; exclusive by the overlap check; the stream thread owns the block.
@@ -406,7 +452,7 @@ impl Stream {
         let mut call = Call {
             inputs: &inputs,
             outputs: &mut outputs,
-            attrs: parsed.attributes,
+            attrs: &parsed.attributes,
             pool: &self.workers,
             cpu: self.cpu,
         };
@@ -431,93 +477,5 @@ impl Stream {
         }
         // SAFETY: in bounds by the check above.
         Ok((unsafe { buffer.block.pointer().add(tensor.offset) }, tensor.bytes))
-    }
-}
-
-struct Argument {
-    id: u32,
-    offset: usize,
-    bytes: usize,
-    dtype: DType,
-    shape: Vec<usize>,
-}
-
-impl Argument {
-    fn overlaps(&self, other: &Self) -> bool {
-        self.id == other.id
-            && self.bytes > 0
-            && other.bytes > 0
-            && self.offset < other.offset + other.bytes
-            && other.offset < self.offset + self.bytes
-    }
-}
-
-/// `[op, token, inputs, (id, offset, dtype, rank, dims…)…, outputs, (…)…, mutated, index…, attributes…]`; an absent input is id −1.
-struct ParsedCall<'a> {
-    op: usize,
-    token: u32,
-    inputs: Vec<Option<Argument>>,
-    outputs: Vec<Argument>,
-    mutated: Vec<usize>,
-    attributes: &'a [f64],
-}
-
-impl<'a> ParsedCall<'a> {
-    fn read(message: &'a [f64]) -> Option<Self> {
-        let mut at = 0;
-        let mut next = || {
-            let value = message.get(at).copied();
-            at += 1;
-            value
-        };
-        let (op, token, count) = (next()? as usize, next()? as u32, next()? as usize);
-        let argument = |next: &mut dyn FnMut() -> Option<f64>| -> Option<Option<Argument>> {
-            let id = next()?;
-            if id < 0.0 {
-                return Some(None);
-            }
-            let (offset, dtype, rank) = (next()? as usize, DType::from_index(next()? as usize)?, next()? as usize);
-            if rank > 16 {
-                return None;
-            }
-            let shape = (0..rank)
-                .map(|_| next().map(|dimension| dimension as usize))
-                .collect::<Option<Vec<_>>>()?;
-            let elements = shape.iter().try_fold(1usize, |product, &d| product.checked_mul(d))?;
-            let bytes = elements.checked_mul(dtype.size())?;
-            Some(Some(Argument {
-                id: id as u32,
-                offset,
-                bytes,
-                dtype,
-                shape,
-            }))
-        };
-        if count > 64 {
-            return None;
-        }
-        let inputs = (0..count).map(|_| argument(&mut next)).collect::<Option<Vec<_>>>()?;
-        let count = next()? as usize;
-        if count > 64 {
-            return None;
-        }
-        let outputs = (0..count)
-            .map(|_| argument(&mut next).flatten())
-            .collect::<Option<Vec<_>>>()?;
-        let count = next()? as usize;
-        let mutated = (0..count.min(64))
-            .map(|_| next().map(|i| i as usize))
-            .collect::<Option<Vec<_>>>()?;
-        if mutated.iter().any(|&index| index >= inputs.len()) {
-            return None;
-        }
-        Some(Self {
-            op,
-            token,
-            inputs,
-            outputs,
-            mutated,
-            attributes: message.get(at..)?,
-        })
     }
 }
