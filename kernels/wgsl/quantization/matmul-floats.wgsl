@@ -1,5 +1,5 @@
-// y = x W^T + bias + residual, W in rows of f32, f16 or bf16. Contract: packages/quantization/src/ops/matmul.ts. Behind finish-*.wgsl and
-// words.wgsl. Some rows of W and TOKENS tokens a workgroup: LANES invocations share a row and take every LANES-th element of it.
+// y = x W^T + bias + residual, W in rows of f32, f16 or bf16. Contract: packages/quantization/src/ops/matmul.ts. Behind finish-*.wgsl, words.wgsl
+// and floats.wgsl. Some rows of W and TOKENS tokens a workgroup: LANES invocations share a row and take every LANES-th element of it.
 // Reads the rows of W once per TOKENS tokens; 2 * tokens * rows * inputs operations.
 
 struct Parameters {
@@ -14,17 +14,6 @@ struct Parameters {
 }
 
 /* bindings */
-
-fn weight_at(row: u32, k: u32) -> f32 {
-  switch p.kind {
-    case 0u: { return bitcast<f32>(weights[row / 4u + k]); }
-    case 1u: { return half_at(row + 2u * k); }
-    default: {
-      let at = row + 2u * k;
-      return bitcast<f32>(((weights[at / 4u] >> (8u * (at % 4u))) & 0xffffu) << 16u);
-    }
-  }
-}
 
 @compute @workgroup_size(64)
 fn multiply(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
@@ -41,7 +30,7 @@ fn multiply(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups
   if (own_row < p.rows) {
     let row_at = WEIGHTS_OFFSET + own_row * p.row_bytes;
     for (var k = lane % LANES; k < p.in_features; k += LANES) {
-      let weight = weight_at(row_at, k);
+      let weight = float_at(p.kind, row_at, k);
       for (var t = 0u; t < TOKENS; t++) {
         sums[t] += weight * x[X_OFFSET + min(first_token + t, p.tokens - 1u) * p.in_features + k];
       }

@@ -34,6 +34,7 @@ export function seededBlocks(seed: number, typeId: number, rows: number, inFeatu
   for (let block = 0; block + layout.bytes <= data.length; block += layout.bytes) {
     if (layout.name === 'F32') view.setFloat32(block, random.nextNormal() / 8, true);
     if (layout.name === 'BF16') view.setUint16(block, numberToBits(random.nextNormal() / 8), true);
+    if (layout.name === 'NVFP4') for (let sub = 0; sub < 4; sub++) data[block + sub] = random.nextInt(32);
     if (layout.name === 'MXFP4') data[block] = 118 + random.nextInt(8);
     for (const at of halfFields[layout.name] ?? [])
       view.setUint16(block + at, numberToF16((random.nextFloat() - 0.3) / 16), true);

@@ -10,7 +10,9 @@ interface Fused {
 }
 
 function fuse(linears: readonly Linear[]): Fused | undefined {
-  const operands = linears.map((linear) => (linear instanceof QuantizedLinear ? linear.operands() : undefined));
+  const operands = linears.map((linear) =>
+    linear instanceof QuantizedLinear && linear.fusible ? linear.operands() : undefined,
+  );
   const [first] = operands;
   const fits = (some: LinearOperands | undefined): some is LinearOperands =>
     some !== undefined &&

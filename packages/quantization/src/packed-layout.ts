@@ -1,49 +1,82 @@
-import { f16ToNumber } from '@filigree/core-tensor';
+import { f16ToNumber, numberToF16 } from '@filigree/core-tensor';
+import { e2m1Doubled, nonLinear, ternaryDigit } from './gguf/decode-block.js';
 import { decodeRow } from './gguf/decode-row.js';
-import { scaleAndMinimum } from './gguf/scales.js';
+import { e8m0Half, iq4Scale, q3Scale, scaleAndMinimum, unsignedE4m3 } from './gguf/scales.js';
 import { ggufLayoutById } from './gguf/types.js';
 
 /** Rows per execution tile: the lanes of the native kernels. */
 export const tileRows = 16;
 
-/** How a type lies in a tile: the width of its codes, what is added to a code to get its level, and how levels are scaled. */
+/** How a type lies in a tile: how codes are stored, what a code stands for, and how levels are scaled. */
 interface TileFormat {
-  readonly bits: 4 | 5 | 6 | 8;
+  readonly bits: 1 | 2 | 3 | 4 | 5 | 6 | 8;
+  /** Levels by code; absent: the code itself. */
+  readonly levels?: readonly number[];
+  /** Added to what a code stands for to get its level. */
   readonly bias: number;
-  /**
-   * `half`: f16 per 32 inputs. `half-pair`: f16 scale and f16 offset per 32. `super-pair`: six-bit scale and minimum per 32, times two f16
-   * per 256. `super-signed`: signed scale per 16, times an f16 per 256.
-   */
-  readonly scales: 'half' | 'half-pair' | 'super-pair' | 'super-signed';
+  readonly scales: keyof typeof scaleForms;
+  /** Inputs that share a super scale; default 256. */
+  readonly superInputs?: number;
 }
 
+/** Bytes of 16 rows × 32 inputs, and of the super scales of 16 rows. */
+const scaleForms = {
+  /** f16 per 32 inputs. */
+  half: { step: 32, supers: 0 },
+  /** f16 scale and f16 offset per 32. */
+  'half-pair': { step: 64, supers: 0 },
+  /** f16 per 16. */
+  'half-twice': { step: 64, supers: 0 },
+  /** f16 per block of more than 32. */
+  shared: { step: 0, supers: 32 },
+  /** Exponent e per 32: 2^(e − 128). */
+  exponent: { step: 16, supers: 0 },
+  /** Six-bit scale and minimum per 32, times two f16 per 256. */
+  'super-pair': { step: 32, supers: 64 },
+  /** Four-bit scale and minimum per 16 in one byte, times two f16 per 256. */
+  'super-pair-twice': { step: 32, supers: 64 },
+  /** Signed scale per 32, times an f16 per 256. */
+  'super-signed': { step: 16, supers: 32 },
+  /** Signed scale per 16, times an f16 per 256. */
+  'super-signed-twice': { step: 32, supers: 32 },
+} as const;
+
 const formats: ReadonlyMap<string, TileFormat> = /* @__PURE__ */ new Map<string, TileFormat>([
+  ['Q1_0', { bits: 1, levels: [0, 2], bias: -1, scales: 'shared', superInputs: 128 }],
+  ['Q2_0', { bits: 2, bias: -1, scales: 'shared', superInputs: 64 }],
+  ['TQ1_0', { bits: 2, bias: -1, scales: 'shared' }],
+  ['TQ2_0', { bits: 2, bias: -1, scales: 'shared' }],
+  ['Q2_K', { bits: 2, bias: 0, scales: 'super-pair-twice' }],
+  ['Q3_K', { bits: 3, bias: -4, scales: 'super-signed-twice' }],
   ['Q4_0', { bits: 4, bias: -8, scales: 'half' }],
   ['Q4_1', { bits: 4, bias: 0, scales: 'half-pair' }],
+  ['Q4_K', { bits: 4, bias: 0, scales: 'super-pair' }],
+  ['IQ4_NL', { bits: 4, levels: nonLinear, bias: 0, scales: 'half' }],
+  ['IQ4_XS', { bits: 4, levels: nonLinear, bias: 0, scales: 'super-signed' }],
+  ['MXFP4', { bits: 4, levels: e2m1Doubled, bias: 0, scales: 'exponent' }],
+  ['NVFP4', { bits: 4, levels: e2m1Doubled, bias: 0, scales: 'half-twice' }],
   ['Q5_0', { bits: 5, bias: -16, scales: 'half' }],
   ['Q5_1', { bits: 5, bias: 0, scales: 'half-pair' }],
-  ['Q8_0', { bits: 8, bias: -128, scales: 'half' }],
-  ['Q4_K', { bits: 4, bias: 0, scales: 'super-pair' }],
   ['Q5_K', { bits: 5, bias: 0, scales: 'super-pair' }],
-  ['Q6_K', { bits: 6, bias: -32, scales: 'super-signed' }],
+  ['Q6_K', { bits: 6, bias: -32, scales: 'super-signed-twice' }],
+  ['Q8_0', { bits: 8, bias: -128, scales: 'half' }],
 ]);
 
-const superBytes: Readonly<Record<TileFormat['scales'], number>> = {
-  half: 0,
-  'half-pair': 0,
-  'super-pair': 64,
-  'super-signed': 32,
-};
-
-/** Bytes of 16 rows × 32 inputs, and of the f16 factors of 16 rows × 256 inputs. */
+/** Bytes of 16 rows × 32 inputs, and of the f16 factors of 16 rows. */
 function stepBytes({ bits, scales }: TileFormat): { codes: number; scales: number; supers: number } {
-  return { codes: 64 * bits, scales: scales === 'half-pair' ? 64 : 32, supers: superBytes[scales] };
+  const { step, supers } = scaleForms[scales];
+  return { codes: 64 * bits, scales: step, supers };
+}
+
+/** Where the super scales of a step begin. */
+function superAt({ scales, superInputs = 256 }: TileFormat, index: number): number {
+  return Math.floor((32 * index) / superInputs) * scaleForms[scales].supers;
 }
 
 /** Byte offsets of the parts of a tile, and where it ends. */
 function tileParts(format: TileFormat, inFeatures: number): { scales: number; codes: number; end: number } {
   const step = stepBytes(format);
-  const scales = upTo64(step.supers * Math.ceil(inFeatures / 256));
+  const scales = upTo64(step.supers * Math.ceil(inFeatures / (format.superInputs ?? 256)));
   const codes = scales + upTo64(step.scales * (inFeatures / 32));
   return { scales, codes, end: codes + upTo64(step.codes * (inFeatures / 32)) };
 }
@@ -59,14 +92,36 @@ export function tileBytes(typeId: number, inFeatures: number): number {
   return format ? tileParts(format, inFeatures).end : upTo64(inFeatures * bytes * tileRows);
 }
 
-/** Unsigned code of input e of 32 in the file block that holds `step`, as the kernels store it. */
+/** Code of input e of 32 in the file block that holds `step`, as tiles store it. */
 function fileCode(name: string, bytes: Uint8Array, block: number, step: number, e: number): number {
   const nibble = (at: number): number => (e < 16 ? bytes[at + e] & 15 : bytes[at + e - 16] >> 4);
   const fifth = (at: number): number => ((bytes[at + (e >> 3)] >> (e & 7)) & 1) << 4;
   const sub = step % 8;
+  const pair = (at: number): number => (bytes[at + 32 * (sub >> 2) + e] >> (2 * (sub & 3))) & 3;
   switch (name) {
+    case 'Q1_0':
+      return (bytes[block + 2 + 4 * (step % 4) + (e >> 3)] >> (e & 7)) & 1;
+    case 'Q2_0':
+      return (bytes[block + 2 + 8 * (step % 2) + (e >> 2)] >> (2 * (e & 3))) & 3;
+    case 'TQ1_0':
+      return ternaryDigit(bytes, block, 32 * sub + e);
+    case 'TQ2_0':
+      return pair(block);
+    case 'Q2_K':
+      return pair(block + 16);
+    case 'Q3_K':
+      return pair(block + 32) | (((bytes[block + e] >> sub) & 1) << 2);
     case 'Q4_0':
+    case 'IQ4_NL':
       return nibble(block + 2);
+    case 'MXFP4':
+      return nibble(block + 1);
+    case 'NVFP4': {
+      const byte = bytes[block + 4 + 16 * (step % 2) + 8 * (e >> 4) + (e & 7)];
+      return (e & 15) < 8 ? byte & 15 : byte >> 4;
+    }
+    case 'IQ4_XS':
+      return nibble(block + 8 + 16 * sub);
     case 'Q4_1':
       return nibble(block + 4);
     case 'Q5_0':
@@ -107,26 +162,45 @@ export function packTile(typeId: number, inFeatures: number, rows: readonly Uint
     const row = lane < rows.length ? rows[lane] : undefined;
     for (let index = 0; index < inFeatures / 32; index++) {
       const block = Math.floor((index * 32) / layout.elements) * layout.bytes;
-      if (row) packScales(format, row, block, index, lane, tile, parts.scales);
+      if (row) packScales(name, row, block, index, lane, tile, parts.scales);
       const at = parts.codes + index * step.codes;
       for (let e = 0; e < 32; e++) {
         // Padding rows decode to level 0: code 128 of bytes, and scale 0 everywhere else.
         const code = row ? fileCode(name, row, block, index, e) : bits === 8 ? 128 : 0;
         const [vector, byte] = [e >> 2, 4 * lane + (e & 3)];
-        if (bits === 8) {
-          tile[at + 64 * vector + byte] = code;
-          continue;
-        }
-        tile[at + 64 * (vector & 3) + byte] |= (code & 15) << (4 * (vector >> 2));
-        if (bits === 5) tile[at + 256 + 8 * vector + (byte >> 3)] |= (code >> 4) << (byte & 7);
-        if (bits === 6) tile[at + 256 + 64 * (vector >> 2) + byte] |= (code >> 4) << (2 * (vector & 3));
+        const [pair, bit] = [64 * (vector >> 2) + byte, 8 * vector + (byte >> 3)];
+        const high = highPart(bits);
+        if (bits === 8) tile[at + 64 * vector + byte] = code;
+        else if (bits >= 4) tile[at + 64 * (vector & 3) + byte] |= (code & 15) << (4 * (vector >> 2));
+        else if (bits >= 2) tile[at + pair] |= (code & 3) << (2 * (vector & 3));
+        if (high?.width === 1) tile[at + high.at + bit] |= (code >> high.shift) << (byte & 7);
+        if (high?.width === 2) tile[at + high.at + pair] |= (code >> high.shift) << (2 * (vector & 3));
       }
     }
   }
 }
 
+/** Where the upper bits of codes lie that are no whole plane of nibbles or pairs, and by how much they are shifted. */
+function highPart(bits: TileFormat['bits']): { at: number; width: 1 | 2; shift: number } | undefined {
+  switch (bits) {
+    case 1:
+      return { at: 0, width: 1, shift: 0 };
+    case 3:
+      return { at: 128, width: 1, shift: 2 };
+    case 5:
+      return { at: 256, width: 1, shift: 4 };
+    case 6:
+      return { at: 256, width: 2, shift: 4 };
+    default:
+      return undefined;
+  }
+}
+
+/** Byte of a block where its f16 scale begins; the offset, where there is one, follows. */
+const halfAt: Readonly<Record<string, number>> = { Q2_K: 80, Q3_K: 108, Q6_K: 208, TQ1_0: 52, TQ2_0: 64 };
+
 function packScales(
-  format: TileFormat,
+  name: string,
   row: Uint8Array,
   block: number,
   index: number,
@@ -134,24 +208,58 @@ function packScales(
   tile: Uint8Array,
   scales: number,
 ): void {
+  const format = formats.get(name);
+  if (!format) return;
   const at = scales + index * stepBytes(format).scales;
+  const above = superAt(format, index);
+  const sub = index & 7;
+  const half = block + (halfAt[name] ?? 0);
   const put = (to: number, from: number): void => {
     tile.set(row.subarray(from, from + 2), to + 2 * lane);
   };
-  if (format.scales === 'super-pair') {
-    const superAt = (index >> 3) * 64;
-    put(superAt, block);
-    put(superAt + 32, block + 2);
-    const { scale, minimum } = scaleAndMinimum(row, block + 4, index & 7);
-    tile[at + lane] = scale;
-    tile[at + 16 + lane] = minimum;
-  } else if (format.scales === 'super-signed') {
-    put((index >> 3) * 32, block + 208);
-    tile[at + lane] = row[block + 192 + 2 * (index & 7)];
-    tile[at + 16 + lane] = row[block + 193 + 2 * (index & 7)];
-  } else {
-    put(at, block);
-    if (format.scales === 'half-pair') put(at + 32, block + 2);
+  switch (format.scales) {
+    case 'half':
+      put(at, half);
+      break;
+    case 'half-pair':
+      put(at, half);
+      put(at + 32, half + 2);
+      break;
+    case 'half-twice':
+      for (let part = 0; part < 2; part++) {
+        const bits = numberToF16(unsignedE4m3(row[block + 2 * (index & 1) + part]) / 2);
+        tile.set([bits & 255, bits >> 8], at + 32 * part + 2 * lane);
+      }
+      break;
+    case 'shared':
+      put(above, half);
+      break;
+    case 'exponent':
+      tile[at + lane] = row[block];
+      break;
+    case 'super-pair': {
+      put(above, half);
+      put(above + 32, half + 2);
+      const { scale, minimum } = scaleAndMinimum(row, block + 4, sub);
+      tile[at + lane] = scale;
+      tile[at + 16 + lane] = minimum;
+      break;
+    }
+    case 'super-pair-twice':
+      put(above, half);
+      put(above + 32, half + 2);
+      for (let part = 0; part < 2; part++) tile[at + 16 * part + lane] = row[block + 2 * sub + part];
+      break;
+    case 'super-signed':
+      put(above, half);
+      tile[at + lane] = iq4Scale(row, block, sub);
+      break;
+    case 'super-signed-twice':
+      put(above, half);
+      for (let part = 0; part < 2; part++) {
+        const t = 2 * sub + part;
+        tile[at + 16 * part + lane] = name === 'Q3_K' ? q3Scale(row, block + 96, t) - 32 : row[block + 192 + t];
+      }
   }
 }
 
@@ -169,24 +277,55 @@ export function unpackRow(typeId: number, inFeatures: number, tile: Uint8Array, 
     }
     return;
   }
-  const { bits, bias } = format;
+  const { bits, bias, levels } = format;
   const step = stepBytes(format);
   const parts = tileParts(format, inFeatures);
+  const signed = (at: number): number => (tile[at + lane] << 24) >> 24;
   for (let k = 0; k < inFeatures; k++) {
     const [index, e] = [k >> 5, k & 31];
     const at = parts.codes + index * step.codes;
     const [vector, byte] = [e >> 2, 4 * lane + (e & 3)];
-    let code = bits === 8 ? tile[at + 64 * vector + byte] : (tile[at + 64 * (vector & 3) + byte] >> (4 * (vector >> 2))) & 15;
-    if (bits === 5) code |= ((tile[at + 256 + 8 * vector + (byte >> 3)] >> (byte & 7)) & 1) << 4;
-    if (bits === 6) code |= ((tile[at + 256 + 64 * (vector >> 2) + byte] >> (2 * (vector & 3))) & 3) << 4;
+    const [pair, bit] = [64 * (vector >> 2) + byte, 8 * vector + (byte >> 3)];
+    const high = highPart(bits);
+    let code = 0;
+    if (bits === 8) code = tile[at + 64 * vector + byte];
+    else if (bits >= 4) code = (tile[at + 64 * (vector & 3) + byte] >> (4 * (vector >> 2))) & 15;
+    else if (bits >= 2) code = (tile[at + pair] >> (2 * (vector & 3))) & 3;
+    if (high?.width === 1) code |= ((tile[at + high.at + bit] >> (byte & 7)) & 1) << high.shift;
+    if (high?.width === 2) code |= ((tile[at + high.at + pair] >> (2 * (vector & 3))) & 3) << high.shift;
+    const level = (levels ? levels[code] : code) + bias;
     const scaleAt = parts.scales + index * step.scales;
-    if (format.scales === 'super-pair') {
-      const superAt = (index >> 3) * 64;
-      out[k] = half(superAt) * tile[scaleAt + lane] * code - half(superAt + 32) * tile[scaleAt + 16 + lane];
-    } else if (format.scales === 'super-signed') {
-      const scale = (tile[scaleAt + 16 * (e >> 4) + lane] << 24) >> 24;
-      out[k] = half((index >> 3) * 32) * scale * (code + bias);
-    } else if (format.scales === 'half-pair') out[k] = half(scaleAt) * code + half(scaleAt + 32);
-    else out[k] = half(scaleAt) * (code + bias);
+    const above = superAt(format, index);
+    const part = e >> 4;
+    switch (format.scales) {
+      case 'half':
+        out[k] = half(scaleAt) * level;
+        break;
+      case 'half-pair':
+        out[k] = half(scaleAt) * level + half(scaleAt + 32);
+        break;
+      case 'half-twice':
+        out[k] = half(scaleAt + 32 * part) * level;
+        break;
+      case 'shared':
+        out[k] = half(above) * level;
+        break;
+      case 'exponent':
+        out[k] = e8m0Half(tile[scaleAt + lane]) * level;
+        break;
+      case 'super-pair':
+        out[k] = half(above) * tile[scaleAt + lane] * level - half(above + 32) * tile[scaleAt + 16 + lane];
+        break;
+      case 'super-pair-twice': {
+        const both = tile[scaleAt + 16 * part + lane];
+        out[k] = half(above) * (both & 15) * level - half(above + 32) * (both >> 4);
+        break;
+      }
+      case 'super-signed':
+        out[k] = half(above) * signed(scaleAt) * level;
+        break;
+      case 'super-signed-twice':
+        out[k] = half(above) * signed(scaleAt + 16 * part) * level;
+    }
   }
 }

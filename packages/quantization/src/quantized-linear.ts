@@ -1,4 +1,4 @@
-import { DTypeError, keep, ShapeError, type Linear, type Tensor } from '@filigree/core-tensor';
+import { add, binary, DTypeError, keep, scope, ShapeError, type Linear, type Tensor } from '@filigree/core-tensor';
 import type { ActivationMode } from './activations.js';
 import { ggufLayout, kernelTypes } from './gguf/types.js';
 import { matmulOp } from './ops/matmul.js';
@@ -11,6 +11,8 @@ export interface QuantizedLinearOptions {
   readonly inFeatures: number;
   readonly outFeatures: number;
   readonly bias?: Tensor | undefined;
+  /** f32 [1] that multiplies all weights, as NVFP4 files bring one per tensor. */
+  readonly scale?: Tensor | undefined;
   /** Default `q8-32`: activations are quantised to 8 bits in groups of 32. `none` keeps f32. */
   readonly activations?: ActivationMode | undefined;
   /** Where the backend can run it, convert to the execution layout on first use (default true). */
@@ -31,7 +33,7 @@ export interface LinearOperands {
   readonly activations: ActivationMode;
 }
 
-/** A linear layer that runs in the file's own blocks: y = x Wᵀ + bias. Owns `blocks` and `bias`. */
+/** A linear layer that runs in the file's own blocks: y = x Wᵀ + bias. Owns `blocks`, `bias` and `scale`. */
 export class QuantizedLinear implements Linear {
   readonly inFeatures: number;
   readonly outFeatures: number;
@@ -69,7 +71,18 @@ export class QuantizedLinear implements Linear {
 
   forward(x: Tensor, residual?: Tensor): Tensor {
     const { weights, bias, ...attributes } = this.operands();
-    return matmulOp({ x, weights, bias, residual }, attributes).y;
+    const { scale } = this.#options;
+    if (!scale) return matmulOp({ x, weights, bias, residual }, attributes).y;
+    return scope(() => {
+      const product = binary(matmulOp({ x, weights }, attributes).y, scale, 'mul');
+      const biased = bias ? add(product, bias) : product;
+      return residual ? add(biased, residual) : biased;
+    });
+  }
+
+  /** Whether ops may take {@link operands} as all there is: nothing is multiplied afterwards. */
+  get fusible(): boolean {
+    return this.#options.scale === undefined;
   }
 
   /** For ops that take the weights of several layers; converted to the execution layout first, where the backend has one. */
@@ -94,6 +107,7 @@ export class QuantizedLinear implements Linear {
   dispose(): void {
     this.#weights.dispose();
     this.#options.bias?.dispose();
+    this.#options.scale?.dispose();
   }
 
   #repacks(): boolean {

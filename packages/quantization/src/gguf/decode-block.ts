@@ -1,13 +1,13 @@
 import { f16ToNumber } from '@filigree/core-tensor';
-import { e8m0Half, q3Scale, scaleAndMinimum, unsignedE4m3 } from './scales.js';
+import { e8m0Half, iq4Scale, q3Scale, scaleAndMinimum, unsignedE4m3 } from './scales.js';
 
 /** Reads one block at byte `at` and writes its elements to `out` from `to`. Layouts: ggml-org/ggml, src/ggml-common.h. */
 export type BlockDecoder = (bytes: Uint8Array, at: number, out: Float64Array | Float32Array, to: number) => void;
 
 /** Non-linear 4-bit levels of IQ4_NL and IQ4_XS. */
-const nonLinear = [-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113];
+export const nonLinear = [-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113];
 /** E2M1 (FP4) values, doubled so that they are integers. */
-const e2m1Doubled = [0, 1, 2, 3, 4, 6, 8, 12, -0, -1, -2, -3, -4, -6, -8, -12];
+export const e2m1Doubled = [0, 1, 2, 3, 4, 6, 8, 12, -0, -1, -2, -3, -4, -6, -8, -12];
 
 function half(bytes: Uint8Array, at: number): number {
   return f16ToNumber(bytes[at] | (bytes[at + 1] << 8));
@@ -45,7 +45,8 @@ function nibbleOf64(bytes: Uint8Array, at: number, e: number): number {
   return (e & 63) < 32 ? byte & 15 : byte >> 4;
 }
 
-function ternaryDigit(bytes: Uint8Array, at: number, e: number): number {
+/** Digit of element e of a TQ1_0 block at `at`. */
+export function ternaryDigit(bytes: Uint8Array, at: number, e: number): number {
   const [byte, digit] =
     e < 160
       ? [bytes[at + (e & 31)], e >> 5]
@@ -96,9 +97,7 @@ export const blockDecoders: Readonly<Record<string, BlockDecoder>> = {
   }),
   IQ4_XS: block256((b, at, e) => {
     const t = e >> 5;
-    const high = ((b[at + 2] | (b[at + 3] << 8)) >> (2 * t)) & 3;
-    const scale = ((b[at + 4 + (t >> 1)] >> (4 * (t & 1))) & 15) | (high << 4);
-    return half(b, at) * (scale - 32) * nonLinear[nibble(b, at + 8 + 16 * t, e & 31)];
+    return half(b, at) * iq4Scale(b, at, t) * nonLinear[nibble(b, at + 8 + 16 * t, e & 31)];
   }),
   TQ1_0: block256((b, at, e) => half(b, at + 52) * (ternaryDigit(b, at, e) - 1)),
   TQ2_0: block256((b, at, e) => half(b, at + 64) * (twoBits(b, at, e) - 1)),

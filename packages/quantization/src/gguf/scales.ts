@@ -22,7 +22,13 @@ export function e8m0Half(byte: number): number {
 /** Unsigned E4M3 as NVFP4 blocks store it; 0 and 0x7F are zero. */
 export function unsignedE4m3(byte: number): number {
   if (byte === 0 || byte === 0x7f) return 0;
-  const exponent = byte >> 3;
+  const exponent = (byte >> 3) & 15;
   const mantissa = byte & 7;
   return exponent === 0 ? mantissa * 2 ** -9 : (1 + mantissa / 8) * 2 ** (exponent - 7);
+}
+
+/** Signed scale t of the IQ4_XS block at `at`. */
+export function iq4Scale(bytes: Uint8Array, at: number, t: number): number {
+  const high = ((bytes[at + 2] | (bytes[at + 3] << 8)) >> (2 * t)) & 3;
+  return (((bytes[at + 4 + (t >> 1)] >> (4 * (t & 1))) & 15) | (high << 4)) - 32;
 }

@@ -19,8 +19,13 @@ export const ggufLayouts: ReadonlyMap<string, GgufTypeLayout> = /* @__PURE__ */ 
     .map(({ name, id, blockSize, blockBytes }) => [name, { name, id, elements: blockSize, bytes: blockBytes }]),
 );
 
-/** Types that have fused kernels on the native and WebGPU backends; the others decode on the reference. */
-export const kernelTypes = ['F32', 'F16', 'BF16', 'Q4_0', 'Q4_1', 'Q5_0', 'Q5_1', 'Q8_0', 'Q4_K', 'Q5_K', 'Q6_K'] as const;
+/** Types that have fused kernels on the native and WebGPU backends: every one whose weights can be decoded. */
+export const kernelTypes = [
+  ...['F32', 'F16', 'BF16'],
+  ...['Q1_0', 'Q2_0', 'Q4_0', 'Q4_1', 'Q5_0', 'Q5_1', 'Q8_0'],
+  ...['Q2_K', 'Q3_K', 'Q4_K', 'Q5_K', 'Q6_K'],
+  ...['IQ4_NL', 'IQ4_XS', 'MXFP4', 'NVFP4', 'TQ1_0', 'TQ2_0'],
+] as const;
 
 /** Layout of a type by name; throws an OptionError with the list of known ones. */
 export function ggufLayout(type: string): GgufTypeLayout {

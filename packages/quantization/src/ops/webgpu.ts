@@ -12,9 +12,21 @@ import {
 } from '@filigree/core-tensor';
 import finishPlain from '@filigree/wgsl/quantization/finish-plain.wgsl';
 import finishSubgroups from '@filigree/wgsl/quantization/finish-subgroups.wgsl';
-import blocks from '@filigree/wgsl/quantization/blocks.wgsl';
+import dequantizeFloats from '@filigree/wgsl/quantization/dequantize-floats.wgsl';
+import dequantizeGroups from '@filigree/wgsl/quantization/dequantize-groups.wgsl';
 import dequantize from '@filigree/wgsl/quantization/dequantize-rows.wgsl';
 import fives from '@filigree/wgsl/quantization/groups/fives.wgsl';
+import floats from '@filigree/wgsl/quantization/floats.wgsl';
+import iq4nl from '@filigree/wgsl/quantization/groups/iq4-nl.wgsl';
+import iq4xs from '@filigree/wgsl/quantization/groups/iq4-xs.wgsl';
+import levels from '@filigree/wgsl/quantization/groups/levels.wgsl';
+import mxfp4 from '@filigree/wgsl/quantization/groups/mxfp4.wgsl';
+import nvfp4 from '@filigree/wgsl/quantization/groups/nvfp4.wgsl';
+import pairs from '@filigree/wgsl/quantization/groups/pairs.wgsl';
+import q10 from '@filigree/wgsl/quantization/groups/q1-0.wgsl';
+import q20 from '@filigree/wgsl/quantization/groups/q2-0.wgsl';
+import q2k from '@filigree/wgsl/quantization/groups/q2-k.wgsl';
+import q3k from '@filigree/wgsl/quantization/groups/q3-k.wgsl';
 import q40 from '@filigree/wgsl/quantization/groups/q4-0.wgsl';
 import q41 from '@filigree/wgsl/quantization/groups/q4-1.wgsl';
 import q4k from '@filigree/wgsl/quantization/groups/q4-k.wgsl';
@@ -24,6 +36,8 @@ import q5k from '@filigree/wgsl/quantization/groups/q5-k.wgsl';
 import q6k from '@filigree/wgsl/quantization/groups/q6-k.wgsl';
 import q80 from '@filigree/wgsl/quantization/groups/q8-0.wgsl';
 import superPairs from '@filigree/wgsl/quantization/groups/super-pairs.wgsl';
+import tq10 from '@filigree/wgsl/quantization/groups/tq1-0.wgsl';
+import tq20 from '@filigree/wgsl/quantization/groups/tq2-0.wgsl';
 import multiplyBlocks from '@filigree/wgsl/quantization/matmul-blocks.wgsl';
 import multiplyFloats from '@filigree/wgsl/quantization/matmul-floats.wgsl';
 import words from '@filigree/wgsl/quantization/words.wgsl';
@@ -43,6 +57,16 @@ const groups: Readonly<Record<string, string>> = {
   Q4_K: `${q4k}\n${superPairs}`,
   Q5_K: `${q5k}\n${superPairs}`,
   Q6_K: q6k,
+  Q1_0: q10,
+  Q2_0: q20,
+  Q2_K: `${q2k}\n${pairs}`,
+  Q3_K: `${q3k}\n${pairs}`,
+  IQ4_NL: `${iq4nl}\n${levels}`,
+  IQ4_XS: `${iq4xs}\n${levels}`,
+  MXFP4: `${mxfp4}\n${levels}`,
+  NVFP4: `${nvfp4}\n${levels}`,
+  TQ1_0: tq10,
+  TQ2_0: `${tq20}\n${pairs}`,
 };
 
 /** Rows of weights that a workgroup of the matmul covers: 64 invocations over the LANES of finish-*.wgsl. */
@@ -64,18 +88,23 @@ function weightPieces(name: string, rows: number, rowBytes: number, limits: WebG
 }
 
 export const dequantizeRowsKernel: WebGpuKernel = {
-  shader: () => composedShader('quantization/dequantize-rows', () => `${blocks}\n${dequantize}`),
+  shader: (_, __, { type }) =>
+    composedShader(`quantization/dequantize-rows ${Number(type)}`, () => {
+      const { name, elements } = ggufLayoutById(Number(type));
+      const decoder = elements > 1 ? [groups[name], dequantizeGroups] : [floats, dequantizeFloats];
+      return [words, dequantize.replace('/* decoder */', decoder.join('\n'))].join('\n');
+    }),
   plan({ blocks: table, ids, y }, { type }, limits) {
     if (!table || !ids || !y) return [];
-    const { elements } = ggufLayoutById(Number(type));
     const [rows, rowBytes] = table.shape;
-    const blocksPerRow = y.shape[1] / elements;
+    const unit = ggufLayoutById(Number(type)).elements === 1 ? 1 : activationGroup;
+    const unitsPerRow = y.shape[1] / unit;
     const items = cut(ids.shape[0], { ids: 4, y: 4 * y.shape[1] }, limits);
     return weightPieces('blocks', rows, rowBytes, limits).flatMap((weights) =>
       items.map((item) => ({
-        workgroups: groupsFor(item.count * blocksPerRow),
+        workgroups: groupsFor(item.count * unitsPerRow),
         uniforms: [
-          ...[item.count * blocksPerRow, blocksPerRow, rowBytes, Number(type), elements],
+          ...[item.count * unitsPerRow, unitsPerRow, rowBytes, Number(type), unit],
           ...[weights.start, weights.count, rows],
         ].map(uniform.u32),
         ranges: { ...weights.ranges, ...item.ranges },
@@ -118,7 +147,7 @@ function matmulShader(io: Io, typeId: number, tokens: number, subgroups: boolean
     subgroups ? 'enable subgroups;' : '',
     subgroups ? finishSubgroups : finishPlain,
     words,
-    elements > 1 ? groups[name] : '',
+    elements > 1 ? groups[name] : floats,
     elements > 1 ? multiplyBlocks : multiplyFloats,
   ]
     .join('\n')

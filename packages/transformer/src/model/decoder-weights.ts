@@ -62,11 +62,15 @@ export async function loadDecoderWeights(
     [outFeatures, inFeatures]: readonly [number, number],
   ): Promise<QuantizedLinear> => {
     const bias = loader.has(`${name}.bias`) ? await loader.vector(`${name}.bias`, outFeatures) : undefined;
+    // NVFP4 brings one factor per tensor, under either name.
+    const factor = [`${name}.scale`, `${name}.weight.scale`].find((candidate) => loader.has(candidate));
+    const scale = factor === undefined ? undefined : await loader.vector(factor, 1);
     const linear = new QuantizedLinear(blocks, {
       type,
       inFeatures,
       outFeatures,
       bias,
+      scale,
       activations,
       onRepacked: (mapped) => loader.backend.discardPages?.(mapped),
     });

@@ -20,12 +20,28 @@ pub enum WeightType {
     Q4K,
     Q5K,
     Q6K,
+    Q2K,
+    Q3K,
+    Iq4Nl,
+    Iq4Xs,
+    Mxfp4,
+    Nvfp4,
+    Tq1,
+    Tq2,
+    Q1_0,
+    Q2_0,
 }
 
 /// How a type's codes lie in a tile.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Codes {
     Float,
+    /// Bits, of which a set one stands for 2.
+    One,
+    /// Planes of pairs of bits.
+    Two,
+    /// Pairs of bits, and a plane of third bits.
+    Three,
     /// A plane of nibbles.
     Four,
     /// Nibbles, and a plane of fifth bits.
@@ -34,7 +50,16 @@ pub enum Codes {
     Six,
     /// Bytes, 128 above the signed code.
     Eight,
+    /// Nibbles that stand for [`NONLINEAR`], 128 above the signed level.
+    Nonlinear,
+    /// Nibbles that stand for [`FP4`], 12 above the level.
+    Fp4,
 }
+
+/// Levels of IQ4_NL and IQ4_XS, 128 above the signed value.
+pub const NONLINEAR: [u8; 16] = [1, 24, 45, 63, 79, 93, 106, 118, 129, 141, 153, 166, 181, 197, 217, 241];
+/// E2M1 values, doubled so that they are whole, 12 above: ±0, ±0.5, ±1, ±1.5, ±2, ±3, ±4, ±6.
+pub const FP4: [u8; 16] = [12, 13, 14, 15, 16, 18, 20, 24, 12, 11, 10, 9, 8, 6, 4, 0];
 
 /// How a type scales its levels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,10 +69,20 @@ pub enum Scales {
     Half,
     /// f16 scale and f16 offset per 32 inputs.
     HalfPair,
+    /// f16 per 16 inputs.
+    HalfTwice,
+    /// f16 per block of 64, 128 or 256 inputs.
+    Shared,
+    /// Exponent per 32 inputs: 2^(e − 128).
+    Exponent,
     /// Six-bit scale and minimum per 32 inputs, times two f16 per 256.
     SuperPair,
-    /// Signed scale per 16 inputs, times an f16 per 256.
+    /// Four-bit scale and minimum per 16 inputs, times two f16 per 256.
+    SuperPairTwice,
+    /// Signed scale per 32 inputs, times an f16 per 256.
     SuperSigned,
+    /// Signed scale per 16 inputs, times an f16 per 256.
+    SuperSignedTwice,
 }
 
 impl WeightType {
@@ -61,20 +96,30 @@ impl WeightType {
             6 => Self::Q5_0,
             7 => Self::Q5_1,
             8 => Self::Q8_0,
+            10 => Self::Q2K,
+            11 => Self::Q3K,
             12 => Self::Q4K,
             13 => Self::Q5K,
             14 => Self::Q6K,
+            20 => Self::Iq4Nl,
+            23 => Self::Iq4Xs,
             30 => Self::BF16,
+            34 => Self::Tq1,
+            35 => Self::Tq2,
+            39 => Self::Mxfp4,
+            40 => Self::Nvfp4,
+            41 => Self::Q1_0,
+            42 => Self::Q2_0,
             _ => return Err(KernelError(format!("weights of GGUF type {id} have no native kernel"))),
         })
     }
 
-    pub fn is_float(self) -> bool {
+    pub const fn is_float(self) -> bool {
         matches!(self, Self::F32 | Self::F16 | Self::BF16)
     }
 
     /// Elements and bytes of one block in the file.
-    pub fn block(self) -> (usize, usize) {
+    pub const fn block(self) -> (usize, usize) {
         match self {
             Self::F32 => (1, 4),
             Self::F16 | Self::BF16 => (1, 2),
@@ -86,6 +131,16 @@ impl WeightType {
             Self::Q4K => (256, 144),
             Self::Q5K => (256, 176),
             Self::Q6K => (256, 210),
+            Self::Q2K => (256, 84),
+            Self::Q3K => (256, 110),
+            Self::Iq4Nl => (32, 18),
+            Self::Iq4Xs => (256, 136),
+            Self::Mxfp4 => (32, 17),
+            Self::Nvfp4 => (64, 36),
+            Self::Tq1 => (256, 54),
+            Self::Tq2 => (256, 66),
+            Self::Q1_0 => (128, 18),
+            Self::Q2_0 => (64, 18),
         }
     }
 
@@ -104,32 +159,58 @@ impl WeightType {
     pub const fn codes(self) -> Codes {
         match self {
             Self::F32 | Self::F16 | Self::BF16 => Codes::Float,
+            Self::Q1_0 => Codes::One,
+            Self::Q2K | Self::Tq1 | Self::Tq2 | Self::Q2_0 => Codes::Two,
+            Self::Q3K => Codes::Three,
             Self::Q4_0 | Self::Q4_1 | Self::Q4K => Codes::Four,
             Self::Q5_0 | Self::Q5_1 | Self::Q5K => Codes::Five,
             Self::Q6K => Codes::Six,
             Self::Q8_0 => Codes::Eight,
+            Self::Iq4Nl | Self::Iq4Xs => Codes::Nonlinear,
+            Self::Mxfp4 | Self::Nvfp4 => Codes::Fp4,
         }
     }
 
     pub const fn scales(self) -> Scales {
         match self {
             Self::F32 | Self::F16 | Self::BF16 => Scales::None,
-            Self::Q4_0 | Self::Q5_0 | Self::Q8_0 => Scales::Half,
+            Self::Q4_0 | Self::Q5_0 | Self::Q8_0 | Self::Iq4Nl => Scales::Half,
             Self::Q4_1 | Self::Q5_1 => Scales::HalfPair,
+            Self::Nvfp4 => Scales::HalfTwice,
+            Self::Tq1 | Self::Tq2 | Self::Q1_0 | Self::Q2_0 => Scales::Shared,
+            Self::Mxfp4 => Scales::Exponent,
             Self::Q4K | Self::Q5K => Scales::SuperPair,
-            Self::Q6K => Scales::SuperSigned,
+            Self::Q2K => Scales::SuperPairTwice,
+            Self::Iq4Xs => Scales::SuperSigned,
+            Self::Q3K | Self::Q6K => Scales::SuperSignedTwice,
         }
     }
 
     /// Whether weights are scale · level + offset.
     pub const fn has_offset(self) -> bool {
-        matches!(self.scales(), Scales::HalfPair | Scales::SuperPair)
+        matches!(self.scales(), Scales::HalfPair | Scales::SuperPair | Scales::SuperPairTwice)
+    }
+
+    /// Whether the two halves of 32 inputs have scales of their own.
+    pub const fn scales_halves(self) -> bool {
+        matches!(
+            self.scales(),
+            Scales::HalfTwice | Scales::SuperPairTwice | Scales::SuperSignedTwice
+        )
+    }
+
+    /// Whether decoded codes are bytes 128 above a signed level, rather than small unsigned numbers.
+    pub const fn wide(self) -> bool {
+        matches!(self.codes(), Codes::Eight | Codes::Nonlinear)
     }
 
     /// Bytes of codes for 16 rows × 32 inputs.
     pub const fn code_bytes(self) -> usize {
         match self.codes() {
-            Codes::Four => 256,
+            Codes::One => 64,
+            Codes::Two => 128,
+            Codes::Three => 192,
+            Codes::Four | Codes::Nonlinear | Codes::Fp4 => 256,
             Codes::Five => 320,
             Codes::Six => 384,
             Codes::Eight => 512,
@@ -140,33 +221,64 @@ impl WeightType {
         }
     }
 
-    /// Bytes of scales for 16 rows × 32 inputs: f16 per row, or small integers of a super-block.
+    /// Bytes of scales for 16 rows × 32 inputs: f16, exponents, or small integers of a super-block.
     pub const fn scale_bytes(self) -> usize {
         match self.scales() {
-            Scales::None => 0,
-            Scales::HalfPair => 64,
-            Scales::Half | Scales::SuperPair | Scales::SuperSigned => 32,
+            Scales::None | Scales::Shared => 0,
+            Scales::Exponent | Scales::SuperSigned => 16,
+            Scales::HalfPair | Scales::HalfTwice => 64,
+            Scales::Half | Scales::SuperPair | Scales::SuperPairTwice | Scales::SuperSignedTwice => 32,
         }
     }
 
-    /// Bytes of f16 super scales for 16 rows × 256 inputs.
+    /// Bytes of f16 super scales for 16 rows × [`super_inputs`](Self::super_inputs).
     pub const fn super_bytes(self) -> usize {
         match self.scales() {
-            Scales::SuperPair => 64,
-            Scales::SuperSigned => 32,
+            Scales::SuperPair | Scales::SuperPairTwice => 64,
+            Scales::SuperSigned | Scales::SuperSignedTwice | Scales::Shared => 32,
             _ => 0,
         }
     }
 
-    /// Added to every code to get its level.
-    pub fn bias(self) -> i32 {
+    /// Inputs that share a super scale.
+    pub const fn super_inputs(self) -> usize {
+        match self.scales() {
+            Scales::Shared => self.block().0,
+            _ => 256,
+        }
+    }
+
+    /// What a stored code stands for: level − [`bias`](Self::bias).
+    pub fn decode(self, code: u8) -> u8 {
+        match self.codes() {
+            Codes::One => 2 * code,
+            Codes::Nonlinear => NONLINEAR[usize::from(code & 15)],
+            Codes::Fp4 => FP4[usize::from(code & 15)],
+            _ => code,
+        }
+    }
+
+    /// Added to every decoded code to get its level.
+    pub const fn bias(self) -> i32 {
         match self {
             Self::Q4_0 => -8,
             Self::Q5_0 => -16,
             Self::Q6K => -32,
-            // Stored as unsigned bytes, 128 above the signed code.
-            Self::Q8_0 => -128,
+            Self::Q3K => -4,
+            Self::Tq1 | Self::Tq2 | Self::Q2_0 | Self::Q1_0 => -1,
+            Self::Mxfp4 | Self::Nvfp4 => -12,
+            // Stored as unsigned bytes, 128 above the signed level.
+            Self::Q8_0 | Self::Iq4Nl | Self::Iq4Xs => -128,
             _ => 0,
+        }
+    }
+
+    /// What the sums of activation codes are multiplied with before a kernel gets them: the bias, or 1 where offsets of the halves need
+    /// the sums themselves.
+    pub const fn sum_factor(self) -> i32 {
+        match self.scales() {
+            Scales::SuperPairTwice => 1,
+            _ => self.bias(),
         }
     }
 }
@@ -200,7 +312,7 @@ impl TileLayout {
             });
         }
         let steps = k / STEP;
-        let scales = up(kind.super_bytes() * k.div_ceil(256));
+        let scales = up(kind.super_bytes() * k.div_ceil(kind.super_inputs()));
         let codes = scales + up(kind.scale_bytes() * steps);
         Ok(Self {
             kind,
@@ -210,6 +322,11 @@ impl TileLayout {
             codes,
             bytes: codes + up(kind.code_bytes() * steps),
         })
+    }
+
+    /// Where the super scales of a step begin.
+    pub const fn super_at(&self, step: usize) -> usize {
+        step * STEP / self.kind.super_inputs() * self.kind.super_bytes()
     }
 
     /// Bytes of `n` rows: whole tiles, the last one padded with zero weights.

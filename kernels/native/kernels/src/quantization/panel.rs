@@ -4,8 +4,8 @@
 //! y[t, r] = Σ_k w[r, k] · x[t, k], k ascending, one f32 accumulator per output: the same order for every T, path and thread count.
 
 use super::format::{Codes, Scales, TileLayout, WeightType, STEP, TILE_ROWS};
+use super::rows::{factors, StepScales};
 use crate::simd::Simd;
-use half::f16;
 
 /// 32 inputs × 16 rows.
 pub type Panel = [f32; STEP * TILE_ROWS];
@@ -20,17 +20,21 @@ pub unsafe fn code_words(kind: WeightType, codes: *const u8, c: usize) -> [u32; 
         // SAFETY: plane · 64 + 4 r + 4 ≤ code_bytes for the planes each type has.
         unsafe { codes.add(64 * plane + 4 * r).cast::<u32>().read_unaligned() }
     };
+    // SAFETY: words of 8 bytes follow the planes of the types that have them.
+    let bits = |at: usize, r: usize| (unsafe { codes.add(at + 8 * c).cast::<u64>().read_unaligned() } >> (4 * r)) as u32 & 15;
+    // The four bits of a row, one to a byte.
+    let spread = |four: u32| (four & 1) | ((four & 2) << 7) | ((four & 4) << 14) | ((four & 8) << 21);
     let nibbles = |r: usize| (word(c & 3, r) >> (4 * (c >> 2))) & 0x0F0F_0F0F;
+    let pairs = |plane: usize, r: usize| (word(plane + (c >> 2), r) >> (2 * (c & 3))) & 0x0303_0303;
     std::array::from_fn(|r| match kind.codes() {
         Codes::Eight => word(c, r),
-        Codes::Five => {
-            // SAFETY: 8 words of 8 bytes follow the 256 bytes of nibbles.
-            let bits = unsafe { codes.add(256 + 8 * c).cast::<u64>().read_unaligned() };
-            let four = (bits >> (4 * r)) as u32 & 15;
-            nibbles(r) | ((four & 1) << 4) | ((four & 2) << 11) | ((four & 4) << 18) | ((four & 8) << 25)
-        }
-        Codes::Six => nibbles(r) | (((word(4 + (c >> 2), r) >> (2 * (c & 3))) & 0x0303_0303) << 4),
-        _ => nibbles(r),
+        Codes::One => spread(bits(0, r)) << 1,
+        Codes::Two => pairs(0, r),
+        Codes::Three => pairs(0, r) | (spread(bits(128, r)) << 2),
+        Codes::Five => nibbles(r) | (spread(bits(256, r)) << 4),
+        Codes::Six => nibbles(r) | (pairs(4, r) << 4),
+        Codes::Nonlinear | Codes::Fp4 => u32::from_le_bytes(nibbles(r).to_le_bytes().map(|code| kind.decode(code))),
+        Codes::Four | Codes::Float => nibbles(r),
     })
 }
 
@@ -38,27 +42,25 @@ pub unsafe fn code_words(kind: WeightType, codes: *const u8, c: usize) -> [u32; 
 #[inline(always)]
 pub fn tile_scales(layout: &TileLayout, tile: &[u8], step: usize) -> [[(f32, f32); TILE_ROWS]; 2] {
     let kind = layout.kind;
-    let at = layout.scales + step * kind.scale_bytes();
-    let half = |at: usize, r: usize| f16::from_le_bytes([tile[at + 2 * r], tile[at + 2 * r + 1]]).to_f32();
-    let both = |row: &dyn Fn(usize) -> (f32, f32)| [std::array::from_fn(row), std::array::from_fn(row)];
-    match kind.scales() {
-        Scales::HalfPair => both(&|r| (half(at, r), half(at + 32, r))),
-        Scales::SuperPair => {
-            let s = step / 8 * 64;
-            both(&|r| {
-                (
-                    half(s, r) * f32::from(tile[at + r]),
-                    -(half(s + 32, r) * f32::from(tile[at + 16 + r])),
-                )
-            })
-        }
-        Scales::SuperSigned => {
-            let s = step / 8 * 32;
-            let scale = |i: usize| std::array::from_fn(|r| (half(s, r) * f32::from(tile[at + 16 * i + r] as i8), 0.0));
-            [scale(0), scale(1)]
-        }
-        _ => both(&|r| (half(at, r), 0.0)),
-    }
+    let (at, super_at) = (layout.scales + step * kind.scale_bytes(), layout.super_at(step));
+    let half = |at: usize, r: usize| u16::from_le_bytes([tile[at + 2 * r], tile[at + 2 * r + 1]]);
+    let rows: [[(f32, f32); 2]; TILE_ROWS] = std::array::from_fn(|r| {
+        let byte = |i: usize| tile[at + 16 * i + r];
+        let pair = |byte: u8| [byte & 15, byte >> 4];
+        let (halves, small) = match kind.scales() {
+            Scales::None => ([0; 2], [[0; 2]; 2]),
+            Scales::Half => ([half(at, r), 0], [[0; 2]; 2]),
+            Scales::HalfPair | Scales::HalfTwice => ([half(at, r), half(at + 32, r)], [[0; 2]; 2]),
+            Scales::Shared => ([half(super_at, r), 0], [[0; 2]; 2]),
+            Scales::Exponent => ([0; 2], [[byte(0), 0]; 2]),
+            Scales::SuperPair => ([half(super_at, r), half(super_at + 32, r)], [[byte(0), byte(1)]; 2]),
+            Scales::SuperPairTwice => ([half(super_at, r), half(super_at + 32, r)], [pair(byte(0)), pair(byte(1))]),
+            Scales::SuperSigned => ([half(super_at, r), 0], [[byte(0), 0]; 2]),
+            Scales::SuperSignedTwice => ([half(super_at, r), 0], [[byte(0), 0], [byte(1), 0]]),
+        };
+        factors(kind, StepScales { halves, small })
+    });
+    [rows.map(|halves| halves[0]), rows.map(|halves| halves[1])]
 }
 
 /// Decodes the 32 inputs from `first`, a multiple of 32, of a block type into the panel.

@@ -110,7 +110,7 @@ impl Form {
         let mut biases = Vec::with_capacity(weights.len());
         for weight in weights.iter_mut() {
             if self.integer && self.k > 0 && !weight.layout.kind.is_float() {
-                let bias = weight.layout.kind.bias();
+                let bias = weight.layout.kind.sum_factor();
                 let index = biases.iter().position(|&other| other == bias).unwrap_or(biases.len());
                 if index == biases.len() {
                     biases.push(bias);
@@ -212,6 +212,16 @@ fn integer<const NT: usize>(
                         WeightType::Q4K => x86::$tile::<x86::Q4K, NT>(layout, w, c, m, acc),
                         WeightType::Q5K => x86::$tile::<x86::Q5K, NT>(layout, w, c, m, acc),
                         WeightType::Q6K => x86::$tile::<x86::Q6K, NT>(layout, w, c, m, acc),
+                        WeightType::Q2K => x86::$tile::<x86::Q2K, NT>(layout, w, c, m, acc),
+                        WeightType::Q3K => x86::$tile::<x86::Q3K, NT>(layout, w, c, m, acc),
+                        WeightType::Iq4Nl => x86::$tile::<x86::Iq4Nl, NT>(layout, w, c, m, acc),
+                        WeightType::Iq4Xs => x86::$tile::<x86::Iq4Xs, NT>(layout, w, c, m, acc),
+                        WeightType::Mxfp4 => x86::$tile::<x86::Mxfp4, NT>(layout, w, c, m, acc),
+                        WeightType::Nvfp4 => x86::$tile::<x86::Nvfp4, NT>(layout, w, c, m, acc),
+                        WeightType::Tq1 => x86::$tile::<x86::Tq1, NT>(layout, w, c, m, acc),
+                        WeightType::Tq2 => x86::$tile::<x86::Tq2, NT>(layout, w, c, m, acc),
+                        WeightType::Q1_0 => x86::$tile::<x86::Q1_0, NT>(layout, w, c, m, acc),
+                        WeightType::Q2_0 => x86::$tile::<x86::Q2_0, NT>(layout, w, c, m, acc),
                         WeightType::F32 | WeightType::F16 | WeightType::BF16 => {
                             unreachable!("float weights take the panel path")
                         }

@@ -4,21 +4,26 @@
 //! `[super scales][scales][codes]` ([`TileLayout`]); row r is lane r everywhere:
 //!
 //! ```text
-//! scales  step s (32 inputs):  d[16] f16                 Q4_0 Q5_0 Q8_0
-//!                              d[16] f16, m[16] f16      Q4_1 Q5_1
-//!                              sc[16] u8, mn[16] u8      Q4_K Q5_K (super: d[16] f16, dmin[16] f16 per 256 inputs)
-//!                              sc0[16] i8, sc1[16] i8    Q6_K (super: d[16] f16 per 256 inputs; two groups of 16)
+//! scales  step s (32 inputs):  d[16] f16                       Q4_0 Q5_0 Q8_0 IQ4_NL
+//!                              d[16] f16, m[16] f16            Q4_1 Q5_1; of the two halves: NVFP4
+//!                              e[16] u8                        MXFP4
+//!                              sc[16] u8, mn[16] u8            Q4_K Q5_K
+//!                              (sc + 16 mn)[16] u8 per half    Q2_K
+//!                              sc[16] i8                       IQ4_XS
+//!                              sc[16] i8 per half              Q3_K Q6_K
+//! super   per 256 inputs:      d[16] f16, dmin[16] f16         Q2_K Q4_K Q5_K
+//!                              d[16] f16                       Q3_K Q6_K IQ4_XS TQ1_0 TQ2_0; per 128: Q1_0; per 64: Q2_0
 //! codes   step s: vector c (0…7) has 64 bytes: row r, inputs 4c … 4c+3 at bytes 4r … 4r+3
-//!   nibble plane 4 × 64 B: byte of plane j = vector j in the low, vector j+4 in the high nibble
-//!   five bits: + 8 × u64: bit b of word c is the fifth bit of byte b of vector c
-//!   Q6_K: + 2 × 64 B: byte of plane i holds the upper two bits of vectors 4i … 4i+3 from low to high
-//!   Q8_0: 8 × 64 B, code + 128
+//!   nibbles: 4 × 64 B, byte of plane j = vector j in the low, vector j+4 in the high nibble
+//!   pairs of bits: 2 × 64 B, byte of plane i holds vectors 4i … 4i+3 from low to high
+//!   bits: 8 × u64, bit b of word c belongs to byte b of vector c
+//!   one bit: bits   two: pairs   three: pairs, bits   four: nibbles   five: nibbles, bits   six: nibbles, pairs   eight: 8 × 64 B, code + 128
 //! floats  input k: 16 values of the type
 //! ```
 //! Moves N·rowBytes bytes in and out once; done once per weight, in parallel over tiles.
 
 use super::format::{Codes, Scales, TileLayout, WeightType, STEP, TILE_ROWS};
-use super::rows::{q4k_scales, step_codes};
+use super::rows::{step_codes, step_fields, StepScales};
 use crate::call::Call;
 use crate::pool::Disjoint;
 use crate::{ensure, KernelError};
@@ -94,30 +99,41 @@ pub fn pack_tile(layout: &TileLayout, rows: &[u8], row_bytes: usize, packed: &mu
 
 fn pack_scales(layout: &TileLayout, row: &[u8], step: usize, lane: usize, packed: &mut [u8]) {
     let kind = layout.kind;
-    let (elements, bytes) = kind.block();
-    let block = &row[step * STEP / elements * bytes..][..bytes];
+    let StepScales { halves, small } = step_fields(kind, row, step);
     let at = layout.scales + step * kind.scale_bytes();
-    let mut put = |at: usize, field: &[u8]| packed[at + 2 * lane..at + 2 * lane + 2].copy_from_slice(field);
+    let super_at = layout.super_at(step);
+    let mut put = |at: usize, bits: u16| packed[at + 2 * lane..at + 2 * lane + 2].copy_from_slice(&bits.to_le_bytes());
     match kind.scales() {
-        Scales::Half => put(at, &block[..2]),
-        Scales::HalfPair => {
-            put(at, &block[..2]);
-            put(at + 32, &block[2..4]);
+        Scales::None => {}
+        Scales::Half => put(at, halves[0]),
+        Scales::HalfPair | Scales::HalfTwice => {
+            put(at, halves[0]);
+            put(at + 32, halves[1]);
         }
+        Scales::Shared => put(super_at, halves[0]),
+        Scales::Exponent => packed[at + lane] = small[0][0],
         Scales::SuperPair => {
-            let super_at = step / 8 * 64;
-            put(super_at, &block[..2]);
-            put(super_at + 32, &block[2..4]);
-            let (scale, minimum) = q4k_scales(&block[4..16], step % 8);
-            packed[at + lane] = scale;
-            packed[at + 16 + lane] = minimum;
+            put(super_at, halves[0]);
+            put(super_at + 32, halves[1]);
+            packed[at + lane] = small[0][0];
+            packed[at + 16 + lane] = small[0][1];
+        }
+        Scales::SuperPairTwice => {
+            put(super_at, halves[0]);
+            put(super_at + 32, halves[1]);
+            for (half, [scale, minimum]) in small.into_iter().enumerate() {
+                packed[at + 16 * half + lane] = scale | minimum << 4;
+            }
         }
         Scales::SuperSigned => {
-            put(step / 8 * 32, &block[208..210]);
-            packed[at + lane] = block[192 + 2 * (step % 8)];
-            packed[at + 16 + lane] = block[192 + 2 * (step % 8) + 1];
+            put(super_at, halves[0]);
+            packed[at + lane] = small[0][0];
         }
-        Scales::None => {}
+        Scales::SuperSignedTwice => {
+            put(super_at, halves[0]);
+            packed[at + lane] = small[0][0];
+            packed[at + 16 + lane] = small[1][0];
+        }
     }
 }
 
@@ -126,15 +142,28 @@ fn pack_codes(layout: &TileLayout, codes: &[u8; STEP], step: usize, lane: usize,
     let out = &mut packed[at..at + layout.kind.code_bytes()];
     for (input, &code) in codes.iter().enumerate() {
         let (vector, byte) = (input / 4, 4 * lane + input % 4);
-        if layout.kind.codes() == Codes::Eight {
-            out[64 * vector + byte] = code;
-            continue;
-        }
-        out[64 * (vector & 3) + byte] |= (code & 15) << (4 * (vector >> 2));
+        let nibble = (64 * (vector & 3) + byte, (code & 15) << (4 * (vector >> 2)));
+        let pair = 64 * (vector >> 2) + byte;
+        let pair_at = 2 * (vector & 3);
+        let bit = 8 * vector + byte / 8;
         match layout.kind.codes() {
-            Codes::Five => out[256 + 8 * vector + byte / 8] |= (code >> 4) << (byte % 8),
-            Codes::Six => out[256 + 64 * (vector >> 2) + byte] |= (code >> 4) << (2 * (vector & 3)),
-            _ => {}
+            Codes::Float => {}
+            Codes::Eight => out[64 * vector + byte] = code,
+            Codes::One => out[bit] |= code << (byte % 8),
+            Codes::Two => out[pair] |= code << pair_at,
+            Codes::Three => {
+                out[pair] |= (code & 3) << pair_at;
+                out[128 + bit] |= (code >> 2) << (byte % 8);
+            }
+            Codes::Four | Codes::Nonlinear | Codes::Fp4 => out[nibble.0] |= nibble.1,
+            Codes::Five => {
+                out[nibble.0] |= nibble.1;
+                out[256 + bit] |= (code >> 4) << (byte % 8);
+            }
+            Codes::Six => {
+                out[nibble.0] |= nibble.1;
+                out[256 + pair] |= (code >> 4) << pair_at;
+            }
         }
     }
 }

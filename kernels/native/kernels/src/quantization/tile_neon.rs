@@ -4,14 +4,14 @@
 //! accumulations, then one conversion, one multiply and one or two FMA for four rows.
 
 use super::activations::GroupMeta;
-use super::format::{Codes, Scales, TileLayout, WeightType, STEP, TILE_ROWS};
+use super::format::{Codes, TileLayout, WeightType, FP4, NONLINEAR, STEP, TILE_ROWS};
 use super::panel::tile_scales;
 use std::arch::aarch64::*;
 
 /// Vectors of four rows in a tile.
 const QUADS: usize = TILE_ROWS / 4;
 
-/// Signed levels (Q8_0) or unsigned codes below 64 of one step: [input vector][rows].
+/// Signed levels (of wide types) or unsigned codes below 64 of one step: [input vector][rows].
 ///
 /// # Safety
 /// `codes` points to the step's `kind.code_bytes()` bytes.
@@ -19,34 +19,41 @@ const QUADS: usize = TILE_ROWS / 4;
 #[target_feature(enable = "neon")]
 unsafe fn decode(kind: WeightType, codes: *const u8) -> [[int8x16_t; QUADS]; 8] {
     let load = |plane: usize, quad: usize| vld1q_u8(codes.add(64 * plane + 16 * quad));
-    let bits = [1u8, 2, 4, 8, 16, 32, 64, 128];
+    let pattern = {
+        let bits = [1u8, 2, 4, 8, 16, 32, 64, 128];
+        vcombine_u8(vld1_u8(bits.as_ptr()), vld1_u8(bits.as_ptr()))
+    };
+    // 255 where the bit of the byte is set, of the words from byte `at`.
+    let bits = |at: usize, c: usize, quad: usize| {
+        let word = codes.add(at + 8 * c + 2 * quad);
+        vtstq_u8(vcombine_u8(vdup_n_u8(*word), vdup_n_u8(*word.add(1))), pattern)
+    };
+    let pairs = |plane: usize, c: usize, quad: usize| {
+        let shift = vdupq_n_s8(-2 * (c & 3) as i8);
+        vandq_u8(vshlq_u8(load(plane + (c >> 2), quad), shift), vdupq_n_u8(3))
+    };
     let mut out = [[vdupq_n_s8(0); QUADS]; 8];
     for c in 0..8 {
         for quad in 0..QUADS {
-            if kind.codes() == Codes::Eight {
-                out[c][quad] = vreinterpretq_s8_u8(veorq_u8(load(c, quad), vdupq_n_u8(0x80)));
-                continue;
-            }
-            let plane = load(c & 3, quad);
-            let nibble = if c < 4 {
-                vandq_u8(plane, vdupq_n_u8(15))
-            } else {
-                vshrq_n_u8::<4>(plane)
+            let nibble = || {
+                let plane = load(c & 3, quad);
+                if c < 4 {
+                    vandq_u8(plane, vdupq_n_u8(15))
+                } else {
+                    vshrq_n_u8::<4>(plane)
+                }
             };
+            let signed = |bytes: uint8x16_t| veorq_u8(bytes, vdupq_n_u8(0x80));
             let code = match kind.codes() {
-                Codes::Five => {
-                    let word = codes.add(256 + 8 * c + 2 * quad);
-                    let spread = vcombine_u8(vdup_n_u8(*word), vdup_n_u8(*word.add(1)));
-                    let pattern = vld1_u8(bits.as_ptr());
-                    let set = vtstq_u8(spread, vcombine_u8(pattern, pattern));
-                    vorrq_u8(nibble, vandq_u8(set, vdupq_n_u8(16)))
-                }
-                Codes::Six => {
-                    let shift = vdupq_n_s8(-2 * (c & 3) as i8);
-                    let two = vandq_u8(vshlq_u8(load(4 + (c >> 2), quad), shift), vdupq_n_u8(3));
-                    vorrq_u8(nibble, vshlq_n_u8::<4>(two))
-                }
-                _ => nibble,
+                Codes::Eight => signed(load(c, quad)),
+                Codes::Nonlinear => signed(vqtbl1q_u8(vld1q_u8(NONLINEAR.as_ptr()), nibble())),
+                Codes::Fp4 => vqtbl1q_u8(vld1q_u8(FP4.as_ptr()), nibble()),
+                Codes::One => vandq_u8(bits(0, c, quad), vdupq_n_u8(2)),
+                Codes::Two => pairs(0, c, quad),
+                Codes::Three => vorrq_u8(pairs(0, c, quad), vandq_u8(bits(128, c, quad), vdupq_n_u8(4))),
+                Codes::Five => vorrq_u8(nibble(), vandq_u8(bits(256, c, quad), vdupq_n_u8(16))),
+                Codes::Six => vorrq_u8(nibble(), vshlq_n_u8::<4>(pairs(4, c, quad))),
+                Codes::Four | Codes::Float => nibble(),
             };
             out[c][quad] = vreinterpretq_s8_u8(code);
         }
@@ -98,8 +105,9 @@ unsafe fn body<const NT: usize>(
                 let word = u32::from_le_bytes([four[0] as u8, four[1] as u8, four[2] as u8, four[3] as u8]);
                 *vector = vreinterpretq_s8_u32(vdupq_n_u32(word));
             }
-            // Q8_0 multiplies signed levels, so it has no bias to take back.
-            let start = if kind.codes() == Codes::Eight { [0, 0] } else { group.start };
+            // Wide types multiply signed levels, so they have no bias to take back; those with offsets have none.
+            let biased = !kind.wide() && !kind.has_offset();
+            let start = if biased { group.start } else { [0, 0] };
             let d = vdupq_n_f32(group.d);
             for quad in 0..QUADS {
                 let first = vaddq_s32(dot(&weights[..4], quad, &q[..4]), vdupq_n_s32(start[0]));
@@ -108,17 +116,25 @@ unsafe fn body<const NT: usize>(
                     let rows: [f32; 4] = std::array::from_fn(|r| scales[half][4 * quad + r].0);
                     vld1q_f32(rows.as_ptr())
                 };
+                let offset = |half: usize| {
+                    let rows: [f32; 4] = std::array::from_fn(|r| scales[half][4 * quad + r].1);
+                    vld1q_f32(rows.as_ptr())
+                };
                 let out = acc[t][4 * quad..].as_mut_ptr();
                 let mut sum = vld1q_f32(out);
-                if kind.scales() == Scales::SuperSigned {
+                if kind.scales_halves() {
                     sum = vfmaq_f32(sum, scale(0), vmulq_f32(vcvtq_f32_s32(first), d));
                     sum = vfmaq_f32(sum, scale(1), vmulq_f32(vcvtq_f32_s32(last), d));
+                    if kind.has_offset() {
+                        let d_sum = |half: usize| vdupq_n_f32(group.start[half] as f32 * group.d);
+                        sum = vfmaq_f32(sum, offset(0), d_sum(0));
+                        sum = vfmaq_f32(sum, offset(1), d_sum(1));
+                    }
                 } else {
                     let dot = vcvtq_f32_s32(vaddq_s32(first, last));
                     sum = vfmaq_f32(sum, scale(0), vmulq_f32(dot, d));
                     if kind.has_offset() {
-                        let offsets: [f32; 4] = std::array::from_fn(|r| scales[0][4 * quad + r].1);
-                        sum = vfmaq_f32(sum, vld1q_f32(offsets.as_ptr()), vdupq_n_f32(group.d_sum));
+                        sum = vfmaq_f32(sum, offset(0), vdupq_n_f32(group.d_sum));
                     }
                 }
                 vst1q_f32(out, sum);

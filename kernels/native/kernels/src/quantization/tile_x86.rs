@@ -4,7 +4,7 @@
 //! activation codes, one conversion, one multiply, one or two FMA. AVX2: two halves of 8 rows, `vpmaddubsw` + `vpmaddwd`.
 
 use super::activations::GroupMeta;
-use super::format::{Codes, Scales, TileLayout, WeightType, STEP, TILE_ROWS};
+use super::format::{Codes, Scales, TileLayout, WeightType, FP4, NONLINEAR, STEP, TILE_ROWS};
 use std::arch::x86_64::*;
 
 /// A weight type as a compile-time constant, so that each instantiation holds one decoder.
@@ -18,7 +18,7 @@ macro_rules! kinds {
         impl Kind for $name { const KIND: WeightType = WeightType::$name; }
     )* };
 }
-kinds!(Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q4K, Q5K, Q6K);
+kinds!(Q1_0, Q2_0, Q2K, Q3K, Q4_0, Q4_1, Q4K, Q5_0, Q5_1, Q5K, Q6K, Q8_0, Iq4Nl, Iq4Xs, Mxfp4, Nvfp4, Tq1, Tq2);
 
 /// Bytes ahead of the current step that one-token calls ask into the first cache level: a few steps.
 const NEAR: usize = 768;
@@ -39,36 +39,50 @@ unsafe fn prefetch(layout: &TileLayout, tile: *const u8, step: usize) {
     }
 }
 
+/// The eight code vectors of a step, as [`WeightType::decode`] gives them.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vbmi,avx512vnni,avx2,fma,f16c")]
 unsafe fn codes512<F: Kind>(p: *const u8) -> [__m512i; 8] {
-    let low = _mm512_set1_epi8(15);
     let load = |i: usize| _mm512_loadu_si512(p.add(64 * i).cast());
-    if matches!(F::KIND.codes(), Codes::Eight) {
-        return std::array::from_fn(load);
-    }
-    let planes: [__m512i; 4] = std::array::from_fn(load);
-    std::array::from_fn(|c| {
-        let plane = planes[c & 3];
-        let nibble = _mm512_and_si512(if c < 4 { plane } else { _mm512_srli_epi16::<4>(plane) }, low);
-        match F::KIND.codes() {
-            Codes::Five => {
-                let mask = p.add(256 + 8 * c).cast::<u64>().read_unaligned();
-                _mm512_mask_add_epi8(nibble, mask, nibble, _mm512_set1_epi8(16))
-            }
-            Codes::Six => {
-                let high = load(4 + (c >> 2));
-                let two = _mm512_set1_epi8(3 << 4);
-                let shifted = match c & 3 {
-                    0 => _mm512_slli_epi16::<4>(high),
-                    1 => _mm512_slli_epi16::<2>(high),
-                    2 => high,
-                    _ => _mm512_srli_epi16::<2>(high),
-                };
-                _mm512_or_si512(nibble, _mm512_and_si512(shifted, two))
-            }
-            _ => nibble,
-        }
+    let mask = |at: usize, c: usize| p.add(at + 8 * c).cast::<u64>().read_unaligned();
+    let byte = |value: i8| _mm512_set1_epi8(value);
+    let table = |levels: &[u8; 16]| _mm512_broadcast_i32x4(_mm_loadu_si128(levels.as_ptr().cast()));
+    let nibble = |c: usize| {
+        let plane = load(c & 3);
+        _mm512_and_si512(if c < 4 { plane } else { _mm512_srli_epi16::<4>(plane) }, byte(15))
+    };
+    // Two bits of each byte, at bits 4 and 5 or at bits 0 and 1.
+    let pair_above = |plane: usize, c: usize| {
+        let high = load(plane + (c >> 2));
+        let shifted = match c & 3 {
+            0 => _mm512_slli_epi16::<4>(high),
+            1 => _mm512_slli_epi16::<2>(high),
+            2 => high,
+            _ => _mm512_srli_epi16::<2>(high),
+        };
+        _mm512_and_si512(shifted, byte(3 << 4))
+    };
+    let pair = |c: usize| {
+        let low = load(c >> 2);
+        let shifted = match c & 3 {
+            0 => low,
+            1 => _mm512_srli_epi16::<2>(low),
+            2 => _mm512_srli_epi16::<4>(low),
+            _ => _mm512_srli_epi16::<6>(low),
+        };
+        _mm512_and_si512(shifted, byte(3))
+    };
+    let plus = |codes: __m512i, mask: u64, bit: i8| _mm512_mask_add_epi8(codes, mask, codes, byte(bit));
+    std::array::from_fn(|c| match F::KIND.codes() {
+        Codes::Eight => load(c),
+        Codes::One => _mm512_maskz_mov_epi8(mask(0, c), byte(2)),
+        Codes::Two => pair(c),
+        Codes::Three => plus(pair(c), mask(128, c), 4),
+        Codes::Five => plus(nibble(c), mask(256, c), 16),
+        Codes::Six => _mm512_or_si512(nibble(c), pair_above(4, c)),
+        Codes::Nonlinear => _mm512_shuffle_epi8(table(&NONLINEAR), nibble(c)),
+        Codes::Fp4 => _mm512_shuffle_epi8(table(&FP4), nibble(c)),
+        Codes::Four | Codes::Float => nibble(c),
     })
 }
 
@@ -76,6 +90,59 @@ unsafe fn codes512<F: Kind>(p: *const u8) -> [__m512i; 8] {
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vbmi,avx512vnni,avx2,fma,f16c")]
 unsafe fn halves512(p: *const u8) -> __m512 {
     _mm512_cvtph_ps(_mm256_loadu_si256(p.cast()))
+}
+
+/// Scales and offsets of the two halves of a step; where a type has one for both, the second is not used.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vbmi,avx512vnni,avx2,fma,f16c")]
+unsafe fn scales512<F: Kind>(layout: &TileLayout, tile: *const u8, step: usize) -> [[__m512; 2]; 2] {
+    let kind = F::KIND;
+    let zero = _mm512_setzero_ps();
+    let at = tile.add(layout.scales + step * kind.scale_bytes());
+    let above = tile.add(layout.super_at(step));
+    let minus = |x: __m512| _mm512_sub_ps(_mm512_set1_ps(-0.0), x);
+    let unsigned = |p: *const u8| _mm512_cvtepu8_epi32(_mm_loadu_si128(p.cast()));
+    let signed = |p: *const u8| _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(p.cast())));
+    let float = |x: __m512i| _mm512_cvtepi32_ps(x);
+    match kind.scales() {
+        Scales::None => [[zero; 2]; 2],
+        Scales::Half => [[halves512(at), zero], [zero; 2]],
+        Scales::HalfPair => [[halves512(at), zero], [halves512(at.add(32)), zero]],
+        Scales::HalfTwice => [[halves512(at), halves512(at.add(32))], [zero; 2]],
+        Scales::Shared => [[halves512(above), zero], [zero; 2]],
+        Scales::Exponent => {
+            let e = unsigned(at);
+            let normal = _mm512_slli_epi32::<23>(_mm512_sub_epi32(e, _mm512_set1_epi32(1)));
+            let subnormal = _mm512_sllv_epi32(_mm512_set1_epi32(0x0020_0000), e);
+            let bits = _mm512_mask_mov_epi32(normal, _mm512_cmplt_epi32_mask(e, _mm512_set1_epi32(2)), subnormal);
+            [[_mm512_castsi512_ps(bits), zero], [zero; 2]]
+        }
+        Scales::SuperPair => [
+            [_mm512_mul_ps(halves512(above), float(unsigned(at))), zero],
+            [
+                _mm512_mul_ps(minus(halves512(above.add(32))), float(unsigned(at.add(16)))),
+                zero,
+            ],
+        ],
+        Scales::SuperPairTwice => {
+            let (d, m) = (halves512(above), minus(halves512(above.add(32))));
+            let pairs = [unsigned(at), unsigned(at.add(16))];
+            let low = |x: __m512i| float(_mm512_and_si512(x, _mm512_set1_epi32(15)));
+            let high = |x: __m512i| float(_mm512_srli_epi32::<4>(x));
+            [
+                [_mm512_mul_ps(d, low(pairs[0])), _mm512_mul_ps(d, low(pairs[1]))],
+                [_mm512_mul_ps(m, high(pairs[0])), _mm512_mul_ps(m, high(pairs[1]))],
+            ]
+        }
+        Scales::SuperSigned => [[_mm512_mul_ps(halves512(above), signed(at)), zero], [zero; 2]],
+        Scales::SuperSignedTwice => {
+            let d = halves512(above);
+            [
+                [_mm512_mul_ps(d, signed(at)), _mm512_mul_ps(d, signed(at.add(16)))],
+                [zero; 2],
+            ]
+        }
+    }
 }
 
 /// # Safety
@@ -91,59 +158,39 @@ pub unsafe fn tile512<F: Kind, const NT: usize>(
 ) {
     let kind = F::KIND;
     let mut sums: [__m512; NT] = std::array::from_fn(|t| _mm512_loadu_ps(acc[t].as_ptr()));
-    let (code_bytes, scale_bytes) = (kind.code_bytes(), kind.scale_bytes());
-    let (mut super_d, mut super_m) = (_mm512_setzero_ps(), _mm512_setzero_ps());
     for step in 0..layout.steps {
-        let at = tile.add(layout.codes + step * code_bytes);
         if NT == 1 {
             prefetch(layout, tile, step);
         }
-        let weights = codes512::<F>(at);
-        let scale_at = tile.add(layout.scales + step * scale_bytes);
-        let (mut second, mut offset) = (_mm512_setzero_ps(), _mm512_setzero_ps());
-        let scale = match kind.scales() {
-            Scales::HalfPair => {
-                offset = halves512(scale_at.add(32));
-                halves512(scale_at)
-            }
-            Scales::SuperPair => {
-                if step % 8 == 0 {
-                    super_d = halves512(tile.add(step / 8 * 64));
-                    super_m = _mm512_sub_ps(_mm512_set1_ps(-0.0), halves512(tile.add(step / 8 * 64 + 32)));
-                }
-                let small = |p: *const u8| _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128(p.cast())));
-                offset = _mm512_mul_ps(super_m, small(scale_at.add(16)));
-                _mm512_mul_ps(super_d, small(scale_at))
-            }
-            Scales::SuperSigned => {
-                if step % 8 == 0 {
-                    super_d = halves512(tile.add(step / 8 * 32));
-                }
-                let small = |p: *const u8| _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(p.cast())));
-                second = _mm512_mul_ps(super_d, small(scale_at.add(16)));
-                _mm512_mul_ps(super_d, small(scale_at))
-            }
-            _ => halves512(scale_at),
-        };
+        let weights = codes512::<F>(tile.add(layout.codes + step * kind.code_bytes()));
+        let [scale, offset] = scales512::<F>(layout, tile, step);
         for t in 0..NT {
             let q = codes.add(t * layout.k + step * STEP).cast::<i32>();
             let group = &*meta.add(t * layout.steps + step);
             let four = |c: usize| _mm512_set1_epi32(q.add(c).read_unaligned());
-            let mut first = _mm512_set1_epi32(group.start[0]);
-            let mut last = _mm512_set1_epi32(group.start[1]);
+            // Types with offsets have no bias.
+            let start = if kind.has_offset() { [0; 2] } else { group.start };
+            let mut first = _mm512_set1_epi32(start[0]);
+            let mut last = _mm512_set1_epi32(start[1]);
             for c in 0..4 {
                 first = _mm512_dpbusd_epi32(first, weights[c], four(c));
                 last = _mm512_dpbusd_epi32(last, weights[c + 4], four(c + 4));
             }
             let d = _mm512_set1_ps(group.d);
-            if matches!(kind.scales(), Scales::SuperSigned) {
-                sums[t] = _mm512_fmadd_ps(scale, _mm512_mul_ps(_mm512_cvtepi32_ps(first), d), sums[t]);
-                sums[t] = _mm512_fmadd_ps(second, _mm512_mul_ps(_mm512_cvtepi32_ps(last), d), sums[t]);
+            if kind.scales_halves() {
+                sums[t] = _mm512_fmadd_ps(scale[0], _mm512_mul_ps(_mm512_cvtepi32_ps(first), d), sums[t]);
+                sums[t] = _mm512_fmadd_ps(scale[1], _mm512_mul_ps(_mm512_cvtepi32_ps(last), d), sums[t]);
+                if kind.has_offset() {
+                    for half in 0..2 {
+                        let sum = _mm512_set1_ps(group.start[half] as f32 * group.d);
+                        sums[t] = _mm512_fmadd_ps(offset[half], sum, sums[t]);
+                    }
+                }
             } else {
                 let dot = _mm512_cvtepi32_ps(_mm512_add_epi32(first, last));
-                sums[t] = _mm512_fmadd_ps(scale, _mm512_mul_ps(dot, d), sums[t]);
+                sums[t] = _mm512_fmadd_ps(scale[0], _mm512_mul_ps(dot, d), sums[t]);
                 if kind.has_offset() {
-                    sums[t] = _mm512_fmadd_ps(offset, _mm512_set1_ps(group.d_sum), sums[t]);
+                    sums[t] = _mm512_fmadd_ps(offset[0], _mm512_set1_ps(group.d_sum), sums[t]);
                 }
             }
         }
@@ -153,43 +200,61 @@ pub unsafe fn tile512<F: Kind, const NT: usize>(
     }
 }
 
+/// As [`codes512`], of eight of the rows.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
 unsafe fn codes256<F: Kind>(p: *const u8, half: usize) -> [__m256i; 8] {
     let load = |i: usize| _mm256_loadu_si256(p.add(64 * i + 32 * half).cast());
-    if matches!(F::KIND.codes(), Codes::Eight) {
-        return std::array::from_fn(load);
-    }
-    let low = _mm256_set1_epi8(15);
-    std::array::from_fn(|c| {
+    let byte = |value: i8| _mm256_set1_epi8(value);
+    let table = |levels: &[u8; 16]| _mm256_broadcastsi128_si256(_mm_loadu_si128(levels.as_ptr().cast()));
+    let nibble = |c: usize| {
         let plane = load(c & 3);
-        let nibble = _mm256_and_si256(if c < 4 { plane } else { _mm256_srli_epi16::<4>(plane) }, low);
-        match F::KIND.codes() {
-            Codes::Five => {
-                // Byte b of the result gets bit b of the word: repeat each of the four bytes eight times, then test one bit.
-                let bits = _mm256_set1_epi32(p.add(256 + 8 * c + 4 * half).cast::<i32>().read_unaligned());
-                let spread = _mm256_shuffle_epi8(
-                    bits,
-                    _mm256_setr_epi8(
-                        0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1, 2, 2, 2, 2, 2, 2, 2, 2, 3, 3, 3, 3, 3, 3, 3, 3,
-                    ),
-                );
-                let each = _mm256_set1_epi64x(0x8040_2010_0804_0201_u64 as i64);
-                let set = _mm256_cmpeq_epi8(_mm256_and_si256(spread, each), each);
-                _mm256_or_si256(nibble, _mm256_and_si256(set, _mm256_set1_epi8(16)))
-            }
-            Codes::Six => {
-                let high = load(4 + (c >> 2));
-                let shifted = match c & 3 {
-                    0 => _mm256_slli_epi16::<4>(high),
-                    1 => _mm256_slli_epi16::<2>(high),
-                    2 => high,
-                    _ => _mm256_srli_epi16::<2>(high),
-                };
-                _mm256_or_si256(nibble, _mm256_and_si256(shifted, _mm256_set1_epi8(3 << 4)))
-            }
-            _ => nibble,
-        }
+        _mm256_and_si256(if c < 4 { plane } else { _mm256_srli_epi16::<4>(plane) }, byte(15))
+    };
+    // `value` where the bit of a byte is set, of the words from byte `at`.
+    let bits = |at: usize, c: usize, value: i8| {
+        // Byte b of the result gets bit b of the word: repeat each of the four bytes eight times, then test one bit.
+        let word = _mm256_set1_epi32(p.add(at + 8 * c + 4 * half).cast::<i32>().read_unaligned());
+        let spread = _mm256_shuffle_epi8(
+            word,
+            _mm256_setr_epi8(
+                0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1, 2, 2, 2, 2, 2, 2, 2, 2, 3, 3, 3, 3, 3, 3, 3, 3,
+            ),
+        );
+        let each = _mm256_set1_epi64x(0x8040_2010_0804_0201_u64 as i64);
+        let set = _mm256_cmpeq_epi8(_mm256_and_si256(spread, each), each);
+        _mm256_and_si256(set, byte(value))
+    };
+    let pair_above = |plane: usize, c: usize| {
+        let high = load(plane + (c >> 2));
+        let shifted = match c & 3 {
+            0 => _mm256_slli_epi16::<4>(high),
+            1 => _mm256_slli_epi16::<2>(high),
+            2 => high,
+            _ => _mm256_srli_epi16::<2>(high),
+        };
+        _mm256_and_si256(shifted, byte(3 << 4))
+    };
+    let pair = |c: usize| {
+        let low = load(c >> 2);
+        let shifted = match c & 3 {
+            0 => low,
+            1 => _mm256_srli_epi16::<2>(low),
+            2 => _mm256_srli_epi16::<4>(low),
+            _ => _mm256_srli_epi16::<6>(low),
+        };
+        _mm256_and_si256(shifted, byte(3))
+    };
+    std::array::from_fn(|c| match F::KIND.codes() {
+        Codes::Eight => load(c),
+        Codes::One => bits(0, c, 2),
+        Codes::Two => pair(c),
+        Codes::Three => _mm256_or_si256(pair(c), bits(128, c, 4)),
+        Codes::Five => _mm256_or_si256(nibble(c), bits(256, c, 16)),
+        Codes::Six => _mm256_or_si256(nibble(c), pair_above(4, c)),
+        Codes::Nonlinear => _mm256_shuffle_epi8(table(&NONLINEAR), nibble(c)),
+        Codes::Fp4 => _mm256_shuffle_epi8(table(&FP4), nibble(c)),
+        Codes::Four | Codes::Float => nibble(c),
     })
 }
 
@@ -208,7 +273,7 @@ unsafe fn dot256<F: Kind>(weights: &[__m256i], q: *const i32) -> __m256i {
             _mm256_add_epi32(low, high)
         }
         // Signed bytes: |w| · (sign(w) · q), at most 2 · 128 · 127, one product of pairs fits i16.
-        Codes::Eight => {
+        Codes::Eight | Codes::Nonlinear => {
             let mut sum = _mm256_setzero_si256();
             for (c, &stored) in weights.iter().enumerate() {
                 let w = _mm256_xor_si256(stored, _mm256_set1_epi8(-128));
@@ -232,6 +297,58 @@ unsafe fn halves256(p: *const u8) -> __m256 {
     _mm256_cvtph_ps(_mm_loadu_si128(p.cast()))
 }
 
+/// As [`scales512`], of eight of the rows.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+unsafe fn scales256<F: Kind>(layout: &TileLayout, tile: *const u8, step: usize, half: usize) -> [[__m256; 2]; 2] {
+    let kind = F::KIND;
+    let zero = _mm256_setzero_ps();
+    let at = tile.add(layout.scales + step * kind.scale_bytes());
+    let above = tile.add(layout.super_at(step));
+    let halves = |p: *const u8| halves256(p.add(16 * half));
+    let minus = |x: __m256| _mm256_sub_ps(_mm256_set1_ps(-0.0), x);
+    let unsigned = |p: *const u8| _mm256_cvtepu8_epi32(_mm_loadl_epi64(p.add(8 * half).cast()));
+    let signed = |p: *const u8| _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(p.add(8 * half).cast())));
+    let float = |x: __m256i| _mm256_cvtepi32_ps(x);
+    match kind.scales() {
+        Scales::None => [[zero; 2]; 2],
+        Scales::Half => [[halves(at), zero], [zero; 2]],
+        Scales::HalfPair => [[halves(at), zero], [halves(at.add(32)), zero]],
+        Scales::HalfTwice => [[halves(at), halves(at.add(32))], [zero; 2]],
+        Scales::Shared => [[halves(above), zero], [zero; 2]],
+        Scales::Exponent => {
+            let e = unsigned(at);
+            let normal = _mm256_slli_epi32::<23>(_mm256_sub_epi32(e, _mm256_set1_epi32(1)));
+            let subnormal = _mm256_sllv_epi32(_mm256_set1_epi32(0x0020_0000), e);
+            let small = _mm256_cmpgt_epi32(_mm256_set1_epi32(2), e);
+            let bits = _mm256_blendv_epi8(normal, subnormal, small);
+            [[_mm256_castsi256_ps(bits), zero], [zero; 2]]
+        }
+        Scales::SuperPair => [
+            [_mm256_mul_ps(halves(above), float(unsigned(at))), zero],
+            [_mm256_mul_ps(minus(halves(above.add(32))), float(unsigned(at.add(16)))), zero],
+        ],
+        Scales::SuperPairTwice => {
+            let (d, m) = (halves(above), minus(halves(above.add(32))));
+            let pairs = [unsigned(at), unsigned(at.add(16))];
+            let low = |x: __m256i| float(_mm256_and_si256(x, _mm256_set1_epi32(15)));
+            let high = |x: __m256i| float(_mm256_srli_epi32::<4>(x));
+            [
+                [_mm256_mul_ps(d, low(pairs[0])), _mm256_mul_ps(d, low(pairs[1]))],
+                [_mm256_mul_ps(m, high(pairs[0])), _mm256_mul_ps(m, high(pairs[1]))],
+            ]
+        }
+        Scales::SuperSigned => [[_mm256_mul_ps(halves(above), signed(at)), zero], [zero; 2]],
+        Scales::SuperSignedTwice => {
+            let d = halves(above);
+            [
+                [_mm256_mul_ps(d, signed(at)), _mm256_mul_ps(d, signed(at.add(16)))],
+                [zero; 2],
+            ]
+        }
+    }
+}
+
 /// # Safety
 /// The CPU has AVX2, FMA and F16C; buffers as for [`tile512`].
 #[target_feature(enable = "avx2,fma,f16c")]
@@ -243,58 +360,37 @@ pub unsafe fn tile256<F: Kind, const NT: usize>(
     acc: &mut [[f32; TILE_ROWS]; NT],
 ) {
     let kind = F::KIND;
-    let (code_bytes, scale_bytes) = (kind.code_bytes(), kind.scale_bytes());
     for half in 0..2 {
         let mut sums: [__m256; NT] = std::array::from_fn(|t| _mm256_loadu_ps(acc[t].as_ptr().add(8 * half)));
         for step in 0..layout.steps {
-            let at = tile.add(layout.codes + step * code_bytes);
             if NT == 1 && half == 0 {
                 prefetch(layout, tile, step);
             }
-            let weights = codes256::<F>(at, half);
-            let scale_at = tile.add(layout.scales + step * scale_bytes);
-            let (mut second, mut offset) = (_mm256_setzero_ps(), _mm256_setzero_ps());
-            let lane = 16 * half;
-            let scale = match kind.scales() {
-                Scales::HalfPair => {
-                    offset = halves256(scale_at.add(32 + lane));
-                    halves256(scale_at.add(lane))
-                }
-                Scales::SuperPair => {
-                    let super_at = tile.add(step / 8 * 64 + lane);
-                    let small = |p: *const u8| _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64(p.cast())));
-                    let negative = _mm256_sub_ps(_mm256_set1_ps(-0.0), halves256(super_at.add(32)));
-                    offset = _mm256_mul_ps(negative, small(scale_at.add(16 + 8 * half)));
-                    _mm256_mul_ps(halves256(super_at), small(scale_at.add(8 * half)))
-                }
-                Scales::SuperSigned => {
-                    let d = halves256(tile.add(step / 8 * 32 + lane));
-                    let small = |p: *const u8| _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(p.cast())));
-                    second = _mm256_mul_ps(d, small(scale_at.add(16 + 8 * half)));
-                    _mm256_mul_ps(d, small(scale_at.add(8 * half)))
-                }
-                _ => halves256(scale_at.add(lane)),
-            };
+            let weights = codes256::<F>(tile.add(layout.codes + step * kind.code_bytes()), half);
+            let [scale, offset] = scales256::<F>(layout, tile, step, half);
             for t in 0..NT {
                 let q = codes.add(t * layout.k + step * STEP).cast::<i32>();
                 let group = &*meta.add(t * layout.steps + step);
-                // Q8_0 multiplies signed weights, so it has no bias to take back.
-                let biased = if matches!(kind.codes(), Codes::Eight) {
-                    [0, 0]
-                } else {
-                    group.start
-                };
-                let first = _mm256_add_epi32(_mm256_set1_epi32(biased[0]), dot256::<F>(&weights[..4], q));
-                let last = _mm256_add_epi32(_mm256_set1_epi32(biased[1]), dot256::<F>(&weights[4..], q.add(4)));
+                // Wide types multiply signed levels, so they have no bias to take back; those with offsets have none.
+                let biased = !kind.wide() && !kind.has_offset();
+                let start = if biased { group.start } else { [0; 2] };
+                let first = _mm256_add_epi32(_mm256_set1_epi32(start[0]), dot256::<F>(&weights[..4], q));
+                let last = _mm256_add_epi32(_mm256_set1_epi32(start[1]), dot256::<F>(&weights[4..], q.add(4)));
                 let d = _mm256_set1_ps(group.d);
-                if matches!(kind.scales(), Scales::SuperSigned) {
-                    sums[t] = _mm256_fmadd_ps(scale, _mm256_mul_ps(_mm256_cvtepi32_ps(first), d), sums[t]);
-                    sums[t] = _mm256_fmadd_ps(second, _mm256_mul_ps(_mm256_cvtepi32_ps(last), d), sums[t]);
+                if kind.scales_halves() {
+                    sums[t] = _mm256_fmadd_ps(scale[0], _mm256_mul_ps(_mm256_cvtepi32_ps(first), d), sums[t]);
+                    sums[t] = _mm256_fmadd_ps(scale[1], _mm256_mul_ps(_mm256_cvtepi32_ps(last), d), sums[t]);
+                    if kind.has_offset() {
+                        for part in 0..2 {
+                            let sum = _mm256_set1_ps(group.start[part] as f32 * group.d);
+                            sums[t] = _mm256_fmadd_ps(offset[part], sum, sums[t]);
+                        }
+                    }
                 } else {
                     let dot = _mm256_cvtepi32_ps(_mm256_add_epi32(first, last));
-                    sums[t] = _mm256_fmadd_ps(scale, _mm256_mul_ps(dot, d), sums[t]);
+                    sums[t] = _mm256_fmadd_ps(scale[0], _mm256_mul_ps(dot, d), sums[t]);
                     if kind.has_offset() {
-                        sums[t] = _mm256_fmadd_ps(offset, _mm256_set1_ps(group.d_sum), sums[t]);
+                        sums[t] = _mm256_fmadd_ps(offset[0], _mm256_set1_ps(group.d_sum), sums[t]);
                     }
                 }
             }

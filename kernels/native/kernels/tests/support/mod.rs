@@ -343,7 +343,7 @@ fn shapes(random: &mut Random) -> Vec<Case> {
 }
 
 /// GGUF type id, elements and bytes of a block.
-const TYPES: [(usize, usize, usize); 9] = [
+const TYPES: [(usize, usize, usize); 21] = [
     (0, 1, 4),
     (1, 1, 2),
     (30, 1, 2),
@@ -352,7 +352,19 @@ const TYPES: [(usize, usize, usize); 9] = [
     (6, 32, 22),
     (8, 32, 34),
     (12, 256, 144),
+    (7, 32, 24),
+    (13, 256, 176),
     (14, 256, 210),
+    (10, 256, 84),
+    (11, 256, 110),
+    (20, 32, 18),
+    (23, 256, 136),
+    (34, 256, 54),
+    (35, 256, 66),
+    (39, 32, 17),
+    (40, 64, 36),
+    (41, 128, 18),
+    (42, 64, 18),
 ];
 
 fn quantized(random: &mut Random) -> Vec<Case> {

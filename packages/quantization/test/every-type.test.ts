@@ -1,0 +1,59 @@
+import { fromArray, seededTensor, type Backend, type HostTensor } from '@filigree/core-tensor';
+import {
+  decodeRow,
+  dequantizeRows,
+  dequantizeRowsOp,
+  ggufLayout,
+  ggufLayouts,
+  kernelTypes,
+  matmulOp,
+  seededBlocks,
+} from '@filigree/quantization';
+import { backendsUnderTest } from '@filigree/testing';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+
+const rows = 5;
+
+it('every type whose weights can be decoded has kernels', () => {
+  expect([...kernelTypes].sort()).toEqual([...ggufLayouts.keys()].sort());
+});
+
+// Generated cases draw the type: here each one runs on each backend, whatever the number of cases.
+describe.each(backendsUnderTest().map((under) => [under.name, under] as const))('on %s', (_, under) => {
+  let backend: Backend;
+  beforeAll(async () => {
+    backend = await under.create([dequantizeRowsOp, matmulOp]);
+  });
+  afterAll(() => {
+    backend.dispose();
+  });
+  const upload = ({ data, shape, dtype }: HostTensor) => fromArray(backend, data, shape, dtype);
+
+  it.each(kernelTypes)('%s rows are decoded, and multiplied with a vector', async (type) => {
+    const { id } = ggufLayout(type);
+    const inFeatures = 256;
+    const blocks = seededBlocks(id + 1, id, rows, inFeatures);
+    const expected = new Float32Array(rows * inFeatures);
+    const width = blocks.shape[1];
+    for (let row = 0; row < rows; row++)
+      decodeRow(type, blocks.data as Uint8Array, row * width, inFeatures, expected.subarray(row * inFeatures));
+    const ids = fromArray(backend, [4, 3, 2, 1, 0], [rows], 'i32');
+    const decoded = await dequantizeRows(upload(blocks), ids, type, inFeatures).readNumbers();
+    for (let row = 0; row < rows; row++) {
+      // −0 is as good as 0.
+      const found = Array.from(
+        decoded.subarray((rows - 1 - row) * inFeatures, (rows - row) * inFeatures),
+        (value) => value + 0,
+      );
+      expect(found).toEqual(Array.from(expected.subarray(row * inFeatures, (row + 1) * inFeatures), (value) => value + 0));
+    }
+    const x = seededTensor(3, [1, inFeatures]);
+    const attributes = { type: id, outFeatures: rows, inFeatures, activations: 'none' as const };
+    const product = await matmulOp({ x: upload(x), weights: upload(blocks) }, attributes).y.readNumbers();
+    for (let row = 0; row < rows; row++) {
+      let sum = 0;
+      for (let k = 0; k < inFeatures; k++) sum += expected[row * inFeatures + k] * x.data[k];
+      expect(product[row]).toBeCloseTo(sum, 2);
+    }
+  });
+});
