@@ -35,6 +35,21 @@ pub unsafe trait Simd: Copy {
     unsafe fn load_bf16(p: *const u16) -> Self::V;
     /// LANES rows of LANES elements at `from`, `from + stride`, … become the columns of rows at `to`, `to + to_stride`, …
     unsafe fn transpose(from: *const f32, stride: usize, to: *mut f32, to_stride: usize);
+    /// The low and the high halves of LANES words, widened from half precision.
+    #[inline(always)]
+    unsafe fn widen_pairs(p: *const f32) -> (Self::V, Self::V) {
+        let (mut low, mut high) = ([0u16; 16], [0u16; 16]);
+        for lane in 0..Self::LANES {
+            // SAFETY: the caller's promise: LANES words.
+            let word = unsafe { p.add(lane).cast::<u32>().read_unaligned() };
+            (low[lane], high[lane]) = (word as u16, (word >> 16) as u16);
+        }
+        // SAFETY: LANES ≤ 16.
+        unsafe { (Self::load_f16(low.as_ptr()), Self::load_f16(high.as_ptr())) }
+    }
+    /// Asks for the cache line of an address that will be read soon, into the second level; any address will do.
+    #[inline(always)]
+    fn prefetch(_: *const u8) {}
 }
 
 /// 2^x with relative error below 2e-7 for x in [−126, 127], exact at 0; smaller x give 0, larger ones overflow to ∞. NaN stays NaN.
@@ -248,6 +263,24 @@ mod x86 {
             _mm256_cvtph_ps(_mm_loadu_si128(p.cast()))
         }
         #[inline(always)]
+        unsafe fn widen_pairs(p: *const f32) -> (__m256, __m256) {
+            // Low halves of each 128-bit lane to its lower eight bytes, high ones to its upper eight.
+            let order = _mm256_setr_epi8(
+                0, 1, 4, 5, 8, 9, 12, 13, 2, 3, 6, 7, 10, 11, 14, 15, 0, 1, 4, 5, 8, 9, 12, 13, 2, 3, 6, 7, 10, 11, 14, 15,
+            );
+            let sorted = _mm256_shuffle_epi8(_mm256_loadu_si256(p.cast()), order);
+            let halves = _mm256_permute4x64_epi64::<0b11_01_10_00>(sorted);
+            (
+                _mm256_cvtph_ps(_mm256_castsi256_si128(halves)),
+                _mm256_cvtph_ps(_mm256_extracti128_si256::<1>(halves)),
+            )
+        }
+        #[inline(always)]
+        fn prefetch(p: *const u8) {
+            // SAFETY: a hint, which never faults.
+            unsafe { _mm_prefetch::<_MM_HINT_T1>(p.cast()) }
+        }
+        #[inline(always)]
         unsafe fn transpose(from: *const f32, stride: usize, to: *mut f32, to_stride: usize) {
             let mut rows = [_mm256_setzero_ps(); 8];
             for row in 0..8 {
@@ -347,6 +380,19 @@ mod x86 {
         #[inline(always)]
         unsafe fn load_f16(p: *const u16) -> __m512 {
             _mm512_cvtph_ps(_mm256_loadu_si256(p.cast()))
+        }
+        #[inline(always)]
+        unsafe fn widen_pairs(p: *const f32) -> (__m512, __m512) {
+            let words = _mm512_loadu_si512(p.cast());
+            (
+                _mm512_cvtph_ps(_mm512_cvtepi32_epi16(words)),
+                _mm512_cvtph_ps(_mm512_cvtepi32_epi16(_mm512_srli_epi32::<16>(words))),
+            )
+        }
+        #[inline(always)]
+        fn prefetch(p: *const u8) {
+            // SAFETY: a hint, which never faults.
+            unsafe { _mm_prefetch::<_MM_HINT_T1>(p.cast()) }
         }
         #[inline(always)]
         unsafe fn transpose(from: *const f32, stride: usize, to: *mut f32, to_stride: usize) {

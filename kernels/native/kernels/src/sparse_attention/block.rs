@@ -78,8 +78,8 @@ fn pass(cpu: Cpu, work: &Work, heads: Range<usize>, indices: Range<usize>, buffe
     work.ranges
         .of_block(work.batch, heads.start, first, count, positions, work.length_k, &mut ranges);
     visits_of(&ranges, &mut visits);
-    if let Some(segment) = work.segment() {
-        visits.retain(|visit| visit.segment() == segment);
+    if let Some(segments) = work.segments() {
+        visits.retain(|visit| segments.contains(&visit.segment()));
     }
     queries.clear();
     queries.extend(heads.flat_map(|head| indices.clone().map(move |index| (head, index))));

@@ -5,7 +5,7 @@
 //! Work item = (batch, kv head, block of query positions); every item owns its rows of o and lse. Per query row the arithmetic is a
 //! function of its own keys alone: dots run over channels in order, keys in order, tiles at fixed multiples of 64 key positions. So a row
 //! has the same bits in decode, in a prompt, beside other rows, and for any number of threads. Where there are fewer items than threads and
-//! many keys, an item is cut along its keys into segments of 512 positions, which every row sums one by one in any case.
+//! many keys, an item is cut along its keys into pieces of some segments of 128 positions, which every row sums one by one in any case.
 //! Operations 2·cells·(D + Dv); bytes: K and V of the visible keys once per block of 16 positions.
 
 use super::block::attend;
@@ -14,6 +14,8 @@ use super::partial::{Row, NONE};
 use crate::call::Call;
 use crate::pool::Disjoint;
 use crate::{ensure, KernelError};
+use std::cell::Cell;
+use std::ops::Range;
 
 /// Query positions per work item.
 pub const BLOCK: usize = 16;
@@ -211,9 +213,21 @@ fn run(call: &mut Call, shape: &Shape, table: Option<&[i32]>, lengths: &[usize],
     let split = segments > 1 && items < 4 * pool.threads() && pool.threads() > 1;
     // Per row and segment: maximum, sum, Dv values.
     let width = shape.value_dim + 2;
-    let mut parts = vec![0f32; if split { rows * segments * width } else { 0 }];
+    let mut parts = PARTS.take();
+    if split {
+        parts.resize(rows * segments * width, 0.0);
+        // What no piece visits has seen no key.
+        for part in parts.chunks_exact_mut(width) {
+            part[1] = 0.0;
+        }
+    }
     let partials = Disjoint::new(&mut parts);
-    let pieces = if split { segments } else { 1 };
+    // Enough pieces to balance the threads, each as long as can be: the keys of a piece stream.
+    let pieces = if split {
+        segments.min((4 * pool.threads()).div_ceil(items))
+    } else {
+        1
+    };
     pool.run(items * pieces, &|job| {
         let (item, piece) = (job / pieces, job % pieces);
         // Long rows come last in a causal prompt: start with them, so that the threads end together.
@@ -233,8 +247,8 @@ fn run(call: &mut Call, shape: &Shape, table: Option<&[i32]>, lengths: &[usize],
             count,
             o: &o,
             lse: &lse,
-            segment: split.then_some(Segment {
-                index: piece,
+            piece: split.then_some(Piece {
+                segments: piece * segments / pieces..(piece + 1) * segments / pieces,
                 count: segments,
                 partials: &partials,
             }),
@@ -242,6 +256,7 @@ fn run(call: &mut Call, shape: &Shape, table: Option<&[i32]>, lengths: &[usize],
         attend(cpu, &work);
     });
     if split {
+        let parts = &parts;
         pool.run(shape.batch * shape.query_heads, &|job| {
             let (batch, head) = (job / shape.query_heads, job % shape.query_heads);
             let mut values = vec![0f32; shape.value_dim];
@@ -262,12 +277,18 @@ fn run(call: &mut Call, shape: &Shape, table: Option<&[i32]>, lengths: &[usize],
             }
         });
     }
+    PARTS.set(parts);
     Ok(())
 }
 
-/// A work item that covers one key segment leaves its rows here.
-pub struct Segment<'a> {
-    index: usize,
+thread_local! {
+    /// Results of segments, kept between calls of a thread.
+    static PARTS: Cell<Vec<f32>> = Cell::default();
+}
+
+/// A work item that covers some key segments leaves their rows here.
+pub struct Piece<'a> {
+    segments: Range<usize>,
     count: usize,
     partials: &'a Disjoint<f32>,
 }
@@ -287,7 +308,7 @@ pub struct Work<'a> {
     o: &'a Disjoint<f32>,
     lse: &'a Disjoint<f32>,
     /// All keys when there is none.
-    segment: Option<Segment<'a>>,
+    piece: Option<Piece<'a>>,
 }
 
 impl Work<'_> {
@@ -306,22 +327,24 @@ impl Work<'_> {
         (low, if self.ranges.causal() { position } else { i64::MAX })
     }
 
-    /// The key segment this item is limited to.
-    pub fn segment(&self) -> Option<usize> {
-        self.segment.as_ref().map(|segment| segment.index)
+    /// The key segments this item is limited to; their results go to [`leave`](Self::leave) one by one instead of being merged.
+    pub fn segments(&self) -> Option<Range<usize>> {
+        self.piece.as_ref().map(|piece| piece.segments.clone())
     }
 
-    /// Takes a row's result (of the item's keys); `sum` = 0 means that no key was seen.
+    /// Takes a row's result; `sum` = 0 means that no key was seen.
     pub fn finish(&self, query: (usize, usize), largest: f32, sum: f32, values: impl Fn(usize) -> f32) {
-        let Some(segment) = &self.segment else {
-            // SAFETY: (batch, head, position) belongs to this work item alone.
-            unsafe { self.shape.store(self.batch, query, largest, sum, values, self.o, self.lse) };
-            return;
-        };
+        // SAFETY: (batch, head, position) belongs to this work item alone.
+        unsafe { self.shape.store(self.batch, query, largest, sum, values, self.o, self.lse) };
+    }
+
+    /// Takes a row's result of one segment of the item's piece.
+    pub fn leave(&self, query: (usize, usize), segment: usize, largest: f32, sum: f32, values: impl Fn(usize) -> f32) {
+        let Some(piece) = &self.piece else { return };
         let row = self.shape.lse_row(self.batch, query.0, query.1);
         let width = self.shape.value_dim + 2;
         // SAFETY: (row, segment) belongs to this work item alone.
-        let part = unsafe { segment.partials.part((row * segment.count + segment.index) * width, width) };
+        let part = unsafe { piece.partials.part((row * piece.count + segment) * width, width) };
         part[0] = largest;
         part[1] = sum;
         for (channel, value) in part[2..].iter_mut().enumerate() {

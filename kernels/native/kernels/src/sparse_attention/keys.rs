@@ -8,13 +8,13 @@ use half::f16;
 /// Keys per tile: tiles start at multiples of this position, so that every row sums its keys in the same groups.
 pub const TILE: usize = 64;
 /// Keys per segment, a multiple of [`TILE`]: each is summed on its own and then merged, by one thread or by several.
-pub const SEGMENT: usize = 512;
+pub const SEGMENT: usize = 128;
 
 /// K and V of one call.
 pub struct KeySource<'a> {
     k: &'a [u8],
     v: &'a [u8],
-    half: bool,
+    pub half: bool,
     table: Option<&'a [i32]>,
     pages_per_batch: usize,
     pub page_size: usize,
@@ -72,6 +72,18 @@ impl<'a> KeySource<'a> {
             position
         };
         (page * self.kv_heads + head) * self.page_size + within
+    }
+
+    /// The bytes of the keys and of the values from position `from` on, where `count` of them lie one behind the other.
+    pub fn direct(&self, batch: usize, head: usize, from: usize, count: usize) -> Option<(&'a [u8], &'a [u8])> {
+        let within = if self.table.is_some() { from % self.page_size } else { from };
+        if within + count > self.page_size {
+            return None;
+        }
+        let row = self.row(batch, head, from);
+        let size = if self.half { 2 } else { 4 };
+        let bytes = |all: &'a [u8], dim: usize| &all[row * dim * size..(row + count) * dim * size];
+        Some((bytes(self.k, self.dim), bytes(self.v, self.value_dim)))
     }
 
     /// Copies (and widens) the keys and values of positions `from … from + count` into row-major tiles.

@@ -158,8 +158,23 @@ unsafe fn body<S: Simd, const NV: usize, const KU: usize, const CU: usize>(
                     add_values::<S, NV, CU, false>(scores, values, value_dim, count, &alpha, &bits, output);
                 }
             }
+            if work.segments().is_some() {
+                let (mut m, mut s) = ([0f32; MOST_LANES], [0f32; MOST_LANES]);
+                for vector in 0..NV {
+                    S::store(m.as_mut_ptr().add(vector * S::LANES), largest[vector]);
+                    S::store(s.as_mut_ptr().add(vector * S::LANES), sums[vector]);
+                }
+                for (lane, &query) in rows.iter().enumerate() {
+                    let segment = visits[0].segment();
+                    work.leave(query, segment, m[lane], s[lane], |channel| output[channel * width + lane]);
+                }
+                continue;
+            }
             merge::<S, NV>(&largest, &sums, &output[..value_dim * width], &mut tops, &mut totals, total);
         }
+    }
+    if work.segments().is_some() {
+        return;
     }
     for (lane, &query) in rows.iter().enumerate() {
         work.finish(query, tops[lane], totals[lane], |channel| total[channel * width + lane]);

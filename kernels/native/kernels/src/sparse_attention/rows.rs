@@ -1,5 +1,8 @@
 //! Few rows, as in decode: keys in lanes for the scores, from a transposed tile; channels in lanes for the values. Every element goes
 //! through the operations of `lanes` in the same order, so the bits are the same.
+//!
+//! Where the keys of a tile lie one behind the other they are read from the cache itself, the tile behind is asked for meanwhile, and f16 is
+//! transposed in pairs of channels and widened afterwards: half the shuffles. Values are widened on their way into the multiply-adds.
 
 use super::block::{grow, Buffers, Query};
 use super::call::Work;
@@ -71,6 +74,7 @@ unsafe fn body<S: Simd, const R: usize, const G: usize>(work: &Work, visits: &[V
     let mut tops = [NONE; R];
     let mut totals = [0f32; R];
     total[..R * value_dim].fill(0.0);
+    let mut coming = visits.iter().skip(1);
     for visits in visits.chunk_by(|a, b| a.segment() == b.segment()) {
         let mut largest = [NONE; R];
         let mut sums = [0f32; R];
@@ -82,20 +86,25 @@ unsafe fn body<S: Simd, const R: usize, const G: usize>(work: &Work, visits: &[V
                 let (low, high) = work.bounds(index);
                 seen[row] = visit.seen(low, high);
             }
+            let hidden = seen.iter().any(|&seen| seen != visit.all());
+            let source = work.source;
+            // Vectors of keys may reach over the tile's end, into rows that are not looked at.
+            let reach = count.next_multiple_of(S::LANES);
+            let fits = !source.half || dim.is_multiple_of(2 * S::LANES);
+            let direct = source
+                .direct(work.batch, work.kv_head, visit.start, reach)
+                .filter(|_| fits && !hidden);
+            let ahead = coming
+                .next()
+                .and_then(|next| source.direct(work.batch, work.kv_head, next.start, next.end - next.start));
             // SAFETY: every pointer stays within buffers that were sized above; LANES divides the rows they are cut into.
             unsafe {
-                work.source
-                    .load_tile::<S>(work.batch, work.kv_head, visit.start, count, keys, values);
                 let (tile, transposed) = keys.split_at_mut(by_channel);
-                for key in (0..count).step_by(S::LANES) {
-                    for channel in (0..dim).step_by(S::LANES) {
-                        S::transpose(
-                            tile.as_ptr().add(key * dim + channel),
-                            dim,
-                            transposed.as_mut_ptr().add(channel * TILE + key),
-                            TILE,
-                        );
-                    }
+                if let Some((k, _)) = direct {
+                    transpose_keys::<S>(source.half, k, dim, reach, ahead, transposed);
+                } else {
+                    source.load_tile::<S>(work.batch, work.kv_head, visit.start, count, tile, values);
+                    transpose_floats::<S>(tile.as_ptr(), dim, reach, transposed);
                 }
                 multiply_keys::<S, R, G>(transposed, queries, dim, count, scores);
                 if shape.softcap > 0.0 {
@@ -104,13 +113,29 @@ unsafe fn body<S: Simd, const R: usize, const G: usize>(work: &Work, visits: &[V
                     }
                 }
                 let alpha = normalize::<S, R>(scores, count, &seen, &mut largest, &mut sums);
-                let hidden = seen.iter().any(|&seen| seen != visit.all());
-                if hidden && !all_finite(&values[..count * value_dim]) {
-                    add_values::<S, R, G, true>(scores, values, value_dim, count, &alpha, &seen, output);
-                } else {
-                    add_values::<S, R, G, false>(scores, values, value_dim, count, &alpha, &seen, output);
+                let weights = Weights {
+                    scores,
+                    alpha: &alpha,
+                    seen: &seen,
+                    count,
+                    value_dim,
+                };
+                match direct {
+                    Some((_, v)) if source.half => add_values::<S, R, G, false, true>(&weights, v.as_ptr(), output),
+                    Some((_, v)) => add_values::<S, R, G, false, false>(&weights, v.as_ptr(), output),
+                    None if hidden && !all_finite(&values[..count * value_dim]) => {
+                        add_values::<S, R, G, true, false>(&weights, values.as_ptr().cast(), output)
+                    }
+                    None => add_values::<S, R, G, false, false>(&weights, values.as_ptr().cast(), output),
                 }
             }
+        }
+        if work.segments().is_some() {
+            for (row, &query) in rows.iter().enumerate() {
+                let values = &output[row * value_dim..(row + 1) * value_dim];
+                work.leave(query, visits[0].segment(), largest[row], sums[row], |channel| values[channel]);
+            }
+            continue;
         }
         for row in 0..R {
             let mut running = Row {
@@ -121,6 +146,9 @@ unsafe fn body<S: Simd, const R: usize, const G: usize>(work: &Work, visits: &[V
             running.merge(largest[row], sums[row], &output[row * value_dim..(row + 1) * value_dim]);
             (tops[row], totals[row]) = (running.largest, running.sum);
         }
+    }
+    if work.segments().is_some() {
+        return;
     }
     for (row, &query) in rows.iter().enumerate() {
         let values = &total[row * value_dim..(row + 1) * value_dim];
@@ -217,66 +245,138 @@ unsafe fn normalize<S: Simd, const R: usize>(
     alpha
 }
 
-/// output[row][d] = output · alpha + Σ_key p[row][key] · v[key][d], keys ascending.
+/// Keys in rows of `dim` f32 from `from` → channels in rows of TILE.
 ///
 /// # Safety
-/// Buffers as sized by [`body`].
+/// As for [`Simd`]; `from` has `reach` keys, a multiple of LANES, and `transposed` is as sized by [`body`].
 #[inline(always)]
-unsafe fn add_values<S: Simd, const R: usize, const G: usize, const GUARDED: bool>(
-    scores: &[f32],
-    values: &[f32],
-    value_dim: usize,
+unsafe fn transpose_floats<S: Simd>(from: *const f32, dim: usize, reach: usize, transposed: &mut [f32]) {
+    for key in (0..reach).step_by(S::LANES) {
+        for channel in (0..dim).step_by(S::LANES) {
+            // SAFETY: LANES divides `reach` and `dim`.
+            unsafe {
+                let to = transposed.as_mut_ptr().add(channel * TILE + key);
+                S::transpose(from.add(key * dim + channel), dim, to, TILE);
+            }
+        }
+    }
+}
+
+/// As [`transpose_floats`] from the bytes of a cache, f32 or f16, while the keys and values `ahead` are asked for.
+///
+/// # Safety
+/// As for [`transpose_floats`]; 2 · LANES divides the dim of f16 keys.
+#[inline(always)]
+unsafe fn transpose_keys<S: Simd>(
+    half: bool,
+    keys: &[u8],
+    dim: usize,
+    reach: usize,
+    ahead: Option<(&[u8], &[u8])>,
+    transposed: &mut [f32],
+) {
+    let mut pairs = [0f32; 16 * 16];
+    for key in (0..reach).step_by(S::LANES) {
+        if let Some((k, v)) = ahead {
+            for bytes in [k, v] {
+                let part = bytes.len() * S::LANES / reach;
+                for line in (0..part).step_by(64) {
+                    S::prefetch(bytes.as_ptr().wrapping_add(key / S::LANES * part + line));
+                }
+            }
+        }
+        // SAFETY: `keys` holds `reach` rows; LANES divides them, and dim as asked for.
+        unsafe {
+            if !half {
+                let from = keys.as_ptr().cast::<f32>().add(key * dim);
+                transpose_floats::<S>(from, dim, S::LANES, &mut transposed[key..]);
+                continue;
+            }
+            for channel in (0..dim).step_by(2 * S::LANES) {
+                let from = keys.as_ptr().add(2 * (key * dim + channel)).cast();
+                S::transpose(from, dim / 2, pairs.as_mut_ptr(), S::LANES);
+                for pair in 0..S::LANES {
+                    let (even, odd) = S::widen_pairs(pairs.as_ptr().add(pair * S::LANES));
+                    let to = transposed.as_mut_ptr().add((channel + 2 * pair) * TILE + key);
+                    S::store(to, even);
+                    S::store(to.add(TILE), odd);
+                }
+            }
+        }
+    }
+}
+
+/// What multiplies the values of a tile.
+struct Weights<'a, const R: usize> {
+    /// Probabilities, a row of TILE each.
+    scores: &'a [f32],
+    alpha: &'a [f32; R],
+    seen: &'a [u64; R],
     count: usize,
-    alpha: &[f32; R],
-    seen: &[u64; R],
+    value_dim: usize,
+}
+
+/// output[row][d] = output · alpha + Σ_key p[row][key] · v[key][d], keys ascending. `values` are rows of f32, or of f16 if HALF.
+///
+/// # Safety
+/// Buffers as sized by [`body`]; `values` has `count` rows.
+#[inline(always)]
+unsafe fn add_values<S: Simd, const R: usize, const G: usize, const GUARDED: bool, const HALF: bool>(
+    weights: &Weights<R>,
+    values: *const u8,
     output: &mut [f32],
 ) {
     let mut channel = 0;
     // SAFETY: channels below value_dim, which LANES divides; keys below count.
     unsafe {
-        while channel + G * S::LANES <= value_dim {
-            add_channels::<S, R, G, GUARDED>(scores, values, value_dim, channel, count, alpha, seen, output);
+        while channel + G * S::LANES <= weights.value_dim {
+            add_channels::<S, R, G, GUARDED, HALF>(weights, values, channel, output);
             channel += G * S::LANES;
         }
-        while channel < value_dim {
-            add_channels::<S, R, 1, GUARDED>(scores, values, value_dim, channel, count, alpha, seen, output);
+        while channel < weights.value_dim {
+            add_channels::<S, R, 1, GUARDED, HALF>(weights, values, channel, output);
             channel += S::LANES;
         }
     }
 }
 
 /// # Safety
-/// Buffers as sized by [`body`].
+/// As for [`add_values`].
 #[inline(always)]
-unsafe fn add_channels<S: Simd, const R: usize, const G: usize, const GUARDED: bool>(
-    scores: &[f32],
-    values: &[f32],
-    value_dim: usize,
+unsafe fn add_channels<S: Simd, const R: usize, const G: usize, const GUARDED: bool, const HALF: bool>(
+    weights: &Weights<R>,
+    values: *const u8,
     channel: usize,
-    count: usize,
-    alpha: &[f32; R],
-    seen: &[u64; R],
     output: &mut [f32],
 ) {
+    let value_dim = weights.value_dim;
     // SAFETY: as for `add_values`.
     unsafe {
         let o = output.as_mut_ptr().add(channel);
         let mut sums = [[S::splat(0.0); G]; R];
         for row in 0..R {
             for part in 0..G {
-                sums[row][part] = S::mul(S::load(o.add(row * value_dim + part * S::LANES)), S::splat(alpha[row]));
+                sums[row][part] = S::mul(
+                    S::load(o.add(row * value_dim + part * S::LANES)),
+                    S::splat(weights.alpha[row]),
+                );
             }
         }
         let mut elements = [S::splat(0.0); G];
-        for key in 0..count {
+        for key in 0..weights.count {
             for part in 0..G {
-                elements[part] = S::load(values.as_ptr().add(key * value_dim + channel + part * S::LANES));
+                let element = key * value_dim + channel + part * S::LANES;
+                elements[part] = if HALF {
+                    S::load_f16(values.add(2 * element).cast())
+                } else {
+                    S::load(values.add(4 * element).cast())
+                };
             }
             for row in 0..R {
-                if GUARDED && (seen[row] >> key) & 1 == 0 {
+                if GUARDED && (weights.seen[row] >> key) & 1 == 0 {
                     continue;
                 }
-                let p = S::splat(*scores.get_unchecked(row * TILE + key));
+                let p = S::splat(*weights.scores.get_unchecked(row * TILE + key));
                 for part in 0..G {
                     sums[row][part] = S::fma(p, elements[part], sums[row][part]);
                 }
