@@ -8,6 +8,8 @@ export * from './ops/glu.js';
 export * from './ops/matmul.js';
 export { weightLayouts, type WeightLayout } from './ops/product.js';
 export * from './ops/qkv.js';
+export * from './ops/quantize.js';
 export * from './ops/repack.js';
 export * from './packed-layout.js';
+export { encodeRow, quantizedTypes } from './quantize/encode-row.js';
 export * from './quantized-linear.js';

@@ -1,6 +1,7 @@
 import { f16ToNumber, numberToF16 } from '@filigree/core-tensor';
-import { e2m1Doubled, nonLinear, ternaryDigit } from './gguf/decode-block.js';
+import { ternaryDigit } from './gguf/decode-block.js';
 import { decodeRow } from './gguf/decode-row.js';
+import { e2m1Doubled, nonLinear } from './gguf/levels.js';
 import { e8m0Half, iq4Scale, q3Scale, scaleAndMinimum, unsignedE4m3 } from './gguf/scales.js';
 import { ggufLayoutById } from './gguf/types.js';
 

@@ -1,13 +1,9 @@
 import { f16ToNumber } from '@filigree/core-tensor';
+import { e2m1Doubled, nonLinear } from './levels.js';
 import { e8m0Half, iq4Scale, q3Scale, scaleAndMinimum, unsignedE4m3 } from './scales.js';
 
 /** Reads one block at byte `at` and writes its elements to `out` from `to`. Layouts: ggml-org/ggml, src/ggml-common.h. */
 export type BlockDecoder = (bytes: Uint8Array, at: number, out: Float64Array | Float32Array, to: number) => void;
-
-/** Non-linear 4-bit levels of IQ4_NL and IQ4_XS. */
-export const nonLinear = [-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113];
-/** E2M1 (FP4) values, doubled so that they are integers. */
-export const e2m1Doubled = [0, 1, 2, 3, 4, 6, 8, 12, -0, -1, -2, -3, -4, -6, -8, -12];
 
 function half(bytes: Uint8Array, at: number): number {
   return f16ToNumber(bytes[at] | (bytes[at + 1] << 8));

@@ -13,7 +13,9 @@ export const gluOp = /* @__PURE__ */ defineOp({
   name: 'quantization/glu',
   inputs: ['x', 'gate', 'up', 'gateBias?', 'upBias?'],
   outputs: ['h'],
-  attributes: { ...fusedAttributes, kind: { type: 'enum', values: gateKinds, default: 'silu' } },
+  attributes: /* @__PURE__ */ Object.assign({}, fusedAttributes, {
+    kind: { type: 'enum', values: gateKinds, default: 'silu' },
+  } as const),
   infer({ x, gate, up, gateBias, upBias }, form) {
     const weights = [
       ['gate', gate, gateBias],

@@ -1,6 +1,8 @@
 import { defineOp } from '@filigree/core-tensor';
 import { checkFused, fusedAttributes, fusedCases, fusedNativeOnly, referenceProducts } from './fused.js';
 
+const rounding = { absolute: 2e-3, relative: 5e-5 };
+
 /**
  * The three projections of attention in one pass over their input: q = x Wqᵀ + bq, k = x Wkᵀ + bk, v = x Wvᵀ + bv.
  *
@@ -35,6 +37,6 @@ export const qkvOp = /* @__PURE__ */ defineOp({
   },
   native: 'quantization_qkv',
   nativeOnly: fusedNativeOnly,
-  tolerance: Object.fromEntries(['q', 'k', 'v'].map((name) => [name, { absolute: 2e-3, relative: 5e-5 }])),
+  tolerance: { q: rounding, k: rounding, v: rounding },
   cases: (fc) => fusedCases(fc, ['query', 'key', 'value'], (a, b) => [a, b, b], 8),
 });

@@ -2,6 +2,7 @@
 
 pub mod activations;
 pub mod dequantize_rows;
+pub mod encode;
 pub mod format;
 pub mod matmul;
 pub mod panel;
@@ -36,6 +37,11 @@ pub const OPS: &[OpSpec] = &[
         name: "quantization_glu",
         signature: "quantization_glu(x,gate,up,gateBias?,upBias?)->(h)[types,outFeatures,inFeatures,layout,activations,kind]",
         run: matmul::glu,
+    },
+    OpSpec {
+        name: "quantization_quantize",
+        signature: "quantization_quantize(x)->(blocks)[type]",
+        run: encode::run,
     },
     OpSpec {
         name: "quantization_dequantize_rows",

@@ -401,6 +401,12 @@ fn quantized(random: &mut Random) -> Vec<Case> {
                 attrs: vec![id as f64, n as f64, k as f64, layout, f64::from(random.below(2) as u32)],
             });
         }
+        cases.push(Case {
+            op: "quantization_quantize",
+            inputs: vec![Some(Argument::floats(&[n, k], random))],
+            outputs: vec![Argument::zeros(DType::U8, &[n, width])],
+            attrs: vec![id as f64],
+        });
         cases.extend(fused(id, &blocks, (tokens, n, k), random));
         cases.push(Case {
             op: "quantization_dequantize_rows",
