@@ -1,6 +1,8 @@
 export * from './activations.js';
 export { packedBlocks, seededBlocks } from './cases.js';
 export * from './fused-linear.js';
+export { blockFields, type BlockField, type BlockType, type FieldDtype } from './gguf/block-fields.js';
+export * from './gguf/block-formulas.js';
 export * from './gguf/decode-row.js';
 export * from './gguf/types.js';
 export * from './ops/dequantize-rows.js';

@@ -1,4 +1,5 @@
 import { f16ToNumber, numberToF16 } from '@filigree/core-tensor';
+import { fieldOffsets as field } from './gguf/block-fields.js';
 import { ternaryDigit } from './gguf/decode-block.js';
 import { decodeRow } from './gguf/decode-row.js';
 import { e2m1Doubled, nonLinear } from './gguf/levels.js';
@@ -95,50 +96,53 @@ export function tileBytes(typeId: number, inFeatures: number): number {
 
 /** Code of input e of 32 in the file block that holds `step`, as tiles store it. */
 function fileCode(name: string, bytes: Uint8Array, block: number, step: number, e: number): number {
-  const nibble = (at: number): number => (e < 16 ? bytes[at + e] & 15 : bytes[at + e - 16] >> 4);
-  const fifth = (at: number): number => ((bytes[at + (e >> 3)] >> (e & 7)) & 1) << 4;
+  const nibble = (at: number): number => (e < 16 ? bytes[block + at + e] & 15 : bytes[block + at + e - 16] >> 4);
+  const fifth = (at: number): number => ((bytes[block + at + (e >> 3)] >> (e & 7)) & 1) << 4;
   const sub = step % 8;
-  const pair = (at: number): number => (bytes[at + 32 * (sub >> 2) + e] >> (2 * (sub & 3))) & 3;
+  const pair = (at: number): number => (bytes[block + at + 32 * (sub >> 2) + e] >> (2 * (sub & 3))) & 3;
+  const half64 = (at: number): number => (bytes[block + at + 32 * (sub >> 1) + e] >> (4 * (sub & 1))) & 15;
+  const subBit = (at: number): number => (bytes[block + at + e] >> sub) & 1;
   switch (name) {
     case 'Q1_0':
-      return (bytes[block + 2 + 4 * (step % 4) + (e >> 3)] >> (e & 7)) & 1;
+      return (bytes[block + field.Q1_0.qs + 4 * (step % 4) + (e >> 3)] >> (e & 7)) & 1;
     case 'Q2_0':
-      return (bytes[block + 2 + 8 * (step % 2) + (e >> 2)] >> (2 * (e & 3))) & 3;
+      return (bytes[block + field.Q2_0.qs + 8 * (step % 2) + (e >> 2)] >> (2 * (e & 3))) & 3;
     case 'TQ1_0':
       return ternaryDigit(bytes, block, 32 * sub + e);
     case 'TQ2_0':
-      return pair(block);
+      return pair(field.TQ2_0.qs);
     case 'Q2_K':
-      return pair(block + 16);
+      return pair(field.Q2_K.qs);
     case 'Q3_K':
-      return pair(block + 32) | (((bytes[block + e] >> sub) & 1) << 2);
+      return pair(field.Q3_K.qs) | (subBit(field.Q3_K.hmask) << 2);
     case 'Q4_0':
+      return nibble(field.Q4_0.qs);
     case 'IQ4_NL':
-      return nibble(block + 2);
+      return nibble(field.IQ4_NL.qs);
     case 'MXFP4':
-      return nibble(block + 1);
+      return nibble(field.MXFP4.qs);
     case 'NVFP4': {
-      const byte = bytes[block + 4 + 16 * (step % 2) + 8 * (e >> 4) + (e & 7)];
+      const byte = bytes[block + field.NVFP4.qs + 16 * (step % 2) + 8 * (e >> 4) + (e & 7)];
       return (e & 15) < 8 ? byte & 15 : byte >> 4;
     }
     case 'IQ4_XS':
-      return nibble(block + 8 + 16 * sub);
+      return nibble(field.IQ4_XS.qs + 16 * sub);
     case 'Q4_1':
-      return nibble(block + 4);
+      return nibble(field.Q4_1.qs);
     case 'Q5_0':
-      return nibble(block + 6) | fifth(block + 2);
+      return nibble(field.Q5_0.qs) | fifth(field.Q5_0.qh);
     case 'Q5_1':
-      return nibble(block + 8) | fifth(block + 4);
+      return nibble(field.Q5_1.qs) | fifth(field.Q5_1.qh);
     case 'Q8_0':
-      return bytes[block + 2 + e] ^ 0x80;
+      return bytes[block + field.Q8_0.qs + e] ^ 0x80;
     case 'Q4_K':
-      return (bytes[block + 16 + 32 * (sub >> 1) + e] >> (4 * (sub & 1))) & 15;
+      return half64(field.Q4_K.qs);
     case 'Q5_K':
-      return ((bytes[block + 48 + 32 * (sub >> 1) + e] >> (4 * (sub & 1))) & 15) | (((bytes[block + 16 + e] >> sub) & 1) << 4);
+      return half64(field.Q5_K.qs) | (subBit(field.Q5_K.qh) << 4);
     default: {
       const [h, j] = [sub >> 2, sub & 3];
-      const low = bytes[block + 64 * h + 32 * (j & 1) + e];
-      return (j < 2 ? low & 15 : low >> 4) | (((bytes[block + 128 + 32 * h + e] >> (2 * j)) & 3) << 4);
+      const low = bytes[block + field.Q6_K.ql + 64 * h + 32 * (j & 1) + e];
+      return (j < 2 ? low & 15 : low >> 4) | (((bytes[block + field.Q6_K.qh + 32 * h + e] >> (2 * j)) & 3) << 4);
     }
   }
 }
@@ -197,8 +201,8 @@ function highPart(bits: TileFormat['bits']): { at: number; width: 1 | 2; shift: 
   }
 }
 
-/** Byte of a block where its f16 scale begins; the offset, where there is one, follows. */
-const halfAt: Readonly<Record<string, number>> = { Q2_K: 80, Q3_K: 108, Q6_K: 208, TQ1_0: 52, TQ2_0: 64 };
+/** Offsets of fields where one piece of code serves several types. */
+const offsetsOf: Readonly<Record<string, Readonly<Record<string, number>>>> = field;
 
 function packScales(
   name: string,
@@ -214,52 +218,54 @@ function packScales(
   const at = scales + index * stepBytes(format).scales;
   const above = superAt(format, index);
   const sub = index & 7;
-  const half = block + (halfAt[name] ?? 0);
-  const put = (to: number, from: number): void => {
-    tile.set(row.subarray(from, from + 2), to + 2 * lane);
+  const place = offsetsOf[name];
+  const scalesAt = block + place.scales;
+  /** Copies an f16 field. */
+  const put = (to: number, offset: number): void => {
+    tile.set(row.subarray(block + offset, block + offset + 2), to + 2 * lane);
   };
   switch (format.scales) {
     case 'half':
-      put(at, half);
+      put(at, place.d);
       break;
     case 'half-pair':
-      put(at, half);
-      put(at + 32, half + 2);
+      put(at, place.d);
+      put(at + 32, place.m);
       break;
     case 'half-twice':
       for (let part = 0; part < 2; part++) {
-        const bits = numberToF16(unsignedE4m3(row[block + 2 * (index & 1) + part]) / 2);
+        const bits = numberToF16(unsignedE4m3(row[block + place.d + 2 * (index & 1) + part]) / 2);
         tile.set([bits & 255, bits >> 8], at + 32 * part + 2 * lane);
       }
       break;
     case 'shared':
-      put(above, half);
+      put(above, place.d);
       break;
     case 'exponent':
-      tile[at + lane] = row[block];
+      tile[at + lane] = row[block + place.exponent];
       break;
     case 'super-pair': {
-      put(above, half);
-      put(above + 32, half + 2);
-      const { scale, minimum } = scaleAndMinimum(row, block + 4, sub);
+      put(above, place.d);
+      put(above + 32, place.dmin);
+      const { scale, minimum } = scaleAndMinimum(row, scalesAt, sub);
       tile[at + lane] = scale;
       tile[at + 16 + lane] = minimum;
       break;
     }
     case 'super-pair-twice':
-      put(above, half);
-      put(above + 32, half + 2);
-      for (let part = 0; part < 2; part++) tile[at + 16 * part + lane] = row[block + 2 * sub + part];
+      put(above, place.d);
+      put(above + 32, place.dmin);
+      for (let part = 0; part < 2; part++) tile[at + 16 * part + lane] = row[scalesAt + 2 * sub + part];
       break;
     case 'super-signed':
-      put(above, half);
+      put(above, place.d);
       tile[at + lane] = iq4Scale(row, block, sub);
       break;
     case 'super-signed-twice':
-      put(above, half);
+      put(above, place.d);
       for (let part = 0; part < 2; part++) {
         const t = 2 * sub + part;
-        tile[at + 16 * part + lane] = name === 'Q3_K' ? q3Scale(row, block + 96, t) - 32 : row[block + 192 + t];
+        tile[at + 16 * part + lane] = name === 'Q3_K' ? q3Scale(row, scalesAt, t) - 32 : row[scalesAt + t];
       }
   }
 }

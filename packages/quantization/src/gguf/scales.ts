@@ -1,3 +1,5 @@
+import { fieldOffsets } from './block-fields.js';
+
 /** Six-bit scale and minimum t (0 … 7) of a Q4_K or Q5_K super-block whose 12 scale bytes start at `at`. */
 export function scaleAndMinimum(bytes: Uint8Array, at: number, t: number): { scale: number; minimum: number } {
   if (t < 4) return { scale: bytes[at + t] & 63, minimum: bytes[at + t + 4] & 63 };
@@ -29,6 +31,7 @@ export function unsignedE4m3(byte: number): number {
 
 /** Signed scale t of the IQ4_XS block at `at`. */
 export function iq4Scale(bytes: Uint8Array, at: number, t: number): number {
-  const high = ((bytes[at + 2] | (bytes[at + 3] << 8)) >> (2 * t)) & 3;
-  return (((bytes[at + 4 + (t >> 1)] >> (4 * (t & 1))) & 15) | (high << 4)) - 32;
+  const { scales_h: upper, scales_l: lower } = fieldOffsets.IQ4_XS;
+  const high = (bytes[at + upper + (t >> 2)] >> (2 * (t & 3))) & 3;
+  return (((bytes[at + lower + (t >> 1)] >> (4 * (t & 1))) & 15) | (high << 4)) - 32;
 }
