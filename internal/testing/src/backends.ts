@@ -1,6 +1,6 @@
 import { cpuPaths, createNativeBackend } from '@filigree/backend-native';
 import { createWebGpuBackend, type WebGpuBackendOptions } from '@filigree/backend-webgpu';
-import type { AnyOp, Backend } from '@filigree/core-tensor';
+import type { AnyOp, Backend, ShaderVariant } from '@filigree/core-tensor';
 import { useSoftwareGpu } from './software-gpu.js';
 
 /** A backend variant the conformance suite runs every op on. */
@@ -8,6 +8,8 @@ export interface BackendUnderTest {
   /** As in test names: `native/avx2`, `webgpu/plain`. */
   readonly name: string;
   readonly kind: 'native' | 'webgpu';
+  /** Whether the op has what sets this variant apart; where it has not, another one already covers it. */
+  covers(op: AnyOp): boolean;
   /** What `profile()` must report for an op. */
   variant(op: AnyOp): string;
   /** NaN and ∞ must come out as the reference has them. */
@@ -21,6 +23,7 @@ export function nativeBackends(): BackendUnderTest[] {
   return cpuPaths().map((cpu) => ({
     name: `native/${cpu}`,
     kind: 'native',
+    covers: () => true,
     variant: () => cpu,
     exactSpecials: true,
     create: () => Promise.resolve(createNativeBackend({ cpu, threads: 2, fallback: 'error' })),
@@ -30,34 +33,44 @@ export function nativeBackends(): BackendUnderTest[] {
 /** Bindings and grids so small that the shapes of generated cases must be split; wide enough for one row of each. */
 export const tinyLimits = { maxStorageBufferBindingSize: 4096, maxComputeWorkgroupsPerDimension: 3 } as const;
 
-function webGpu(name: string, options: WebGpuBackendOptions, wanted: 'subgroups' | undefined): BackendUnderTest {
+/** The plain shaders but for `parts`, of which an op runs those it has. `special`: only ops that have the first. */
+function webGpu(
+  name: string,
+  parts: readonly ('dot4' | 'subgroups')[],
+  { special = false, limits }: { special?: boolean; limits?: WebGpuBackendOptions['limits'] } = {},
+): BackendUnderTest {
+  const has = (op: AnyOp, part: keyof ShaderVariant): boolean => op.webgpu?.variants?.includes(part) ?? false;
+  const variants = { f16: false, dot4: parts.includes('dot4'), subgroups: parts.includes('subgroups') };
   return {
     name: `webgpu/${name}`,
     kind: 'webgpu',
-    variant: (op) => (wanted && op.webgpu?.variants?.includes(wanted) ? wanted : 'plain'),
+    covers: (op) => !special || has(op, parts[0]),
+    variant: (op) => parts.filter((part) => has(op, part)).join('+') || 'plain',
     exactSpecials: false,
     async create(ops) {
       useSoftwareGpu();
-      const backend = await createWebGpuBackend({ fallback: 'error', ...options });
+      const backend = await createWebGpuBackend({ fallback: 'error', variants, limits });
       await backend.prepare(ops);
       const wrong = backend.disabledVariants.map(({ op, variant, reason }) => `${op} ${variant}: ${reason}`);
       if (wrong.length > 0) throw new Error(`variants were disabled by their self-test:\n${wrong.join('\n')}`);
-      if (wanted && !backend.capabilities[wanted]) throw new Error(`the WebGPU device of the tests has no ${wanted}`);
+      for (const part of parts)
+        if (!backend.capabilities[part]) throw new Error(`the WebGPU device of the tests has no ${part}`);
       return backend;
     },
   };
 }
 
 /**
- * The plain shaders; those for devices with subgroups; and the plain ones on a device that says its limits are tiny. SwiftShader, the device
- * of the tests, has no f16.
+ * The plain shaders; those for devices with subgroups, with packed dots, and with both; and the plain ones on a device that says its limits
+ * are tiny. SwiftShader, the device of the tests, has no f16.
  */
 export function webGpuBackends(): BackendUnderTest[] {
-  const plain = { f16: false, subgroups: false };
   return [
-    webGpu('plain', { variants: plain }, undefined),
-    webGpu('subgroups', { variants: { f16: false } }, 'subgroups'),
-    webGpu('tiny', { variants: plain, limits: tinyLimits }, undefined),
+    webGpu('plain', []),
+    webGpu('subgroups', ['subgroups']),
+    webGpu('dot4', ['dot4'], { special: true }),
+    webGpu('dot4+subgroups', ['dot4', 'subgroups'], { special: true }),
+    webGpu('tiny', [], { limits: tinyLimits }),
   ];
 }
 

@@ -199,5 +199,8 @@ export function conformance(ops: readonly AnyOp[], { minimumCases = 20 }: Confor
       expect(missingKinds(op)).toEqual([]);
     },
   );
-  for (const under of backendsUnderTest()) checkBackend(ops, under, minimumCases);
+  for (const under of backendsUnderTest()) {
+    const covered = ops.filter((op) => under.covers(op));
+    if (covered.length > 0) checkBackend(covered, under, minimumCases);
+  }
 }

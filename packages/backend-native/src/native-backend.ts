@@ -83,7 +83,7 @@ export class NativeBackend extends BaseBackend {
     if (!Number.isInteger(threads) || threads < 1 || threads > 256) {
       throw new OptionError(`createNativeBackend: threads is ${threads}, it takes a whole number from 1 to 256`);
     }
-    this.capabilities = { threads, device: cpu, f16: true, f64: true, subgroups: false, limits: {} };
+    this.capabilities = { threads, device: cpu, f16: true, f64: true, dot4: false, subgroups: false, limits: {} };
     const table = addon.opTable();
     this.#ops = new Map(table.map(({ name, hash }, index) => [name, { index, hash }]));
     this.#names = table.map(({ name }) => name);

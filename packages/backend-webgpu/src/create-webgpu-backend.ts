@@ -49,11 +49,19 @@ export async function createWebGpuBackend(options: WebGpuBackendOptions = {}): P
     description,
     variants: {
       f16: device.features.has('shader-f16') && options.variants?.f16 !== false,
+      dot4: hasDot4(gpu) && options.variants?.dot4 !== false,
       subgroups: device.features.has('subgroups') && options.variants?.subgroups !== false,
     },
     limits: limitsOf(device, options.limits ?? {}),
     fallback: options.fallback,
   });
+}
+
+/** A feature of the shading language and not of the device; a device that came without its entry point has the runtime's. */
+function hasDot4(gpu: GPU | undefined): boolean {
+  const entry = gpu ?? (globalThis as { navigator?: { gpu?: GPU } }).navigator?.gpu;
+  const features = entry?.wgslLanguageFeatures as ReadonlySet<string> | undefined;
+  return features?.has('packed_4x8_integer_dot_product') ?? false;
 }
 
 async function requestAdapter(gpu: GPU | undefined, { powerPreference }: WebGpuBackendOptions): Promise<GPUAdapter> {

@@ -72,7 +72,7 @@ export class Recorder {
     if (dispatches.length > 0) {
       const shader = kernel.shader(variant, io, call.attributes);
       const placed = this.#place(present.map(argumentOf), recording);
-      const scratch = this.#scratch(kernel.scratch?.(io, call.attributes, this.limits) ?? 0);
+      const scratch = this.#scratch(kernel.scratch?.(io, call.attributes, this.limits, variant) ?? 0);
       try {
         const bound = [...placed.arguments, ...scratch];
         for (const dispatch of dispatches) this.#dispatch(op.name, shader, dispatch, bound, recording);

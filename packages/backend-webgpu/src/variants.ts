@@ -13,11 +13,13 @@ import {
   type WebGpuKernel,
 } from '@filigree/core-tensor';
 
-export const plainVariant: ShaderVariant = { f16: false, subgroups: false };
+export const plainVariant: ShaderVariant = { f16: false, dot4: false, subgroups: false };
 
-/** `plain`, `f16`, `subgroups` or `f16+subgroups`. */
-export function variantName({ f16, subgroups }: ShaderVariant): string {
-  return [f16 ? 'f16' : '', subgroups ? 'subgroups' : ''].filter((part) => part !== '').join('+') || 'plain';
+const parts = ['f16', 'dot4', 'subgroups'] as const satisfies readonly (keyof ShaderVariant)[];
+
+/** `plain`, or its parts: `f16`, `dot4+subgroups`, … */
+export function variantName(variant: ShaderVariant): string {
+  return parts.filter((part) => variant[part]).join('+') || 'plain';
 }
 
 /** A variant that gave a wrong result on this device and is not used. */
@@ -29,12 +31,11 @@ export interface DisabledVariant {
 
 /** Variants a kernel has and the device can run, most special first; the plain one is not listed. */
 export function candidates(kernel: WebGpuKernel, features: ShaderVariant): ShaderVariant[] {
-  const f16 = features.f16 && (kernel.variants?.includes('f16') ?? false);
-  const subgroups = features.subgroups && (kernel.variants?.includes('subgroups') ?? false);
+  const usable = parts.filter((part) => features[part] && kernel.variants?.includes(part));
   const found: ShaderVariant[] = [];
-  if (f16 && subgroups) found.push({ f16: true, subgroups: true });
-  if (subgroups) found.push({ f16: false, subgroups: true });
-  if (f16) found.push({ f16: true, subgroups: false });
+  // As binary numbers whose highest bit is the last part: with all parts first, subgroups before the others alone.
+  for (let set = 2 ** usable.length - 1; set > 0; set--)
+    found.push({ ...plainVariant, ...Object.fromEntries(usable.map((part, bit) => [part, ((set >> bit) & 1) === 1])) });
   return found;
 }
 

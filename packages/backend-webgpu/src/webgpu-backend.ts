@@ -72,6 +72,7 @@ export class WebGpuBackend extends BaseBackend {
       device: parts.description,
       f16: variants.f16,
       f64: false,
+      dot4: variants.dot4,
       subgroups: variants.subgroups,
       limits: { ...limits, maxBufferSize: device.limits.maxBufferSize },
     };
@@ -323,16 +324,19 @@ export class WebGpuBackend extends BaseBackend {
 
   async #test(op: AnyOp, kernel: WebGpuKernel, variant: ShaderVariant): Promise<string | undefined> {
     if (!kernel.selfTest) return 'the kernel has variants and no self-test';
-    const generated = kernel.selfTest();
-    // Behind a fallback calls are queued and not dispatched at once; the forced variant would be gone by then.
-    await this.ready();
-    return selfTest(op, generated, this, (tensors) => {
-      this.#forced = variant;
-      try {
-        return this.run(op, tensors, generated.attributes);
-      } finally {
-        this.#forced = undefined;
-      }
-    });
+    for (const generated of [kernel.selfTest()].flat()) {
+      // Behind a fallback calls are queued and not dispatched at once; the forced variant would be gone by then.
+      await this.ready();
+      const wrong = await selfTest(op, generated, this, (tensors) => {
+        this.#forced = variant;
+        try {
+          return this.run(op, tensors, generated.attributes);
+        } finally {
+          this.#forced = undefined;
+        }
+      });
+      if (wrong !== undefined) return wrong;
+    }
+    return undefined;
   }
 }

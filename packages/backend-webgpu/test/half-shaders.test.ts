@@ -25,7 +25,11 @@ async function refusal(op: AnyOp, seed: number): Promise<string | undefined> {
   if (!op.cases || !op.webgpu) throw new Error(`${op.name} has no cases or shaders`);
   const [{ inputs, attributes }] = fc.sample(op.cases(fc), { numRuns: 1, seed });
   const io: Record<string, TensorMeta | undefined> = { ...inputs, ...op.infer(inputs, attributes) };
-  const code = op.webgpu.shader({ f16: true, subgroups: op.webgpu.variants?.includes('subgroups') ?? false }, io, attributes);
+  const code = op.webgpu.shader(
+    { f16: true, dot4: false, subgroups: op.webgpu.variants?.includes('subgroups') ?? false },
+    io,
+    attributes,
+  );
   device.pushErrorScope('validation');
   device.createShaderModule({ code });
   return (await device.popErrorScope())?.message;

@@ -19,6 +19,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { testBackend } from './device.js';
 import { shaderOps } from './ops.js';
 
+const plain = { f16: false, dot4: false, subgroups: false };
 /** From so small that a few elements fill a binding to where the longest row of a generated case fits. */
 const bindings = [512, 1024, 4096];
 const backends: WebGpuBackend[] = [];
@@ -29,7 +30,7 @@ beforeAll(async () => {
   for (const maxStorageBufferBindingSize of bindings)
     backends.push(
       await testBackend({
-        variants: { f16: false, subgroups: false },
+        variants: plain,
         limits: { maxStorageBufferBindingSize, maxComputeWorkgroupsPerDimension: 2 },
       }),
     );
@@ -41,7 +42,7 @@ afterAll(() => {
 
 function plan(op: AnyOp, io: Io, { attributes }: OpCase, backend: WebGpuBackend): readonly WebGpuDispatch[] {
   const limits = backend.capabilities.limits as unknown as WebGpuLimits;
-  return op.webgpu?.plan(io, attributes, limits, { f16: false, subgroups: false }) ?? [];
+  return op.webgpu?.plan(io, attributes, limits, plain) ?? [];
 }
 
 function ioOf(op: AnyOp, { inputs, attributes }: OpCase): Io {
@@ -91,7 +92,7 @@ describe('tensors above the binding limit', () => {
       for (const one of fc.sample(op.cases?.(fc) ?? fc.constant({ inputs: {}, attributes: {} }), { numRuns: 20, seed: 1 })) {
         const tensors = Object.values(ioOf(op, one)).filter((meta) => meta !== undefined).length;
         const limits = backend.capabilities.limits as unknown as WebGpuLimits;
-        const scratch = op.webgpu?.scratch?.(ioOf(op, one), one.attributes, limits) ?? 0;
+        const scratch = op.webgpu?.scratch?.(ioOf(op, one), one.attributes, limits, plain) ?? 0;
         expect(tensors + (scratch > 0 ? 1 : 0), op.name).toBeLessThanOrEqual(8);
       }
     }

@@ -16,6 +16,8 @@ export interface Capabilities {
   readonly device: string;
   readonly f16: boolean;
   readonly f64: boolean;
+  /** WebGPU: dots of four signed bytes in a word. */
+  readonly dot4: boolean;
   readonly subgroups: boolean;
   readonly limits: Readonly<Record<string, number>>;
 }
@@ -36,7 +38,7 @@ export interface ProfileEntry {
   readonly op: string;
   /** Where it ran: the backend's own kernel, or the reference as a fallback. */
   readonly kernel: 'native' | 'webgpu' | 'reference';
-  /** CPU path (`avx512`, …) or shader variant (`plain`, `f16`, `subgroups`, `f16+subgroups`). */
+  /** CPU path (`avx512`, …) or shader variant (`plain`, `f16`, `dot4+subgroups`, …). */
   readonly variant: string;
   readonly milliseconds: number;
 }

@@ -15,6 +15,8 @@ export interface WebGpuLimits {
 /** Which variant of a shader is wanted; chosen by the device's features, tests force each. */
 export interface ShaderVariant {
   readonly f16: boolean;
+  /** WGSL's dots of four signed bytes in a word, `packed_4x8_integer_dot_product`. */
+  readonly dot4: boolean;
   readonly subgroups: boolean;
 }
 
@@ -58,13 +60,14 @@ export interface WebGpuKernel {
   ) => string;
   /** Variants worth having beside the plain one. A variant runs only after it gave the right result of `selfTest` on the device. */
   readonly variants?: readonly (keyof ShaderVariant)[];
-  /** A small call that takes the paths on which the variants differ. Required by `variants`. */
-  readonly selfTest?: () => OpCase;
+  /** Small calls that take the paths on which the variants differ. Required by `variants`. */
+  readonly selfTest?: () => OpCase | readonly OpCase[];
   /** Bytes of workspace that the op's dispatches share as binding `scratch`, counted in words; 0: none. Its contents are undefined at first. */
   readonly scratch?: (
     io: Readonly<Record<string, TensorMeta | undefined>>,
     attributes: Readonly<Record<string, AttributeValue>>,
     limits: WebGpuLimits,
+    variant: ShaderVariant,
   ) => number;
   readonly plan: (
     io: Readonly<Record<string, TensorMeta | undefined>>,

@@ -1,21 +1,13 @@
 // NVFP4: 36 bytes per 64 weights: four unsigned E4M3 scales of 16 weights each, then 8 bytes for each: low nibbles its first half, high ones its
 // second; levels are doubled E2M1 values.
-fn load_group(row: u32, index: u32) -> Group {
+fn load_codes(row: u32, index: u32) -> Codes {
   let at = row + index / 2u * 36u;
   let sub = index % 2u * 2u;
-  let w0 = word_at(at + 4u + 8u * sub);
-  let w1 = word_at(at + 8u + 8u * sub);
-  let w2 = word_at(at + 12u + 8u * sub);
-  let w3 = word_at(at + 16u + 8u * sub);
-  return Group(
-    table_levels(w0, FP4),
-    table_levels(w1, FP4),
-    table_levels(w0 >> 4u, FP4),
-    table_levels(w1 >> 4u, FP4),
-    table_levels(w2, FP4),
-    table_levels(w3, FP4),
-    table_levels(w2 >> 4u, FP4),
-    table_levels(w3 >> 4u, FP4),
+  let nibbles = words_at(at + 4u + 8u * sub);
+  let high = nibbles >> vec4u(4u);
+  return Codes(
+    levels(vec4u(nibbles.xy, high.xy), FP4),
+    levels(vec4u(nibbles.zw, high.zw), FP4),
     0.5 * vec2f(unsigned_e4m3(byte_at(at + sub)), unsigned_e4m3(byte_at(at + sub + 1u))),
     vec2f(0.0),
   );

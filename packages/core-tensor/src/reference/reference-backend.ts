@@ -15,6 +15,7 @@ export class ReferenceBackend extends BaseBackend {
     device: 'javascript',
     f16: true,
     f64: true,
+    dot4: false,
     subgroups: false,
     limits: {},
   };

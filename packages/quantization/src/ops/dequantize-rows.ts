@@ -3,7 +3,7 @@ import { seededBlocks } from '../cases.js';
 import { decodeRow } from '../gguf/decode-row.js';
 import { ggufLayout, ggufLayoutById, kernelTypes } from '../gguf/types.js';
 import { checkBlocks } from './check-blocks.js';
-import { dequantizeRowsKernel } from './webgpu.js';
+import { dequantizeRowsKernel } from './webgpu-dequantize.js';
 
 /**
  * y[i] = row ids[i] of the weights, as f32: an embedding lookup in quantised blocks.

@@ -4,7 +4,7 @@ import { packedBlocks, seededBlocks } from '../cases.js';
 import { ggufLayout, kernelTypes } from '../gguf/types.js';
 import { bounded } from './fused.js';
 import { checkBias, checkInput, checkWeights, referenceProduct, weightLayouts } from './product.js';
-import { matmulKernel } from './webgpu.js';
+import { matmulKernel } from './webgpu-matmul.js';
 
 /**
  * y = x Wᵀ + bias + residual for weights in GGUF blocks.
