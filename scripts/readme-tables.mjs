@@ -37,6 +37,25 @@ const tables = {
     return [['type', 'weights per block', 'bytes per block', 'bits per weight', 'fused kernels'], ...rows];
   },
 
+  async recipes() {
+    const { recipes } = await built('quantization');
+    const layers = 32;
+    const rows = recipes.map(({ id, type, rules }) => {
+      const mix = Object.entries(rules).map(([role, rule]) => {
+        if (typeof rule === 'string') return `${role} ${code(rule)}`;
+        const types = new Map();
+        for (const queryGroup of [1, 4])
+          for (let layer = 0; layer < layers; layer++) {
+            const chosen = rule({ layers, layer, queryGroup, experts: 0 }) ?? type;
+            types.set(chosen, (types.get(chosen) ?? 0) + 1);
+          }
+        return `${role} ${[...types.keys()].map(code).join(' or ')}`;
+      });
+      return [code(id), code(type), mix.join(', ')];
+    });
+    return [['recipe', 'weights', 'but'], ...rows];
+  },
+
   async 'attention-methods'() {
     const { attentionMethods } = await built('sparse-attention');
     const rows = attentionMethods.map(({ id, title, paper, phase, training, options }) => {

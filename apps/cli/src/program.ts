@@ -7,6 +7,7 @@ import { addInspect } from './commands/inspect.js';
 import { addMethods } from './commands/methods.js';
 import { addModels } from './commands/models.js';
 import { addProbeWebGpu } from './commands/probe-webgpu.js';
+import { addQuantize } from './commands/quantize.js';
 import type { Action, AddCommand } from './commands/command.js';
 import type { CliIo } from './io.js';
 import { packageVersion } from './package-files.js';
@@ -15,6 +16,7 @@ const commands: readonly AddCommand[] = [
   addGenerate,
   addChat,
   addInspect,
+  addQuantize,
   addModels,
   addMethods,
   addDemo,

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { klDivergence } from '../src/demo/divergence.js';
+import { klDivergence } from '../src/quality/divergence.js';
 import { amount, bytes, rate, seconds, significant } from '../src/format/numbers.js';
 import { printable, printableLines, shortened } from '../src/format/printable.js';
 import { pairs, table } from '../src/format/table.js';

@@ -2,6 +2,7 @@ export { fileSink, fileSource } from '#file-source';
 export { cacheDirectory, hubDownload, hubSnapshot, listCached, pipModel, resolveModel } from '#hub';
 export * from './errors.js';
 export { GgufFile, type GgufContents, type GgufTensorInfo } from './gguf/gguf-file.js';
+export { openGguf } from './gguf/open-gguf.js';
 export { readGguf, type ReadGgufOptions } from './gguf/read-gguf.js';
 export { readGgufShards } from './gguf/read-gguf-shards.js';
 export { ggufShardNames } from './gguf/shard-names.js';

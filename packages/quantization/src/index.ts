@@ -13,5 +13,23 @@ export * from './ops/qkv.js';
 export * from './ops/quantize.js';
 export * from './ops/repack.js';
 export * from './packed-layout.js';
+export * from './errors.js';
 export { encodeRow, quantizedTypes } from './quantize/encode-row.js';
 export * from './quantized-linear.js';
+export {
+  planQuantization,
+  type ModelFacts,
+  type PlanQuantizationOptions,
+  type QuantizeRule,
+  type SourceTensor,
+  type TensorPlan,
+} from './recipes/plan-quantization.js';
+export {
+  planGguf,
+  quantizeGguf,
+  type QuantizedTensorReport,
+  type QuantizeGgufOptions,
+  type QuantizeProgress,
+} from './recipes/quantize-gguf.js';
+export { recipe, recipes, type Recipe, type TensorPlace } from './recipes/recipes.js';
+export { tensorRole, type TensorRole } from './recipes/tensor-role.js';

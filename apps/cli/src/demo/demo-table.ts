@@ -1,6 +1,6 @@
 import { bytes, percent, rate, seconds } from '../format/numbers.js';
 import { table } from '../format/table.js';
-import { klDivergence } from './divergence.js';
+import { klDivergence } from '../quality/divergence.js';
 import { decodeLogits, type PromptRun } from './prompt-run.js';
 
 /** A row of the demo's table. */

@@ -2,9 +2,9 @@ import {
   blobSource,
   fileSource,
   httpSource,
+  openGguf,
   opfsCachedSource,
   readGguf,
-  readGgufShards,
   readSafetensors,
   readSafetensorsIndex,
   resolveModel,
@@ -41,7 +41,7 @@ export async function openModelFiles(
 ): Promise<ModelFiles> {
   if (typeof source === 'string' && !/^https?:\/\//i.test(source)) {
     const { path, kind } = await resolveModel(source, signal ? { signal } : {});
-    return kind === 'folder' ? folderFiles(path, signal) : ggufFiles(await openGguf(path, signal));
+    return kind === 'folder' ? folderFiles(path, signal) : ggufFiles(await openGguf(path, signal ? { signal } : {}));
   }
   const opened = await openSource(source, signal);
   return ggufFiles(await closing(opened, (file) => readGguf(file, signal ? { signal } : {})));
@@ -57,13 +57,6 @@ async function openSource(source: string | URL | Blob | ByteSource, signal: Abor
 /** Whether there is storage of the page's own to keep a model in. */
 function inBrowser(): boolean {
   return typeof navigator !== 'undefined' && typeof navigator.storage?.getDirectory === 'function';
-}
-
-/** One file, or all of those that a model was cut into. */
-async function openGguf(path: string, signal: AbortSignal | undefined): Promise<GgufFile> {
-  const slash = Math.max(path.lastIndexOf('/'), path.lastIndexOf('\\')) + 1;
-  const folder = path.slice(0, slash);
-  return readGgufShards((name) => fileSource(folder + name), path.slice(slash), signal ? { signal } : {});
 }
 
 function ggufFiles(file: GgufFile): ModelFiles {

@@ -1,0 +1,76 @@
+import type { QuantizedTensorReport } from '@filigree/quantization';
+import { bytes, percent, significant } from '../format/numbers.js';
+import { table } from '../format/table.js';
+
+/** Sizes of a model before and after. */
+export interface Sizes {
+  readonly bytesBefore: number;
+  readonly bytesAfter: number;
+  readonly weights: number;
+}
+
+export function sizesOf(tensors: readonly QuantizedTensorReport[]): Sizes {
+  const sum = (value: (tensor: QuantizedTensorReport) => number): number =>
+    tensors.reduce((total, tensor) => total + value(tensor), 0);
+  return {
+    bytesBefore: sum(({ bytesBefore }) => bytesBefore),
+    bytesAfter: sum(({ bytesAfter }) => bytesAfter),
+    weights: sum(weightsOf),
+  };
+}
+
+function weightsOf({ shape }: QuantizedTensorReport): number {
+  return shape.reduce((product, size) => product * size, 1);
+}
+
+/** Bits per weight of so many bytes. */
+export function bitsPerWeight(byteLength: number, weights: number): number {
+  return weights === 0 ? 0 : (8 * byteLength) / weights;
+}
+
+const right = (title: string) => ({ title, right: true }) as const;
+
+/** One line for the tensors that differ in their layer alone and have the same types, the largest first. */
+export function sizeTable(tensors: readonly QuantizedTensorReport[], title: (text: string) => string): string {
+  const groups = new Map<string, QuantizedTensorReport[]>();
+  for (const tensor of tensors) {
+    const name = tensor.name.replace(/^blk\.\d+\./, 'blk.*.');
+    const key = `${name} ${tensor.from} ${tensor.to}`;
+    groups.set(key, [...(groups.get(key) ?? []), tensor]);
+  }
+  const rows = [...groups.entries()]
+    .map(([key, members]) => ({ name: key.split(' ')[0], members, sizes: sizesOf(members) }))
+    .sort((a, b) => b.sizes.bytesBefore - a.sizes.bytesBefore)
+    .map(({ name, members, sizes }) => [
+      name,
+      String(members.length),
+      members[0].from,
+      members[0].to === members[0].from ? 'same' : members[0].to,
+      ...sizeCells(sizes),
+    ]);
+  const total = ['all', String(tensors.length), '', '', ...sizeCells(sizesOf(tensors))];
+  const columns = ['before', 'after', 'bits per weight'].map(right);
+  return table(['tensor', right('count'), 'from', 'to', ...columns], [...rows, total], title);
+}
+
+function sizeCells({ bytesBefore, bytesAfter, weights }: Sizes): string[] {
+  return [bytes(bytesBefore), bytes(bytesAfter), significant(bitsPerWeight(bytesAfter, weights))];
+}
+
+/** What happened to tensors whose rows are no whole blocks of the type that the recipe names; undefined where all are. */
+export function fallbackNote(tensors: readonly QuantizedTensorReport[]): string | undefined {
+  const counts = new Map<string, number>();
+  for (const { instead, to } of tensors) {
+    if (instead === undefined) continue;
+    const key = `${to} instead of ${instead}`;
+    counts.set(key, (counts.get(key) ?? 0) + 1);
+  }
+  if (counts.size === 0) return undefined;
+  const parts = [...counts].map(([key, count]) => `${count} take ${key}`);
+  return `Rows of some tensors are no whole blocks: ${parts.join(', ')}.`;
+}
+
+export function sizeLine({ bytesBefore, bytesAfter, weights }: Sizes): string {
+  const bits = significant(bitsPerWeight(bytesAfter, weights));
+  return `${bytes(bytesBefore)} → ${bytes(bytesAfter)}, ${percent(bytesBefore === 0 ? 1 : bytesAfter / bytesBefore)} of it, ${bits} bits per weight`;
+}
