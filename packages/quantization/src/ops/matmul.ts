@@ -13,7 +13,8 @@ import { matmulKernel } from './webgpu-matmul.js';
  *
  * With `activations: 'q8-32'` x is quantised as part of the op's definition ({@link quantizeActivations}) and the products of each group
  * are exact integers; with `'none'` weights are decoded to f32. Float weights always take x as it is. Rows of y are the same bits
- * whatever other rows x has. Moves N·inFeatures·bitsPerWeight/8 + 4·T·(inFeatures + N) bytes, 2·T·N·inFeatures operations.
+ * whatever other rows x has, on WebGPU among calls that take the same kernel: it adds the groups of up to 16 tokens in another order than those
+ * of more. Moves N·inFeatures·bitsPerWeight/8 + 4·T·(inFeatures + N) bytes, 2·T·N·inFeatures operations.
  */
 export const matmulOp = /* @__PURE__ */ defineOp({
   name: 'quantization/matmul',

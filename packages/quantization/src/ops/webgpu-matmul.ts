@@ -20,6 +20,7 @@ import halvesDot4 from '@filigree/wgsl/quantization/halves-dot4.wgsl';
 import halvesFloats from '@filigree/wgsl/quantization/halves-floats.wgsl';
 import multiplyBlocks from '@filigree/wgsl/quantization/matmul-blocks.wgsl';
 import multiplyFloats from '@filigree/wgsl/quantization/matmul-floats.wgsl';
+import multiplyTiles from '@filigree/wgsl/quantization/matmul-tiles.wgsl';
 import words from '@filigree/wgsl/quantization/words.wgsl';
 import { activationGroup, type ActivationMode } from '../activations.js';
 import { seededBlocks } from '../cases.js';
@@ -28,11 +29,19 @@ import { groupDecoders, weightPieces } from './webgpu-decoders.js';
 
 type Io = Readonly<Record<string, TensorMeta | undefined>>;
 
+/** Tokens from which on a tile of {@link tileSize} tokens is worth its barriers; fewer are multiplied in registers. */
+const tiledFrom = 17;
+/** Rows and tokens of a tile of matmul-tiles.wgsl. */
+const tileSize = 32;
+
 /** How a call is computed. */
 interface Form {
   readonly type: number;
-  /** Tokens that a workgroup works on: weights are decoded once for all of them. */
+  /** Rows of weights, and tokens, that a workgroup works on: weights are decoded once for all of its tokens. */
+  readonly rows: number;
   readonly tokens: number;
+  /** Weights and activations go through workgroup memory. */
+  readonly tiled: boolean;
   /** Inputs come in groups of {@link activationGroup}; floats, which have no blocks, are taken one by one. */
   readonly grouped: boolean;
   /** Activations are codes in words, and dots are those of four signed bytes. */
@@ -43,21 +52,20 @@ interface Form {
 function formOf(io: Io, attributes: Readonly<Record<string, AttributeValue>>, variant: ShaderVariant): Form {
   const type = Number(attributes['type']);
   const tokens = io['x']?.shape[0] ?? 1;
-  const { subgroups } = variant;
   const grouped = ggufLayoutById(type).elements > 1;
+  const tiled = grouped && tokens >= tiledFrom;
+  const subgroups = variant.subgroups && !tiled;
   return {
     type,
+    // 64 invocations over the LANES of finish-*.wgsl.
+    rows: tiled ? tileSize : subgroups ? 16 : 8,
     // Sums that wait at a barrier are dear on software devices.
-    tokens: tokens === 1 ? 1 : tokens <= 4 ? 4 : subgroups ? 16 : 8,
+    tokens: tiled ? tileSize : tokens === 1 ? 1 : tokens <= 4 ? 4 : subgroups ? 16 : 8,
+    tiled,
     grouped,
     dot4: variant.dot4 && grouped && attributes['activations'] === 'q8-32',
     subgroups,
   };
-}
-
-/** Rows of weights that a workgroup covers: 64 invocations over the LANES of finish-*.wgsl. */
-function rowsPerGroup({ subgroups }: Form): number {
-  return subgroups ? 16 : 8;
 }
 
 /** Bytes of the activations of one group in scratch: codes in words or as f32, then scale and sums. */
@@ -81,7 +89,7 @@ function tokenPieces(io: Io, form: Form, limits: WebGpuLimits): Piece[] {
 }
 
 /** The module for the arguments that are there: absent optional ones have no binding. */
-function composed(io: Io, { type, tokens, grouped, dot4, subgroups }: Form): string {
+function composed(io: Io, { type, tokens, tiled, grouped, dot4, subgroups }: Form): string {
   const bound = ['x', 'weights', 'bias', 'residual'].filter((argument) => io[argument] !== undefined);
   const all = [...bound, 'y', ...(grouped ? ['scratch'] : [])];
   const elements: Readonly<Record<string, string>> = { weights: 'u32', scratch: 'Activations' };
@@ -97,12 +105,17 @@ function composed(io: Io, { type, tokens, grouped, dot4, subgroups }: Form): str
 }`;
   const block = `@group(0) @binding(${all.length}) var<uniform> p: Parameters;`;
   const source = grouped
-    ? [groupDecoders[ggufLayoutById(type).name], dot4 ? halvesDot4 : halvesFloats, activations, multiplyBlocks]
+    ? [
+        groupDecoders[ggufLayoutById(type).name],
+        dot4 ? halvesDot4 : halvesFloats,
+        activations,
+        tiled ? multiplyTiles : multiplyBlocks,
+      ]
     : [floats, multiplyFloats];
   return [
     subgroups ? 'enable subgroups;' : '',
     dot4 ? 'requires packed_4x8_integer_dot_product;' : '',
-    subgroups ? finishSubgroups : finishPlain,
+    tiled ? '' : subgroups ? finishSubgroups : finishPlain,
     words,
     ...source,
   ]
@@ -122,7 +135,7 @@ export const matmulKernel: WebGpuKernel = {
     return composedShader(`quantization/matmul ${given} ${Object.values(form).join(' ')}`, () => composed(io, form));
   },
   variants: ['dot4', 'subgroups'],
-  selfTest: () => selfTestCase('Q4_0', 5, 64),
+  selfTest: () => [selfTestCase('Q4_0', 5, 64), selfTestCase('Q5_1', tiledFrom, 64)],
   scratch(io, attributes, limits, variant) {
     const form = formOf(io, attributes, variant);
     const bytes = groupsOf(io, form) * scratchBytes(form);
@@ -147,9 +160,7 @@ export const matmulKernel: WebGpuKernel = {
       });
       const pieces = weightPieces('weights', rows, rowBytes, limits);
       const tokenGroups = Math.ceil(some.count / form.tokens);
-      const products = pieces.map((piece) =>
-        dispatch('multiply', Math.ceil(piece.count / rowsPerGroup(form)) * tokenGroups, piece),
-      );
+      const products = pieces.map((piece) => dispatch('multiply', Math.ceil(piece.count / form.rows) * tokenGroups, piece));
       if (!form.grouped) return products;
       return [dispatch('prepare', groupsFor(some.count * groupCount)[0], pieces[0]), ...products];
     });
