@@ -4,12 +4,18 @@
 # pip is all that is needed to get it. About four minutes on two cores. Needs python3 with pip, cmake, ninja and a C++ compiler.
 #
 #   llama.sh [DIR]           leaves the programs in DIR/bin (default .cache/peers/llama of the clone); does nothing if they are there
-#   CPU=avx2 llama.sh DIR    the same without AVX-512, to compare AVX2 paths with
+#   CPU=avx2 llama.sh [DIR]  the same without AVX-512, to compare AVX2 paths with (default .cache/peers/llama-avx2)
 set -euo pipefail
 
 version=0.3.36
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-dir=${1:-$here/../../../.cache/peers/llama}
+cpu=${CPU:-native}
+case "$cpu" in
+  native) native=ON suffix= ;;
+  avx2) native=OFF suffix=-avx2 ;; # ggml's own default: AVX2, FMA, F16C, BMI2
+  *) echo "llama.sh: CPU is native or avx2, not $cpu" >&2; exit 1 ;;
+esac
+dir=${1:-$here/../../../.cache/peers/llama$suffix}
 tools=(llama-bench llama-perplexity llama-quantize llama-tokenize llama-logits)
 
 missing=0
@@ -34,11 +40,6 @@ python3 -m venv "$work/venv"
 "$work/venv/bin/pip" -q download --no-deps --no-build-isolation --no-binary llama-cpp-python -d "$work" "llama-cpp-python==$version"
 tar -xzf "$work/llama_cpp_python-$version.tar.gz" -C "$work"
 
-case "${CPU:-native}" in
-  native) native=ON ;;
-  avx2) native=OFF ;; # ggml's own default: AVX2, FMA, F16C, BMI2
-  *) echo "llama.sh: CPU is native or avx2, not $CPU" >&2; exit 1 ;;
-esac
 echo "llama.sh: building ${tools[*]}" >&2
 log="$dir/build.log"
 if ! {

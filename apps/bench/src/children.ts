@@ -2,7 +2,7 @@ import { join } from 'node:path';
 import { appRoot } from './measure/paths.js';
 import { runProgram } from './measure/run-program.js';
 import { measureKernels } from './children/kernels.js';
-import { measureLatency, measureLongPrompt, measureMemory, measureSpeed, tokenizePrompt } from './children/model.js';
+import { measureLatency, measureMemory, measureSpeed, tokenizePrompt } from './children/model.js';
 import { measureProfile } from './children/profile.js';
 
 /** What can be measured in a process of its own; each takes and returns what JSON can carry. */
@@ -10,7 +10,6 @@ const children = {
   kernels: measureKernels,
   tokens: tokenizePrompt,
   speed: measureSpeed,
-  'long-prompt': measureLongPrompt,
   latency: measureLatency,
   memory: measureMemory,
   profile: measureProfile,

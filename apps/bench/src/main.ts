@@ -1,14 +1,19 @@
 import { Command, CommanderError, InvalidArgumentError } from 'commander';
 import { availableParallelism, loadavg } from 'node:os';
+import { renderSvg } from './plot/render-svg.js';
+import { plotPath, writePlot } from './plot/write-plot.js';
 import type { BenchRecord } from './record.js';
 import { suites } from './suites/catalogue.js';
 import { formatTable } from './table.js';
 
 interface Flags {
   readonly json: boolean;
+  readonly svg?: string;
   readonly threads: number;
   readonly rounds: number;
   readonly model: readonly string[];
+  readonly context: readonly number[];
+  readonly type: readonly string[];
   readonly llamaBin?: string;
 }
 
@@ -18,15 +23,32 @@ function positiveInteger(text: string): number {
   return value;
 }
 
+function listSuites(): string {
+  const width = Math.max(...suites.map(({ id }) => id.length));
+  return suites.map(({ id, title }) => `  ${id.padEnd(width)}  ${title}`).join('\n');
+}
+
 function createCommand(): Command {
-  const known = suites.map(({ id, title }) => `  ${id}: ${title}`).join('\n');
   return new Command('bench')
-    .description(`Measures ours beside its peers in one run and prints the ratios.\n\nSuites:\n${known}`)
-    .argument('<suite>', 'what to measure')
+    .description(`Measures ours beside its peers in one run and prints the ratios.\n\nSuites:\n${listSuites()}`)
+    .argument('[suite]', 'what to measure; without it the suites are listed')
     .option('--json', 'print the records as JSON', false)
+    .option('--svg <path>', 'write a plot: to this .svg file, or as <suite>.svg into this folder')
     .option('--threads <n>', 'threads of ours and of the peers', positiveInteger, availableParallelism())
     .option('--rounds <n>', 'rounds of which medians are taken', positiveInteger, 5)
     .option('--model <id>', 'only this model of the suite (may be repeated)', (id, ids: string[]) => [...ids, id], [])
+    .option(
+      '--context <n>',
+      'only this context of the suite (may be repeated)',
+      (n, all: number[]) => [...all, positiveInteger(n)],
+      [],
+    )
+    .option(
+      '--type <type>',
+      'only this weight type of the suite (may be repeated)',
+      (type, all: string[]) => [...all, type],
+      [],
+    )
     .option('--llama-bin <folder>', "folder of llama.cpp's programs; without it they are built into .cache/peers/llama")
     .exitOverride();
 }
@@ -48,6 +70,10 @@ export async function main(argv: readonly string[]): Promise<number> {
     throw error;
   }
   const flags = command.opts<Flags>();
+  if (command.args.length === 0) {
+    console.log(listSuites());
+    return 0;
+  }
   const suite = suites.find(({ id }) => id === command.args.at(0));
   if (!suite) {
     console.error(`bench: there is no suite "${command.args.at(0) ?? ''}"; there are ${suites.map(({ id }) => id).join(', ')}`);
@@ -60,6 +86,8 @@ export async function main(argv: readonly string[]): Promise<number> {
       threads: flags.threads,
       rounds: flags.rounds,
       models: flags.model,
+      contexts: flags.context,
+      types: flags.type,
       llamaBin: flags.llamaBin,
       progress: (message) => console.error(`bench ${suite.id}: ${message}`),
     });
@@ -68,5 +96,10 @@ export async function main(argv: readonly string[]): Promise<number> {
     return 1;
   }
   console.log(flags.json ? JSON.stringify(records, null, 2) : formatTable(records));
+  if (flags.svg !== undefined) {
+    const path = plotPath(flags.svg, suite.id);
+    writePlot(path, renderSvg(suite.title, records));
+    console.error(`bench ${suite.id}: wrote ${path}`);
+  }
   return 0;
 }

@@ -5,8 +5,14 @@ export type Unit = keyof typeof better;
 /** One line of a benchmark: ours beside a peer that did the same work in the same run. */
 export interface BenchRecord {
   readonly suite: string;
+  /** Works that are shown on one scale: "decode", "memory". */
+  readonly group: string;
   readonly work: string;
+  /** Tokens in the cache before the work, where that is what varies. */
+  readonly context: number | null;
   readonly ours: number;
+  /** Which of our ways it is. */
+  readonly oursName: string;
   readonly unit: Unit;
   /** What it is compared with: another program, ourselves done differently, or a limit. */
   readonly peer: number | null;
@@ -17,33 +23,54 @@ export interface BenchRecord {
   readonly goal: number | null;
   /** What this machine allows at most, measured in the same run, in `unit`. */
   readonly bound: number | null;
-  /** ours / bound. */
+  /** The share of the bound that ours reaches. */
   readonly boundRatio: number | null;
+  /** The share of the bound asked for. */
+  readonly boundGoal: number | null;
+  /** Read bandwidth before, between and after the rounds of this work, in GB/s; its median is what `bound` was made from. */
+  readonly readGBps: readonly number[] | null;
   /** CPU path, threads and processor, or where the work ran otherwise. */
   readonly cpu: string;
 }
 
 export interface Measurement {
   readonly suite: string;
+  /** Default: the unit. */
+  readonly group?: string | undefined;
   readonly work: string;
+  readonly context?: number | undefined;
   readonly ours: number;
+  /** Default: "ours". */
+  readonly oursName?: string | undefined;
   readonly unit: Unit;
   readonly peer?: { readonly name: string; readonly value: number } | undefined;
   readonly goal?: number | undefined;
   readonly bound?: number | undefined;
+  readonly boundGoal?: number | undefined;
+  readonly readGBps?: readonly number[] | undefined;
   readonly cpu: string;
 }
 
 /** Adds the ratios to a measurement. */
-export function benchRecord({ peer, goal, bound, ...measured }: Measurement): BenchRecord {
+export function benchRecord(measured: Measurement): BenchRecord {
+  const { suite, work, ours, unit, peer, bound, cpu } = measured;
   return {
-    ...measured,
+    suite,
+    group: measured.group ?? unit,
+    work,
+    context: measured.context ?? null,
+    ours,
+    oursName: measured.oursName ?? 'ours',
+    unit,
     peer: peer?.value ?? null,
     peerName: peer?.name ?? null,
-    ratio: peer ? ratioOf(measured.unit, measured.ours, peer.value) : null,
-    goal: goal ?? null,
+    ratio: peer ? ratioOf(unit, ours, peer.value) : null,
+    goal: measured.goal ?? null,
     bound: bound ?? null,
-    boundRatio: bound === undefined ? null : measured.ours / bound,
+    boundRatio: bound === undefined ? null : ratioOf(unit, ours, bound),
+    boundGoal: measured.boundGoal ?? null,
+    readGBps: measured.readGBps ?? null,
+    cpu,
   };
 }
 
@@ -53,7 +80,13 @@ export function ratioOf(unit: Unit, ours: number, peer: number): number {
   return better[unit] === 'more' ? ours / peer : peer / ours;
 }
 
-/** True when a goal was set and missed. */
-export function belowGoal({ ratio, goal }: BenchRecord): boolean {
-  return goal !== null && (ratio === null || !(ratio >= goal));
+/** What a record was asked for and did not reach, in words. */
+export function missedGoals({ work, ratio, goal, peerName, boundRatio, boundGoal }: BenchRecord): string[] {
+  const missed = (reached: number | null, wanted: number | null): boolean =>
+    wanted !== null && (reached === null || !(reached >= wanted));
+  const shown = (value: number | null): string => value?.toFixed(2) ?? 'nothing';
+  return [
+    ...(missed(ratio, goal) ? [`${work} against ${peerName ?? 'nothing'}, ${shown(ratio)} of ${shown(goal)}`] : []),
+    ...(missed(boundRatio, boundGoal) ? [`${work} against its bound, ${shown(boundRatio)} of ${shown(boundGoal)}`] : []),
+  ];
 }

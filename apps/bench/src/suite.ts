@@ -6,6 +6,10 @@ export interface SuiteOptions {
   readonly rounds: number;
   /** Ids of the models to measure; all of them when empty. */
   readonly models: readonly string[];
+  /** Contexts to measure at; those of the suite when empty. */
+  readonly contexts: readonly number[];
+  /** Weight types to measure; all of them when empty. */
+  readonly types: readonly string[];
   /** Folder of llama.cpp's programs; built when absent. */
   readonly llamaBin: string | undefined;
   /** Says what is being done, on stderr. */

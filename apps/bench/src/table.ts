@@ -1,5 +1,6 @@
 import Table from 'cli-table3';
-import { belowGoal, type BenchRecord } from './record.js';
+import { median } from './measure/median.js';
+import { missedGoals, type BenchRecord } from './record.js';
 
 /** Three significant digits, more where the whole part has them. */
 function figure(value: number | null): string {
@@ -8,32 +9,39 @@ function figure(value: number | null): string {
   return size >= 100 ? value.toFixed(0) : size >= 10 ? value.toFixed(1) : value.toFixed(2);
 }
 
-/** Records as a table; those below their goal are marked and counted below it. */
+/** The median, and the range where it is wide: the machine was in two states. */
+function bandwidth(readGBps: readonly number[] | null): string {
+  if (readGBps === null) return '';
+  const [lowest, highest] = [Math.min(...readGBps), Math.max(...readGBps)];
+  const middle = figure(median(readGBps));
+  return highest > 1.1 * lowest ? `${middle} (${figure(lowest)}–${figure(highest)})` : middle;
+}
+
+/** Records as a table; those below their goal are marked and named below it. */
 export function formatTable(records: readonly BenchRecord[]): string {
-  const head = ['suite', 'work', 'ours', 'unit', 'peer', 'than', 'ratio', 'goal', 'bound', 'of bound'];
+  const head = ['suite', 'work', 'ours', 'unit', 'peer', 'than', 'ratio', 'goal', 'bound', 'of bound', 'read GB/s'];
   const table = new Table({ head, style: { head: [], border: [], compact: true } });
   for (const record of records) {
+    const mark = missedGoals(record).length > 0 ? ' ✖' : '';
+    const asked = record.boundGoal === null ? '' : ` of ${(100 * record.boundGoal).toFixed(0)} %`;
     table.push([
       record.suite,
       record.work,
-      figure(record.ours),
+      `${figure(record.ours)}${mark}`,
       record.unit,
       figure(record.peer),
       record.peerName ?? '',
-      record.ratio === null ? '' : `${figure(record.ratio)}${belowGoal(record) ? ' ✖' : ''}`,
+      figure(record.ratio),
       figure(record.goal),
       figure(record.bound),
-      record.boundRatio === null ? '' : `${(100 * record.boundRatio).toFixed(0)} %`,
+      record.boundRatio === null ? '' : `${(100 * record.boundRatio).toFixed(0)} %${asked}`,
+      bandwidth(record.readGBps),
     ]);
   }
   const cpus = [...new Set(records.map(({ cpu }) => cpu))];
-  const missed = records.filter(belowGoal);
   return [
     table.toString(),
     ...cpus.map((cpu) => `on ${cpu}`),
-    ...missed.map(
-      ({ work, peerName, ratio, goal }) =>
-        `✖ below its goal: ${work} against ${peerName ?? 'nothing'}, ${figure(ratio)} of ${figure(goal)}`,
-    ),
+    ...records.flatMap(missedGoals).map((missed) => `✖ below its goal: ${missed}`),
   ].join('\n');
 }

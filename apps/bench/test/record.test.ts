@@ -1,7 +1,7 @@
 import * as fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { median } from '../src/measure/median.js';
-import { belowGoal, benchRecord, ratioOf, type Unit } from '../src/record.js';
+import { benchRecord, missedGoals, ratioOf, type Unit } from '../src/record.js';
 import { formatTable } from '../src/table.js';
 
 const measured = { suite: 'test', work: 'some work', cpu: 'here' } as const;
@@ -33,19 +33,34 @@ describe('a record', () => {
   it('misses its goal below it, and only then', () => {
     const make = (ours: number, goal?: number) =>
       benchRecord({ ...measured, ours, unit: 'tokens/s', peer: { name: 'peer', value: 100 }, goal });
-    expect(belowGoal(make(69, 0.7))).toBe(true);
-    expect(belowGoal(make(70, 0.7))).toBe(false);
-    expect(belowGoal(make(1))).toBe(false);
+    expect(missedGoals(make(69, 0.7))).toEqual(['some work against peer, 0.69 of 0.70']);
+    expect(missedGoals(make(70, 0.7))).toEqual([]);
+    expect(missedGoals(make(1))).toEqual([]);
   });
 
   it('misses its goal when it was not measured', () => {
-    expect(belowGoal(benchRecord({ ...measured, ours: NaN, unit: 'ms', peer: { name: 'peer', value: 1 }, goal: 1 }))).toBe(
-      true,
-    );
+    const record = benchRecord({ ...measured, ours: NaN, unit: 'ms', peer: { name: 'peer', value: 1 }, goal: 1 });
+    expect(missedGoals(record)).toHaveLength(1);
+  });
+
+  it('misses a share of its bound, apart from its peer', () => {
+    const make = (ours: number) =>
+      benchRecord({
+        ...measured,
+        ours,
+        unit: 'tokens/s',
+        peer: { name: 'peer', value: 1 },
+        bound: 100,
+        boundGoal: 0.7,
+        goal: 1,
+      });
+    expect(missedGoals(make(69))).toEqual(['some work against its bound, 0.69 of 0.70']);
+    expect(missedGoals(make(70))).toEqual([]);
   });
 
   it('states the share of the bound', () => {
     expect(benchRecord({ ...measured, ours: 20, unit: 'GB/s', bound: 40 }).boundRatio).toBe(0.5);
+    expect(benchRecord({ ...measured, ours: 20, unit: 'ms', bound: 10 }).boundRatio).toBe(0.5);
   });
 });
 
@@ -54,6 +69,12 @@ describe('the table', () => {
     const missed = benchRecord({ ...measured, ours: 50, unit: 'tokens/s', peer: { name: 'them', value: 100 }, goal: 0.7 });
     expect(formatTable([missed])).toContain('✖ below its goal: some work against them, 0.50 of 0.70');
     expect(formatTable([{ ...missed, goal: 0.5 }])).not.toContain('✖');
+  });
+
+  it('shows the read bandwidth beside a record, with its range when the machine changed its mind', () => {
+    const record = benchRecord({ ...measured, ours: 50, unit: 'tokens/s', readGBps: [40, 41, 40.5] });
+    expect(formatTable([record])).toContain(' 40.5 ');
+    expect(formatTable([{ ...record, readGBps: [30, 41, 40.5] }])).toContain('40.5 (30.0–41.0)');
   });
 });
 

@@ -2,7 +2,7 @@ import { createNativeBackend } from '@filigree/backend-native';
 import { generate, loadModel, type GenerateOptions, type GenerateStats, type Model } from '@filigree/transformer';
 import { monitorEventLoopDelay } from 'node:perf_hooks';
 import { realText } from '../llama/real-text.js';
-import type { Speeds, SpeedWork } from '../llama/peers.js';
+import { textTokens, type SpeedWork } from '../llama/speed-test.js';
 
 export interface ModelWork {
   readonly path: string;
@@ -11,7 +11,11 @@ export interface ModelWork {
   readonly prompt: number;
 }
 
-type Attention = NonNullable<GenerateOptions['attention']>['prefill'];
+/** A method of sparse attention and its options. */
+export interface Attention {
+  readonly method: string;
+  readonly options?: Readonly<Record<string, number>>;
+}
 
 /** So many tokens of real text. */
 export function promptOf(model: Model, length: number): number[] {
@@ -22,8 +26,8 @@ export function promptOf(model: Model, length: number): number[] {
 
 /** Generates exactly `maxTokens` tokens and returns the statistics. */
 async function run(model: Model, prompt: readonly number[], maxTokens: number, attention?: Attention): Promise<GenerateStats> {
-  const options = { maxTokens, ignoreEos: true, ...(attention && { attention: { prefill: attention } }) };
-  const generation = generate(model, prompt, options);
+  const everywhere: GenerateOptions = attention ? { attention: { prefill: attention, decode: attention } } : {};
+  const generation = generate(model, prompt, { maxTokens, ignoreEos: true, ...everywhere });
   await generation.text();
   return generation.stats;
 }
@@ -36,24 +40,30 @@ export async function tokenizePrompt({ path, threads, prompt }: ModelWork): Prom
   return tokens;
 }
 
-/** Prompt and decoding speed, the latter from a context of one token as llama-bench does it; after a warm-up of both. */
-export async function measureSpeed({ path, threads, prompt, generate: count }: SpeedWork): Promise<Speeds> {
-  const model = await loadModel(path, { threads });
-  await run(model, prompt.slice(0, 64), 4);
-  const { prefillMs, promptTokens } = await run(model, prompt, 1);
-  const { decodeMs, decodeTokens } = await run(model, prompt.slice(0, 1), count + 1);
-  model.dispose();
-  return { prefill: (1000 * promptTokens) / prefillMs, decode: (1000 * decodeTokens) / decodeMs };
-}
+/** Tokens of the prompt of a warm-up. */
+const warmUp = 64;
 
-/** Tokens per second of a long prompt, dense or with sinks and a window. */
-export async function measureLongPrompt({ sparse, ...work }: ModelWork & { sparse: boolean }): Promise<number> {
-  const model = await loadModel(work.path, { threads: work.threads });
-  const prompt = promptOf(model, work.prompt);
-  await run(model, prompt.slice(0, 64), 1);
-  const { prefillMs, promptTokens } = await run(model, prompt, 1, sparse ? { method: 'streaming-llm' } : undefined);
-  model.dispose();
-  return (1000 * promptTokens) / prefillMs;
+/** Tokens per second of one test, after a warm-up of both phases. */
+export async function measureSpeed({
+  path,
+  threads,
+  text,
+  test,
+  attention,
+}: SpeedWork & { attention?: Attention | undefined }): Promise<number> {
+  const { phase, tokens, context } = test;
+  if (phase === 'prefill' && context > 0) throw new Error('a prompt is measured from an empty context');
+  const prompt = text.slice(0, textTokens(test));
+  const model = await loadModel(path, { threads, context: Math.max(warmUp + 4, context + tokens + 1) });
+  await run(model, text.slice(0, warmUp), 4, attention);
+  try {
+    if (phase === 'prefill') return (1000 * tokens) / (await run(model, prompt, 1, attention)).prefillMs;
+    // The prompt's step makes the first token; the cache then holds the context, or one token when there is none.
+    const { decodeMs, decodeTokens } = await run(model, prompt.slice(0, Math.max(context, 1)), tokens + 1, attention);
+    return (1000 * decodeTokens) / decodeMs;
+  } finally {
+    model.dispose();
+  }
 }
 
 /** 99th percentile of the event loop's delay in milliseconds while a prompt is read and tokens are generated. */

@@ -6,6 +6,8 @@ import { runProgram } from '../measure/run-program.js';
 export interface BenchModel {
   readonly id: string;
   readonly title: string;
+  /** Of its weights, as llama-quantize names it. */
+  readonly type: string;
   /** Environment variable that names its file; the name scripts/lib/models.mjs has for it. */
   readonly variable: string;
   /** Bytes beyond the file that a process may take at a context of 2,048 tokens. */
@@ -16,12 +18,14 @@ export const benchModels: readonly BenchModel[] = [
   {
     id: 'smollm2',
     title: 'SmolLM2 135M Q4_1',
+    type: 'Q4_1',
     variable: 'FILIGREE_MODEL_SMOLLM2',
     allowedBytes: 200 * 2 ** 20,
   },
   {
     id: 'gemma3',
     title: 'Gemma 3 270M Q4_K_M',
+    type: 'Q4_K_M',
     variable: 'FILIGREE_MODEL_GEMMA3',
     // The vocabulary of 262,144 words takes 220 MiB in the tokenizer alone.
     allowedBytes: 450 * 2 ** 20,

@@ -1,36 +1,11 @@
-import { inChild } from '../children.js';
 import { median } from '../measure/median.js';
 import type { Roofline } from '../measure/roofline.js';
 import { benchRecord, type BenchRecord } from '../record.js';
 import type { SuiteOptions } from '../suite.js';
 import { decodeBound, prefillBound, type Demands } from './demands.js';
-import type { Peer, Speeds, SpeedWork } from './peers.js';
-
-/** Tokens of the prompt, and tokens decoded from an empty context. */
-export const promptTokens = 512;
-const decodeTokens = 128;
-
-/** Ours and every peer in turn on one file, round after round; medians of each. */
-async function interleaved(
-  { title, path }: { readonly title: string; readonly path: string },
-  { threads, rounds, progress }: SuiteOptions,
-  peers: readonly Peer[],
-): Promise<{ ours: Speeds; theirs: Map<Peer, Speeds> }> {
-  const prompt = await inChild('tokens', { path, threads, prompt: promptTokens });
-  const work: SpeedWork = { path, threads, prompt, generate: decodeTokens };
-  const ours: Speeds[] = [];
-  const theirs = new Map<Peer, Speeds[]>(peers.map((peer) => [peer, []]));
-  for (let round = 1; round <= rounds; round++) {
-    progress(`${title}: prefill and decode, round ${round} of ${rounds}`);
-    ours.push(await inChild('speed', work));
-    for (const [peer, speeds] of theirs) speeds.push(await peer.measure(work));
-  }
-  const middle = (speeds: readonly Speeds[]): Speeds => ({
-    prefill: median(speeds.map(({ prefill }) => prefill)),
-    decode: median(speeds.map(({ decode }) => decode)),
-  });
-  return { ours: middle(ours), theirs: new Map([...theirs].map(([peer, speeds]) => [peer, middle(speeds)])) };
-}
+import { measureSpeeds, ours, speedFile } from './measure-speeds.js';
+import type { Peer } from './peers.js';
+import { testName, type SpeedTest } from './speed-test.js';
 
 export interface SpeedBench {
   readonly suite: string;
@@ -39,30 +14,32 @@ export interface SpeedBench {
   readonly cpu: string;
   readonly demands: Demands;
   readonly roofline: Roofline;
-  /** The ratios asked for beside a peer. */
-  goals(peer: string): Partial<Speeds>;
+  readonly tests: readonly SpeedTest[];
+  /** The ratio asked for beside a peer. */
+  goal(peer: string, test: SpeedTest): number | undefined;
 }
 
-/** Decoding and prefill of one file beside every peer. */
+/** Ours beside every peer on the tests of one file. */
 export async function speedRecords(bench: SpeedBench, options: SuiteOptions, peers: readonly Peer[]): Promise<BenchRecord[]> {
-  const { suite, title, cpu, demands, roofline } = bench;
-  const { ours, theirs } = await interleaved(bench, options, peers);
-  const phases = [
-    { phase: 'decode', tokens: decodeTokens, bound: decodeBound(demands, roofline) },
-    { phase: 'prefill', tokens: promptTokens, bound: prefillBound(demands, roofline, promptTokens) },
-  ] as const;
-  return [...theirs].flatMap(([{ name }, speeds]) =>
-    phases.map(({ phase, tokens, bound }) =>
-      benchRecord({
-        suite,
-        work: `${title}: ${phase} ${tokens} tokens`,
-        ours: ours[phase],
-        unit: 'tokens/s',
-        peer: { name, value: speeds[phase] },
-        goal: bench.goals(name)[phase],
-        bound,
-        cpu,
-      }),
-    ),
-  );
+  const { suite, title, path, cpu, demands, roofline, tests } = bench;
+  const file = await speedFile(title, path, options.threads, tests);
+  const records: BenchRecord[] = [];
+  for (const test of tests) {
+    const { medians, readGBps } = await measureSpeeds(file, test, [ours(), ...peers], options);
+    const decoding = test.phase === 'decode';
+    const shared = {
+      suite,
+      group: test.phase,
+      work: `${title}: ${testName(test)}`,
+      ours: medians[0],
+      unit: 'tokens/s',
+      bound: decoding ? decodeBound(demands, test, median(readGBps)) : prefillBound(demands, test, roofline),
+      readGBps: decoding ? readGBps : undefined,
+      cpu,
+    } as const;
+    for (const [index, { name }] of peers.entries()) {
+      records.push(benchRecord({ ...shared, peer: { name, value: medians[index + 1] }, goal: bench.goal(name, test) }));
+    }
+  }
+  return records;
 }

@@ -1,9 +1,19 @@
 import { spawn } from 'node:child_process';
 
-/** Runs a program to its end and returns what it printed; its messages pass through unless `quiet`. */
-export function runProgram(command: string, args: readonly string[], options: { quiet?: boolean } = {}): Promise<string> {
+export interface RunOptions {
+  /** Drops the program's messages, which pass through otherwise. */
+  readonly quiet?: boolean;
+  /** Added to the environment. */
+  readonly env?: Readonly<Record<string, string>>;
+}
+
+/** Runs a program to its end and returns what it printed. */
+export function runProgram(command: string, args: readonly string[], { quiet, env }: RunOptions = {}): Promise<string> {
   return new Promise((resolve, reject) => {
-    const child = spawn(command, args, { stdio: ['ignore', 'pipe', options.quiet ? 'ignore' : 'inherit'] });
+    const child = spawn(command, args, {
+      stdio: ['ignore', 'pipe', quiet ? 'ignore' : 'inherit'],
+      env: { ...process.env, ...env },
+    });
     let output = '';
     child.stdout.setEncoding('utf8').on('data', (text: string) => {
       output += text;

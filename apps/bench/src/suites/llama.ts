@@ -1,10 +1,12 @@
 import { inChild } from '../children.js';
 import { demandsOf, type Demands } from '../llama/demands.js';
+import { speedGoal } from '../llama/goals.js';
+import { measureSpeeds, ours, speedFile } from '../llama/measure-speeds.js';
 import { chosenModels, modelFiles, type BenchModel } from '../llama/models.js';
 import { llamaBench, llamaFolder, nodeLlamaCpp } from '../llama/peers.js';
-import { promptTokens, speedRecords } from '../llama/speed-records.js';
-import { cpuName } from '../measure/cpu.js';
-import { median } from '../measure/median.js';
+import { speedRecords } from '../llama/speed-records.js';
+import { decode128, prefill512, testName, type SpeedTest } from '../llama/speed-test.js';
+import { cpuName, cpuPath } from '../measure/cpu.js';
 import { measureRoofline } from '../measure/roofline.js';
 import { benchRecord, type BenchRecord, type Measurement } from '../record.js';
 import type { Suite, SuiteOptions } from '../suite.js';
@@ -20,22 +22,19 @@ interface Bench {
   record(measured: Omit<Measurement, 'suite' | 'cpu'>): BenchRecord;
 }
 
-async function windowRecord(bench: Bench): Promise<BenchRecord> {
-  const { path, options, model } = bench;
-  const { threads, progress } = options;
-  const [sparse, dense]: number[][] = [[], []];
+async function windowRecord({ model, path, options, record }: Bench): Promise<BenchRecord> {
+  const test: SpeedTest = { phase: 'prefill', tokens: longPrompt, context: 0 };
+  const file = await speedFile(model.title, path, options.threads, [test]);
+  const contenders = [ours({ method: 'streaming-llm' }), ours()];
   // Long prompts vary little; three rounds tell them apart.
-  const rounds = Math.min(options.rounds, 3);
-  for (let round = 1; round <= rounds; round++) {
-    progress(`${model.title}: prefill of ${longPrompt} tokens, round ${round} of ${rounds}`);
-    sparse.push(await inChild('long-prompt', { path, threads, prompt: longPrompt, sparse: true }));
-    dense.push(await inChild('long-prompt', { path, threads, prompt: longPrompt, sparse: false }));
-  }
-  return bench.record({
-    work: `${model.title}: prefill ${longPrompt} tokens, sinks + window`,
-    ours: median(sparse),
+  const { medians } = await measureSpeeds(file, test, contenders, { ...options, rounds: Math.min(options.rounds, 3) });
+  return record({
+    group: 'prefill',
+    work: `${model.title}: ${testName(test)}, sinks + window`,
+    ours: medians[0],
+    oursName: contenders[0].name,
     unit: 'tokens/s',
-    peer: { name: 'ours, dense', value: median(dense) },
+    peer: { name: 'ours, dense', value: medians[1] },
     goal: 1,
   });
 }
@@ -44,7 +43,7 @@ async function processRecords(bench: Bench): Promise<BenchRecord[]> {
   const { path, options, model, demands } = bench;
   const { threads, progress } = options;
   progress(`${model.title}: event loop and memory`);
-  const delay = await inChild('latency', { path, threads, prompt: promptTokens });
+  const delay = await inChild('latency', { path, threads, prompt: prefill512.tokens });
   const { peakBytes, leftBytes } = await inChild('memory', { path, threads, prompt: memoryContext });
   const allowed = demands.fileBytes + model.allowedBytes;
   return [
@@ -89,8 +88,10 @@ export const llama: Suite = {
       const path = files[model.variable];
       const record = (measured: Omit<Measurement, 'suite' | 'cpu'>) => benchRecord({ suite: 'llama', cpu, ...measured });
       const demands = await demandsOf(path);
-      const goals = (peer: string) => (peer === 'llama-bench' ? { decode: 0.7, prefill: 0.7 } : {});
-      const speeds = { suite: 'llama', title: model.title, path, cpu, demands, roofline, goals };
+      const goal = (peer: string, test: SpeedTest) =>
+        peer === 'llama-bench' ? speedGoal(model.type, test, cpuPath()) : undefined;
+      const tests = [decode128, prefill512];
+      const speeds = { suite: 'llama', title: model.title, path, cpu, demands, roofline, tests, goal };
       records.push(...(await speedRecords(speeds, options, peers)));
       const bench: Bench = { model, path, options, demands, record };
       records.push(await windowRecord(bench));

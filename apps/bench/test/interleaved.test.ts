@@ -1,0 +1,22 @@
+import { describe, expect, it } from 'vitest';
+import { interleaved } from '../src/measure/interleaved.js';
+
+describe('interleaved rounds', () => {
+  it('run every contender once a round, in turn, with a probe around each round', async () => {
+    const log: string[] = [];
+    const contender = (name: string, values: number[]) => () => {
+      log.push(name);
+      return Promise.resolve(values.shift() ?? NaN);
+    };
+    const probes = [40, 30, 41];
+    const result = await interleaved([contender('a', [1, 3]), contender('b', [10, 20])], {
+      rounds: 2,
+      probe: () => {
+        log.push('probe');
+        return Promise.resolve(probes.shift() ?? NaN);
+      },
+    });
+    expect(log).toEqual(['probe', 'a', 'b', 'probe', 'a', 'b', 'probe']);
+    expect(result).toEqual({ medians: [2, 15], readGBps: [40, 30, 41] });
+  });
+});
