@@ -1,12 +1,11 @@
 // Fills the tables of the documentation from what the built packages and scripts say: everything between `<!-- table: NAME -->` and
 // `<!-- end -->`. `--check` writes nothing and fails when a table is out of date.
-import { existsSync, readFileSync, readdirSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, readdirSync } from 'node:fs';
 import { join, relative } from 'node:path';
-import { pathToFileURL } from 'node:url';
+import { built, filled, markdownTable, writeOrCheck } from './lib/generated-parts.mjs';
 import { packages } from './lib/packages.mjs';
 import { root } from './lib/run.mjs';
 
-const built = (name) => import(pathToFileURL(join(root, 'packages', name, 'dist/index.js')).href);
 const isOp = (value) => typeof value === 'function' && 'infer' in value && 'reference' in value;
 const code = (text) => `\`${text}\``;
 
@@ -80,24 +79,13 @@ const tables = {
   },
 };
 
-function markdown([head, ...rows]) {
-  const line = (cells) => `| ${cells.join(' | ')} |`.replaceAll(/ +\|/g, ' |');
-  return [line(head), line(head.map(() => '---')), ...rows.map(line)].join('\n');
+function table(file, owner) {
+  return async (name) => {
+    if (!(name in tables)) throw new Error(`${file}: there is no table ${name}; there are ${Object.keys(tables).join(', ')}`);
+    return markdownTable(await tables[name](owner));
+  };
 }
 
-/** The text with its tables as they should be. */
-async function filled(text, name) {
-  const parts = text.split(/(<!-- table: [a-z-]+ -->\n)[^]*?(?=<!-- end -->)/);
-  for (const [index, part] of parts.entries()) {
-    const table = /^<!-- table: ([a-z-]+) -->\n$/.exec(part)?.[1];
-    if (table === undefined) continue;
-    if (!(table in tables)) throw new Error(`${name}: there is no table ${table}; there are ${Object.keys(tables).join(', ')}`);
-    parts[index] = `${part}\n${markdown(await tables[table](name))}\n\n`;
-  }
-  return parts.join('');
-}
-
-const check = process.argv.includes('--check');
 const files = [
   ['', join(root, 'README.md')],
   ...packages().map(({ folder }) => [folder.split('/').at(-1), join(folder, 'README.md')]),
@@ -105,14 +93,7 @@ const files = [
     .filter((path) => path.endsWith('.md') && !path.startsWith('api'))
     .map((path) => ['', join(root, 'docs', path)]),
 ];
-const stale = [];
-for (const [name, path] of files.filter(([, path]) => existsSync(path))) {
-  const before = readFileSync(path, 'utf8');
-  const after = await filled(before, name);
-  if (after === before) continue;
-  stale.push(relative(root, path));
-  if (!check) writeFileSync(path, after);
-}
-if (stale.length > 0)
-  console.log(check ? `out of date: ${stale.join(', ')}; run node scripts/readme-tables.mjs` : `wrote ${stale.join(', ')}`);
-process.exitCode = check && stale.length > 0 ? 1 : 0;
+const current = [];
+for (const [owner, path] of files.filter(([, path]) => existsSync(path)))
+  current.push([path, await filled(readFileSync(path, 'utf8'), 'table', table(relative(root, path), owner))]);
+writeOrCheck(current, 'node scripts/readme-tables.mjs');

@@ -1,9 +1,10 @@
-import type { BlockField, BlockFormula } from '@filigree/quantization';
+import type { BlockField, BlockFormula, floatFormats } from '@filigree/quantization';
 
 export interface BlockDescription {
   readonly elements: number;
   readonly fields: readonly BlockField[];
   readonly formula: BlockFormula;
+  readonly floats: typeof floatFormats;
   readonly functions: Readonly<Record<string, string>>;
   readonly tables: Readonly<Record<string, readonly number[]>>;
 }

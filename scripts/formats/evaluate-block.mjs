@@ -1,40 +1,30 @@
-/** Values of a field as formulas see them: one number, or an array. */
-function read({ offset, dtype, count }, view) {
-  const one = (index) => {
-    switch (dtype) {
-      case 'f32':
-        return view.getFloat32(offset + 4 * index, true);
-      case 'f16':
-        return half(view.getUint16(offset + 2 * index, true));
-      case 'bf16': {
-        const word = new DataView(new ArrayBuffer(4));
-        word.setUint16(0, view.getUint16(offset + 2 * index, true));
-        return word.getFloat32(0);
-      }
-      case 'i8':
-        return view.getInt8(offset + index);
-      case 'u16':
-        return view.getUint16(offset + 2 * index, true);
-      case 'u32':
-        return view.getUint32(offset + 4 * index, true);
-      default:
-        return view.getUint8(offset + index);
-    }
-  };
-  return count === 1 ? one(0) : Array.from({ length: count }, (_, index) => one(index));
+/** An IEEE number from its bits. */
+function float(bits, { exponent: exponentBits, fraction: fractionBits, bias }) {
+  const fraction = bits % 2 ** fractionBits;
+  const exponent = Math.floor(bits / 2 ** fractionBits) % 2 ** exponentBits;
+  const sign = Math.floor(bits / 2 ** (fractionBits + exponentBits)) === 1 ? -1 : 1;
+  if (exponent === 2 ** exponentBits - 1) return fraction === 0 ? sign * Infinity : NaN;
+  const significand = (exponent === 0 ? 0 : 1) + fraction * 2 ** -fractionBits;
+  return sign * significand * 2 ** (Math.max(exponent, 1) - bias);
 }
 
-function half(bits) {
-  const [sign, exponent, fraction] = [bits >> 15 === 1 ? -1 : 1, (bits >> 10) & 31, bits & 1023];
-  if (exponent === 31) return fraction === 0 ? sign * Infinity : NaN;
-  return sign * (exponent === 0 ? fraction * 2 ** -24 : (1 + fraction / 1024) * 2 ** (exponent - 15));
+/** Values of a field as formulas see them: one number, or an array. */
+function read({ offset, bytes, dtype, count }, view, floats) {
+  const size = bytes / count;
+  const one = (index) => {
+    const at = offset + size * index;
+    if (dtype === 'i8') return view.getInt8(at);
+    const bits = size === 1 ? view.getUint8(at) : size === 2 ? view.getUint16(at, true) : view.getUint32(at, true);
+    return dtype in floats ? float(bits, floats[dtype]) : bits;
+  };
+  return count === 1 ? one(0) : Array.from({ length: count }, (_, index) => one(index));
 }
 
 /**
  * A function that evaluates the formulas of a block type: of the bytes of a block it gives what is stored by name (`q` of every element,
  * others of every group) and the weights.
  */
-export function blockEvaluator({ elements, fields, formula, functions, tables }) {
+export function blockEvaluator({ elements, fields, formula, floats, functions, tables }) {
   const { group = elements, helpers = {}, values, weight } = formula;
   const known = Object.entries(functions).map(([name, text]) => `const ${name} = (x) => ${text};`);
   const steps = Object.entries({ ...helpers, ...values }).map(([name, text]) => `const ${name} = ${text};`);
@@ -44,7 +34,7 @@ export function blockEvaluator({ elements, fields, formula, functions, tables })
   const evaluate = new Function(...parameters, body);
   return (bytes) => {
     const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-    const inputs = [...Object.values(tables), ...fields.map((field) => read(field, view))];
+    const inputs = [...Object.values(tables), ...fields.map((field) => read(field, view, floats))];
     const all = Array.from({ length: elements }, (_, e) => evaluate(...inputs, e, Math.floor(e / group)));
     const of = (name) => {
       const perGroup = name !== 'q';

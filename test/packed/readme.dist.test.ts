@@ -71,4 +71,8 @@ describe('the tables of the documentation', () => {
   it('are those of the built packages', () => {
     execFileSync(process.execPath, ['scripts/readme-tables.mjs', '--check'], { cwd: root, stdio: 'inherit' });
   });
+
+  it('and so are the pages of the quantised formats', () => {
+    execFileSync(process.execPath, ['scripts/format-pages.mjs', '--check'], { cwd: root, stdio: 'inherit' });
+  });
 });

@@ -3,6 +3,7 @@ import {
   blockFields,
   blockFormulas,
   decodeRow,
+  floatFormats,
   formulaFunctions,
   formulaTables,
   ggufLayout,
@@ -58,7 +59,8 @@ describe.each(types)('%s', (type) => {
   it('the written formulas give what the decoder gives', () => {
     const { elements } = ggufLayout(type);
     const description = { elements, fields: blockFields(type), formula: blockFormulas[type] };
-    const evaluate = blockEvaluator({ ...description, functions: formulaFunctions, tables: formulaTables });
+    const known = { floats: floatFormats, functions: formulaFunctions, tables: formulaTables };
+    const evaluate = blockEvaluator({ ...description, ...known });
     for (let seed = 1; seed <= 20; seed++) {
       const block = randomBlock(type, seed);
       expect(evaluate(block).weights.map((weight) => weight + 0)).toEqual(decoded(type, block));

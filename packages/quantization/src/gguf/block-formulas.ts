@@ -2,7 +2,7 @@ import type { BlockType } from './block-fields.js';
 import { e2m1Doubled, nonLinear } from './levels.js';
 
 /**
- * What a block means, as text that is also checked: expressions in the syntax that C and JavaScript share, over the fields of a block, the
+ * What a block means, as text that is also checked: expressions in the syntax that C and JavaScript share (and `**`, the power), over the fields of a block, the
  * element e and its group t. A test evaluates them and compares with the decoder; the pages in docs/formats print them.
  *
  * A field of one value stands for the value, a field of several for the array; {@link formulaFunctions} and {@link formulaTables} are known.
@@ -183,10 +183,17 @@ export const blockFormulas: Readonly<Record<BlockType, BlockFormula>> = /* @__PU
   },
 }))();
 
+/** Bits of the floating-point numbers in blocks, from the top: sign, exponent, fraction; and the exponent's bias. */
+export const floatFormats = {
+  f32: { sign: 1, exponent: 8, fraction: 23, bias: 127 },
+  f16: { sign: 1, exponent: 5, fraction: 10, bias: 15 },
+  bf16: { sign: 1, exponent: 8, fraction: 7, bias: 127 },
+} as const;
+
 /** Functions of a byte x that formulas call: scales of one byte. */
 export const formulaFunctions = {
   E8M0: '2 ** (x - 127)',
-  UE4M3: 'x === 0 || x === 127 ? 0 : x < 8 ? x * 2 ** -9 : (1 + (x & 7) / 8) * 2 ** ((x >> 3) - 7)',
+  UE4M3: 'x == 0 || x == 127 ? 0 : x < 8 ? x * 2 ** -9 : (1 + (x & 7) / 8) * 2 ** ((x >> 3) - 7)',
 } as const;
 
 /** Tables of levels that formulas index with a code. */
