@@ -5,7 +5,7 @@ import { failureOf } from './gpu-buffer.js';
 import { Profiler, type BatchProfile } from './profiler.js';
 import { blockBytes, UniformRing } from './uniform-ring.js';
 
-/** Ops of one command buffer: enough to make submitting cheap, few enough that the device starts early. */
+/** Ops of one command buffer outside of {@link CommandQueue.together}: enough to make submitting cheap, few enough that the device starts early. */
 const opsPerBatch = 64;
 /** Ops handed to the device beyond which `ready()` waits. */
 const opsInFlight = 1024;
@@ -20,6 +20,9 @@ export class CommandQueue {
   /** Number of the batch being recorded. */
   batch = 0;
   #ops: QueuedOp[] = [];
+  #together = false;
+  /** Recorded ops that are part of nothing that goes together. */
+  #loose = 0;
   #settled: Promise<void> = Promise.resolve();
   #failure: FiligreeError | undefined;
   #anyFailed = false;
@@ -39,11 +42,23 @@ export class CommandQueue {
     const alone = op.commands.some((command) => !isConfirmed(command));
     if (alone) this.flush();
     this.#ops.push(op);
-    if (alone || this.#ops.length >= opsPerBatch || this.uniforms.full || this.#profiler?.timestamps === false) this.flush();
+    if (!this.#together) this.#loose++;
+    if (alone || this.#loose >= opsPerBatch || this.uniforms.full || this.#profiler?.timestamps === false) this.flush();
     else if (this.#ops.length === 1)
       queueMicrotask(() => {
         this.flush();
       });
+  }
+
+  /** What `queue` queues goes with one submission, where the uniform ring holds it: a step of a loop whose next step is queued while it runs. */
+  together<T>(queue: () => T): T {
+    const outer = this.#together;
+    this.#together = true;
+    try {
+      return queue();
+    } finally {
+      this.#together = outer;
+    }
   }
 
   /** Encodes and submits what is recorded. */
@@ -51,6 +66,7 @@ export class CommandQueue {
     const recorded = this.#ops;
     if (recorded.length === 0) return;
     this.#ops = [];
+    this.#loose = 0;
     this.batch++;
     const ops = recorded.filter((op) => !this.#dropped(op));
     const { device } = this;

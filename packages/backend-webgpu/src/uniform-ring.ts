@@ -3,8 +3,8 @@ import { usage } from './flags.js';
 
 /** Bytes of one block: the largest offset alignment a device may ask for, and more than any op needs. */
 export const blockBytes = 256;
-/** Blocks of one batch; a batch is handed over when they are used up. */
-export const blocksPerBatch = 256;
+/** Blocks of one batch, more than a decode step of 80 layers takes; a batch is handed over when they are used up. */
+export const blocksPerBatch = 2048;
 
 /**
  * The uniform blocks of one batch, written to the device in one piece before the batch is submitted. The queue runs writes and batches in

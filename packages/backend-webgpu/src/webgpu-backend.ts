@@ -11,8 +11,10 @@ import {
   type MemoryUse,
   type OpCall,
   type ProfileEntry,
+  type Recording,
   type ShaderVariant,
   type Storage,
+  type Tensor,
   type WebGpuKernel,
 } from '@filigree/core-tensor';
 import { BufferPool } from './buffer-pool.js';
@@ -106,6 +108,11 @@ export class WebGpuBackend extends BaseBackend {
     return buffer;
   }
 
+  /** Replays by running the step again, in one submission. */
+  override record<In extends readonly Tensor[], Out>(step: (...inputs: In) => Out): Recording<In, Out> {
+    return { replay: (...inputs) => this.#queue.together(() => step(...inputs)), dispose: () => undefined };
+  }
+
   memory(): MemoryUse {
     return {
       liveBytes: this.#pool.liveBytes,
@@ -166,7 +173,9 @@ export class WebGpuBackend extends BaseBackend {
     const start = byteOffset - (byteOffset % 4);
     const length = Math.ceil((byteOffset + bytes - start) / 4) * 4;
     const staging = this.#readback.take(length);
-    const copy = { kind: 'copy' as const, from: bufferOf(storage), fromOffset: start, to: staging, toOffset: 0, bytes: length };
+    const from = bufferOf(storage);
+    from.usedInBatch = this.#queue.batch;
+    const copy = { kind: 'copy' as const, from, fromOffset: start, to: staging, toOffset: 0, bytes: length };
     this.#queue.add({
       name: 'read',
       variant: undefined,
@@ -177,6 +186,8 @@ export class WebGpuBackend extends BaseBackend {
       commands: [copy],
       probe: true,
     });
+    // Reads that are asked for together go with one submission, that of what they read.
+    await Promise.resolve();
     this.#queue.flush();
     const mapped = this.#readback.bytes(staging, byteOffset - start, bytes);
     mapped.catch(() => undefined);

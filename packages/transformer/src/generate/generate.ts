@@ -181,11 +181,9 @@ class Run implements Generation {
     try {
       for (let count = 1; ; count++) {
         const more = count < this.#maxTokens;
-        // Asked for before the next step is queued: reads come in the order of the queue.
-        const id = next.id();
         // Greedy: the next step starts from the token on the device, before the host has seen it.
-        if (more && this.#sampler.greedy) following = this.#ahead(session, next, id);
-        const token = await id;
+        if (more && this.#sampler.greedy) following = this.#decode(session, next.onDevice());
+        const token = await next.id();
         const now = performance.now();
         if (count === 1) firstAt = now;
         this.#measure({ prefillMs: firstAt - started, decodeTokens: count - 1, decodeMs: now - firstAt });
@@ -226,16 +224,6 @@ class Run implements Generation {
       await session.backend.ready();
       this.#options.onPrefill?.({ doneTokens: start + chunk.length, totalTokens: prompt.length });
       throwIfAborted(this.#options.signal);
-    }
-  }
-
-  /** Queues the step after a token that is still being read; when that fails, the reading fails with nobody waiting. */
-  #ahead(session: Session, next: NextToken, reading: Promise<number>): NextToken {
-    try {
-      return this.#decode(session, next.onDevice());
-    } catch (error) {
-      reading.catch(() => undefined);
-      throw error;
     }
   }
 
