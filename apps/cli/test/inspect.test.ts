@@ -37,7 +37,8 @@ async function safetensors(name: string): Promise<string> {
 describe('inspect --json', () => {
   it('lists every tensor of a GGUF file with its type, shape, bytes and place', async () => {
     const found = await json(gguf);
-    expect(Object.keys(found)).toEqual(['file', 'format', 'version', 'bytes', 'parameters', 'types', 'metadata', 'tensors']);
+    const sums = ['parameters', 'bitsPerWeight', 'types', 'parts'];
+    expect(Object.keys(found)).toEqual(['file', 'format', 'version', 'bytes', ...sums, 'metadata', 'tensors']);
     expect(found).toMatchObject({ file: gguf, format: 'gguf', version: 3, bytes: tiny.byteLength });
     const tensors = found.tensors as Record<string, unknown>[];
     expect(tensors).toHaveLength(20);
@@ -53,6 +54,28 @@ describe('inspect --json', () => {
       ['F32', 5],
     ]);
     expect(shares.reduce((sum, share) => sum + share.parameters, 0)).toBe(parameters);
+  });
+
+  it('says which types each part of the model has', async () => {
+    const { parts } = await json(gguf);
+    const found = parts as {
+      part: string;
+      tensors: number;
+      bitsPerWeight: number;
+      types: { type: string; tensors: number }[];
+    }[];
+    expect(found.map(({ part, tensors, types: [{ type }] }) => [part, tensors, type])).toEqual([
+      ['embedding', 1, 'Q8_0'],
+      ['query', 2, 'Q8_0'],
+      ['key', 2, 'Q8_0'],
+      ['value', 2, 'Q8_0'],
+      ['attention-output', 2, 'Q8_0'],
+      ['gate', 2, 'Q8_0'],
+      ['up', 2, 'Q8_0'],
+      ['down', 2, 'Q8_0'],
+      ['norm', 5, 'F32'],
+    ]);
+    expect(found.map(({ bitsPerWeight }) => bitsPerWeight)).toEqual([...Array<number>(8).fill(8.5), 32]);
   });
 
   it('shortens long arrays of the metadata unless --full', async () => {
@@ -89,13 +112,21 @@ describe('inspect --json', () => {
 });
 
 describe('inspect', () => {
-  it('prints the mix of types, the metadata and the tensors', async () => {
+  it('prints the mix of types, in all and by part, the metadata and the tensors', async () => {
     const { code, stdout } = await run(['inspect', gguf]);
     expect(code).toBe(0);
     expect(stdout).toMatch(/^architecture +llama$/m);
-    expect(stdout).toMatch(/^Q8_0 +15 +\S+ k +\S+ KB +\S+ %$/m);
+    expect(stdout).toMatch(/^Q8_0 +15 +\S+ k +\S+ KB +\S+ % +8\.50$/m);
+    expect(stdout).toMatch(/^all +20 +\S+ k +\S+ KB +100 % +\S+$/m);
+    expect(stdout).toMatch(/^attention q +2 +8\.19 k +8\.70 KB +\S+ % +8\.50 +Q8_0 × 2$/m);
     expect(stdout).toMatch(/^tokenizer\.ggml\.tokens +array +string\[\d+\] "<\|endoftext\|>"/m);
     expect(stdout).toMatch(/^blk\.0\.attn_k\.weight +Q8_0 +32 × 64 +2\.18 KB$/m);
+  });
+
+  it('prints no parts where names do not tell them', async () => {
+    const { stdout } = await run(['inspect', await safetensors('plain.safetensors')]);
+    expect(stdout).toMatch(/^all +1 /m);
+    expect(stdout).not.toContain('part ');
   });
 
   it('leaves the lists out with --summary', async () => {
@@ -118,8 +149,12 @@ describe('inspect of what is no checkpoint', () => {
   const cases: readonly (readonly [string, () => Uint8Array, RegExp])[] = [
     ['an empty file', () => new Uint8Array(0), /^filigree: UNKNOWN_FORMAT: .*begin with nothing$/m],
     ['text', () => new TextEncoder().encode('hello world'), /^filigree: UNKNOWN_FORMAT: /],
-    ['a truncated GGUF file', () => tiny.subarray(0, 5000), /^filigree: GGUF_FORMAT: /],
-    ['a GGUF file without its data', () => tiny.subarray(0, tiny.byteLength - 1000), /^filigree: GGUF_FORMAT: .*complete/],
+    ['a truncated GGUF file', () => tiny.subarray(0, 5000), /^filigree: GGUF_FORMAT: .*is the file complete\?/],
+    [
+      'a GGUF file without the end of its data',
+      () => tiny.subarray(0, tiny.byteLength - 1000),
+      /^filigree: GGUF_FORMAT: .*tensor ".*past the end of the file, which has \d+ of the \d+ bytes .*1 of 20 tensors/,
+    ],
     [
       'a GGUF file with an absurd tensor count',
       () => Uint8Array.from(tiny, (byte, index) => (index >= 8 && index < 16 ? 0xff : byte)),

@@ -24,3 +24,4 @@ export { TokenizerError } from './tokenizer/errors.js';
 export { createGgufTokenizer } from './tokenizer/gguf-tokenizer.js';
 export { createHubTokenizer } from './tokenizer/hub-tokenizer.js';
 export type { Tokenizer, TokenStream } from './tokenizer/tokenizer.js';
+export { ggufTensorName } from './weights/safetensors-weights.js';

@@ -1,5 +1,5 @@
 import { readInspection } from '../inspect/read-inspection.js';
-import { inspectionJson, metadataTable, summaryText, tensorsTable, typesText } from '../inspect/print-inspection.js';
+import { inspectionJson, metadataTable, partsText, summaryText, tensorsTable, typesText } from '../inspect/print-inspection.js';
 import { downloadProgress } from '../progress.js';
 import type { AddCommand } from './command.js';
 
@@ -28,6 +28,8 @@ export const addInspect: AddCommand = (program, run) => {
         }
         await out.line(summaryText(inspection));
         if (inspection.tensors.length > 0) await out.line(`\n${typesText(inspection, bold)}`);
+        const parts = partsText(inspection, bold);
+        if (parts !== undefined) await out.line(`\n${parts}`);
         if (options.summary) return undefined;
         if (inspection.metadata.size > 0) await out.line(`\n${metadataTable(inspection, full, bold)}`);
         if (inspection.tensors.length > 0) await out.line(`\n${tensorsTable(inspection, bold)}`);

@@ -20,7 +20,8 @@ import { readPackageFile } from '../package-files.js';
 import { downloadProgress } from '../progress.js';
 import { compareModels, windowTokens, type Quality } from '../quality/compare-models.js';
 import { qualityText } from '../quantize/quality-report.js';
-import { bitsPerWeight, fallbackNote, sizeLine, sizesOf, sizeTable } from '../quantize/size-report.js';
+import { bitsPerWeight } from '../format/numbers.js';
+import { fallbackNote, sizeLine, sizesOf, sizeTable } from '../quantize/size-report.js';
 import { decodeText } from '../read-text.js';
 import type { AddCommand } from './command.js';
 

@@ -41,6 +41,11 @@ export function percent(fraction: number): string {
   return `${significant(100 * fraction)} %`;
 }
 
+/** Bits per weight of so many bytes. */
+export function bitsPerWeight(byteLength: number, weights: number): number {
+  return weights === 0 ? 0 : (8 * byteLength) / weights;
+}
+
 /** Three significant digits without an exponent; whole numbers stay whole. */
 export function significant(value: number): string {
   if (value === 0 || !Number.isFinite(value)) return String(value);

@@ -1,4 +1,5 @@
 import type { GgufValue } from '@filigree/checkpoint';
+import { tensorPart, tensorParts, type TensorPart } from './tensor-part.js';
 
 /** A tensor as it lies in a file. */
 export interface InspectedTensor {
@@ -14,12 +15,23 @@ export interface InspectedTensor {
   readonly file: string;
 }
 
-/** All tensors of one type. */
-export interface TypeShare {
-  readonly type: string;
+/** Tensors that have something in common, added up. */
+export interface Share {
   readonly tensors: number;
   readonly parameters: number;
   readonly bytes: number;
+}
+
+/** All tensors of one type. */
+export interface TypeShare extends Share {
+  readonly type: string;
+}
+
+/** All tensors that are the same part of a model. */
+export interface PartShare extends Share {
+  readonly part: TensorPart;
+  /** Largest first. */
+  readonly types: readonly TypeShare[];
 }
 
 /** What is in a checkpoint, read from its header alone. */
@@ -36,22 +48,33 @@ export interface Inspection {
 
 /** The mix of types, largest first. */
 export function typeShares(tensors: readonly InspectedTensor[]): TypeShare[] {
-  const shares = new Map<string, TypeShare>();
-  for (const { type, parameters, bytes } of tensors) {
-    const share = shares.get(type) ?? { type, tensors: 0, parameters: 0, bytes: 0 };
-    shares.set(type, {
-      type,
-      tensors: share.tensors + 1,
-      parameters: share.parameters + parameters,
-      bytes: share.bytes + bytes,
-    });
-  }
-  return [...shares.values()].sort((a, b) => b.bytes - a.bytes);
+  return [...groupBy(tensors, ({ type }) => type)]
+    .map(([type, members]) => ({ type, ...totals(members) }))
+    .sort((a, b) => b.bytes - a.bytes);
+}
+
+/** Which types the parts of the model have, in the order of {@link tensorParts}. */
+export function partShares(tensors: readonly InspectedTensor[]): PartShare[] {
+  const byPart = groupBy(tensors, ({ name }) => tensorPart(name));
+  return tensorParts.flatMap((part) => {
+    const members = byPart.get(part);
+    return members ? [{ part, ...totals(members), types: typeShares(members) }] : [];
+  });
 }
 
 /** Everything added up. */
-export function totals(tensors: readonly InspectedTensor[]): Omit<TypeShare, 'type'> {
+export function totals(tensors: readonly InspectedTensor[]): Share {
   const sum = (value: (tensor: InspectedTensor) => number): number =>
     tensors.reduce((total, tensor) => total + value(tensor), 0);
   return { tensors: tensors.length, parameters: sum((tensor) => tensor.parameters), bytes: sum((tensor) => tensor.bytes) };
+}
+
+function groupBy<K>(tensors: readonly InspectedTensor[], keyOf: (tensor: InspectedTensor) => K): Map<K, InspectedTensor[]> {
+  const groups = new Map<K, InspectedTensor[]>();
+  for (const tensor of tensors) {
+    const group = groups.get(keyOf(tensor));
+    if (group) group.push(tensor);
+    else groups.set(keyOf(tensor), [tensor]);
+  }
+  return groups;
 }

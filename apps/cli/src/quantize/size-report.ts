@@ -1,5 +1,5 @@
 import type { QuantizedTensorReport } from '@filigree/quantization';
-import { bytes, percent, significant } from '../format/numbers.js';
+import { bitsPerWeight, bytes, percent, significant } from '../format/numbers.js';
 import { table } from '../format/table.js';
 
 /** Sizes of a model before and after. */
@@ -21,11 +21,6 @@ export function sizesOf(tensors: readonly QuantizedTensorReport[]): Sizes {
 
 function weightsOf({ shape }: QuantizedTensorReport): number {
   return shape.reduce((product, size) => product * size, 1);
-}
-
-/** Bits per weight of so many bytes. */
-export function bitsPerWeight(byteLength: number, weights: number): number {
-  return weights === 0 ? 0 : (8 * byteLength) / weights;
 }
 
 const right = (title: string) => ({ title, right: true }) as const;

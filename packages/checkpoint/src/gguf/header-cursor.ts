@@ -53,7 +53,9 @@ export class HeaderCursor {
   need(length: number): void {
     const end = this.position + length;
     if (end > this.source.size)
-      throw this.fail(`${length} bytes at ${this.position} go past the end of the file (${this.source.size} bytes)`);
+      throw this.fail(
+        `${length} bytes at ${this.position} go past the end of the file (${this.source.size} bytes); is the file complete?`,
+      );
     if (end > this.maxBytes)
       throw this.fail(`the header goes on past ${this.maxBytes} bytes; raise maxHeaderBytes if the file is right`);
     if (end > this.#bytes.byteLength) throw new MoreBytesNeeded(end);
@@ -130,7 +132,9 @@ export class HeaderCursor {
     const count = this.size(what);
     const rest = this.source.size - this.position;
     if (count > rest / minBytes)
-      throw this.fail(`${what} is ${count}, but only ${rest} bytes of the file remain (at least ${minBytes} each)`);
+      throw this.fail(
+        `${what} is ${count}, but only ${rest} bytes of the file remain (at least ${minBytes} each); is the file complete?`,
+      );
     return count;
   }
 

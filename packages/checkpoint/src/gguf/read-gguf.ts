@@ -49,6 +49,7 @@ export async function readGguf(source: ByteSource, options: ReadGgufOptions = {}
   }
   const dataOffset = Math.ceil(cursor.position / alignment) * alignment;
   const tensors = [...stated.values()].map((tensor) => place(cursor, tensor, dataOffset, alignment));
+  refuseMissing(cursor, tensors);
   refuseOverlaps(cursor, tensors);
   return new GgufFile({ source, version, alignment, dataOffset, metadata, tensors });
 }
@@ -134,12 +135,23 @@ function place(cursor: HeaderCursor, tensor: StatedTensor, dataOffset: number, a
   if (tensor.offset % alignment !== 0)
     throw cursor.fail(`offset ${tensor.offset} is not a multiple of the alignment ${alignment}`);
   const offset = dataOffset + tensor.offset;
-  const end = offset + tensor.byteLength;
-  if (!Number.isSafeInteger(end) || end > source.size)
-    throw cursor.fail(
-      `its ${tensor.byteLength} bytes at ${offset} go past the end of the file (${source.size} bytes); is the file complete?`,
-    );
+  if (!Number.isSafeInteger(offset + tensor.byteLength))
+    throw cursor.fail(`its ${tensor.byteLength} bytes at ${offset} are more than any file holds`);
   return { ...tensor, offset, source };
+}
+
+/** A file that was cut off: says from where on, and how much there should be. */
+function refuseMissing(cursor: HeaderCursor, tensors: readonly GgufTensorInfo[]): void {
+  const { size } = cursor.source;
+  const missing = tensors.filter(({ offset, byteLength }) => offset + byteLength > size).sort((a, b) => a.offset - b.offset);
+  if (missing.length === 0) return;
+  const [{ name, byteLength, offset }] = missing;
+  const needed = missing.reduce((most, tensor) => Math.max(most, tensor.offset + tensor.byteLength), 0);
+  cursor.context = `tensor "${name}"`;
+  throw cursor.fail(
+    `its ${byteLength} bytes at ${offset} go past the end of the file, which has ${size} of the ${needed} bytes that its header describes ` +
+      `(${missing.length} of ${tensors.length} tensors are cut off); is the file complete? If it was downloaded or copied, do that again`,
+  );
 }
 
 function refuseOverlaps(cursor: HeaderCursor, tensors: readonly GgufTensorInfo[]): void {

@@ -38,6 +38,15 @@ export function hubTensorName(name: string, sandwich: boolean): string | undefin
   return `${layer ? `model.layers.${layer}.` : ''}${known[part]}.${suffix}`;
 }
 
+/** `model.layers.3.self_attn.q_proj.weight` → `blk.3.attn_q.weight`, for the same names; undefined for others. */
+export function ggufTensorName(hubName: string): string | undefined {
+  const parts = /^(?:language_model\.)?(?:model\.layers\.(\d+)\.)?(.+)\.(weight|bias)$/.exec(hubName);
+  if (!parts) return undefined;
+  const [, layer, hub, suffix] = parts;
+  const known = Object.entries({ ...sandwichNorms, ...plainNorms, ...names }).find(([, name]) => name === hub);
+  return known && `${layer ? `blk.${layer}.` : ''}${known[0]}.${suffix}`;
+}
+
 /** The tensors of safetensors files under the names of GGUF. `sandwich`: there are norms after attention and feed-forward. */
 export function safetensorsWeights(file: SafetensorsFile, { sandwich }: { sandwich: boolean }): WeightSource {
   const prefixed = file.tensors.some(({ name }) => name.startsWith('language_model.'));
