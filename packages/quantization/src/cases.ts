@@ -1,5 +1,7 @@
 import { numberToF16, Random, type HostTensor } from '@filigree/core-tensor';
-import { ggufLayoutById, rowBytes } from './gguf/types.js';
+import { weightLayoutById, rowBytes } from './gguf/types.js';
+import { codesAt } from './grouped/blocks.js';
+import { groupedType } from './grouped/types.js';
 import { packTile, tileBytes, tileRows } from './packed-layout.js';
 
 /** Bytes of the f16 fields (scales, offsets) in a block, by type: random bits there would mostly be huge or NaN. */
@@ -25,7 +27,7 @@ const halfFields: Readonly<Record<string, readonly number[]>> = {
 
 /** Random blocks [rows, rowBytes] of a type whose scales are of the size real weights have. */
 export function seededBlocks(seed: number, typeId: number, rows: number, inFeatures: number): HostTensor {
-  const layout = ggufLayoutById(typeId);
+  const layout = weightLayoutById(typeId);
   const width = rowBytes(layout.name, inFeatures);
   const random = new Random(seed);
   const data = new Uint8Array(rows * width);
@@ -36,6 +38,12 @@ export function seededBlocks(seed: number, typeId: number, rows: number, inFeatu
     if (layout.name === 'BF16') view.setUint16(block, numberToBits(random.nextNormal() / 8), true);
     if (layout.name === 'NVFP4') for (let sub = 0; sub < 4; sub++) data[block + sub] = random.nextInt(32);
     if (layout.name === 'MXFP4') data[block] = 118 + random.nextInt(8);
+    const grouped = groupedType(layout.name);
+    // Neither NaN nor large values.
+    if (grouped?.kind === 'E4M3' || grouped?.kind === 'E5M2')
+      for (let at = block; at < block + layout.bytes; at++) data[at] &= 0xbf;
+    for (const at of grouped ? [0, 4].slice(0, codesAt(grouped) / 4) : [])
+      view.setFloat32(block + at, (random.nextFloat() - 0.3) / 16, true);
     for (const at of halfFields[layout.name] ?? [])
       view.setUint16(block + at, numberToF16((random.nextFloat() - 0.3) / 16), true);
   }

@@ -14,6 +14,9 @@ export * from './ops/quantize.js';
 export * from './ops/repack.js';
 export * from './packed-layout.js';
 export * from './errors.js';
+export { decodeGroup, putGroupedCode } from './grouped/blocks.js';
+export { groupedLevel } from './grouped/levels.js';
+export { groupedTypes, groupSizes, type GroupedKind, type GroupedType, type GroupSize } from './grouped/types.js';
 export { encodeRow, quantizedTypes } from './quantize/encode-row.js';
 export * from './quantized-linear.js';
 export {

@@ -4,7 +4,10 @@ import { ternaryDigit } from './gguf/decode-block.js';
 import { decodeRow } from './gguf/decode-row.js';
 import { e2m1Doubled, nonLinear } from './gguf/levels.js';
 import { e8m0Half, iq4Scale, q3Scale, scaleAndMinimum, unsignedE4m3 } from './gguf/scales.js';
-import { ggufLayoutById } from './gguf/types.js';
+import { weightLayoutById } from './gguf/types.js';
+import { groupedCode, groupedFactors } from './grouped/blocks.js';
+import { groupedLevel } from './grouped/levels.js';
+import { groupedType, groupedTypes, isInteger } from './grouped/types.js';
 
 /** Rows per execution tile: the lanes of the native kernels. */
 export const tileRows = 16;
@@ -41,28 +44,46 @@ const scaleForms = {
   'super-signed': { step: 16, supers: 32 },
   /** Signed scale per 16, times an f16 per 256. */
   'super-signed-twice': { step: 32, supers: 32 },
+  /** f32 scale and f32 offset per group. */
+  'float-pair': { step: 0, supers: 128 },
+  /** f32 per group. */
+  float: { step: 0, supers: 64 },
 } as const;
 
-const formats: ReadonlyMap<string, TileFormat> = /* @__PURE__ */ new Map<string, TileFormat>([
-  ['Q1_0', { bits: 1, levels: [0, 2], bias: -1, scales: 'shared', superInputs: 128 }],
-  ['Q2_0', { bits: 2, bias: -1, scales: 'shared', superInputs: 64 }],
-  ['TQ1_0', { bits: 2, bias: -1, scales: 'shared' }],
-  ['TQ2_0', { bits: 2, bias: -1, scales: 'shared' }],
-  ['Q2_K', { bits: 2, bias: 0, scales: 'super-pair-twice' }],
-  ['Q3_K', { bits: 3, bias: -4, scales: 'super-signed-twice' }],
-  ['Q4_0', { bits: 4, bias: -8, scales: 'half' }],
-  ['Q4_1', { bits: 4, bias: 0, scales: 'half-pair' }],
-  ['Q4_K', { bits: 4, bias: 0, scales: 'super-pair' }],
-  ['IQ4_NL', { bits: 4, levels: nonLinear, bias: 0, scales: 'half' }],
-  ['IQ4_XS', { bits: 4, levels: nonLinear, bias: 0, scales: 'super-signed' }],
-  ['MXFP4', { bits: 4, levels: e2m1Doubled, bias: 0, scales: 'exponent' }],
-  ['NVFP4', { bits: 4, levels: e2m1Doubled, bias: 0, scales: 'half-twice' }],
-  ['Q5_0', { bits: 5, bias: -16, scales: 'half' }],
-  ['Q5_1', { bits: 5, bias: 0, scales: 'half-pair' }],
-  ['Q5_K', { bits: 5, bias: 0, scales: 'super-pair' }],
-  ['Q6_K', { bits: 6, bias: -32, scales: 'super-signed-twice' }],
-  ['Q8_0', { bits: 8, bias: -128, scales: 'half' }],
-]);
+const formats: ReadonlyMap<string, TileFormat> = /* @__PURE__ */ tileFormats();
+
+function tileFormats(): ReadonlyMap<string, TileFormat> {
+  const formats = new Map<string, TileFormat>([
+    ['Q1_0', { bits: 1, levels: [0, 2], bias: -1, scales: 'shared', superInputs: 128 }],
+    ['Q2_0', { bits: 2, bias: -1, scales: 'shared', superInputs: 64 }],
+    ['TQ1_0', { bits: 2, bias: -1, scales: 'shared' }],
+    ['TQ2_0', { bits: 2, bias: -1, scales: 'shared' }],
+    ['Q2_K', { bits: 2, bias: 0, scales: 'super-pair-twice' }],
+    ['Q3_K', { bits: 3, bias: -4, scales: 'super-signed-twice' }],
+    ['Q4_0', { bits: 4, bias: -8, scales: 'half' }],
+    ['Q4_1', { bits: 4, bias: 0, scales: 'half-pair' }],
+    ['Q4_K', { bits: 4, bias: 0, scales: 'super-pair' }],
+    ['IQ4_NL', { bits: 4, levels: nonLinear, bias: 0, scales: 'half' }],
+    ['IQ4_XS', { bits: 4, levels: nonLinear, bias: 0, scales: 'super-signed' }],
+    ['MXFP4', { bits: 4, levels: e2m1Doubled, bias: 0, scales: 'exponent' }],
+    ['NVFP4', { bits: 4, levels: e2m1Doubled, bias: 0, scales: 'half-twice' }],
+    ['Q5_0', { bits: 5, bias: -16, scales: 'half' }],
+    ['Q5_1', { bits: 5, bias: 0, scales: 'half-pair' }],
+    ['Q5_K', { bits: 5, bias: 0, scales: 'super-pair' }],
+    ['Q6_K', { bits: 6, bias: -32, scales: 'super-signed-twice' }],
+    ['Q8_0', { bits: 8, bias: -128, scales: 'half' }],
+  ]);
+  for (const type of groupedTypes) {
+    formats.set(type.name, {
+      bits: type.bits,
+      levels: Array.from({ length: 2 ** type.bits }, (_, code) => groupedLevel(type.kind, code)),
+      bias: 0,
+      scales: isInteger(type) ? 'float-pair' : 'float',
+      superInputs: type.elements,
+    });
+  }
+  return formats;
+}
 
 /** Bytes of 16 rows × 32 inputs, and of the f16 factors of 16 rows. */
 function stepBytes({ bits, scales }: TileFormat): { codes: number; scales: number; supers: number } {
@@ -89,13 +110,15 @@ function upTo64(bytes: number): number {
 
 /** Bytes of one tile of 16 rows × `inFeatures` weights; the parts are described in the native kernel (repack.rs). */
 export function tileBytes(typeId: number, inFeatures: number): number {
-  const { name, bytes } = ggufLayoutById(typeId);
+  const { name, bytes } = weightLayoutById(typeId);
   const format = formats.get(name);
   return format ? tileParts(format, inFeatures).end : upTo64(inFeatures * bytes * tileRows);
 }
 
 /** Code of input e of 32 in the file block that holds `step`, as tiles store it. */
 function fileCode(name: string, bytes: Uint8Array, block: number, step: number, e: number): number {
+  const grouped = groupedType(name);
+  if (grouped) return groupedCode(grouped, bytes, block, ((32 * step) % grouped.elements) + e);
   const nibble = (at: number): number => (e < 16 ? bytes[block + at + e] & 15 : bytes[block + at + e - 16] >> 4);
   const fifth = (at: number): number => ((bytes[block + at + (e >> 3)] >> (e & 7)) & 1) << 4;
   const sub = step % 8;
@@ -149,7 +172,7 @@ function fileCode(name: string, bytes: Uint8Array, block: number, step: number, 
 
 /** The definition of the execution layout: packs up to 16 file rows into one zeroed tile. */
 export function packTile(typeId: number, inFeatures: number, rows: readonly Uint8Array[], tile: Uint8Array): void {
-  const layout = ggufLayoutById(typeId);
+  const layout = weightLayoutById(typeId);
   const { name } = layout;
   const format = formats.get(name);
   if (!format) {
@@ -170,8 +193,8 @@ export function packTile(typeId: number, inFeatures: number, rows: readonly Uint
       if (row) packScales(name, row, block, index, lane, tile, parts.scales);
       const at = parts.codes + index * step.codes;
       for (let e = 0; e < 32; e++) {
-        // Padding rows decode to level 0: code 128 of bytes, and scale 0 everywhere else.
-        const code = row ? fileCode(name, row, block, index, e) : bits === 8 ? 128 : 0;
+        // Padding rows decode to level 0: code 128 of signed bytes, and scale 0 everywhere else.
+        const code = row ? fileCode(name, row, block, index, e) : bits === 8 && format.scales !== 'float' ? 128 : 0;
         const [vector, byte] = [e >> 2, 4 * lane + (e & 3)];
         const [pair, bit] = [64 * (vector >> 2) + byte, 8 * vector + (byte >> 3)];
         const high = highPart(bits);
@@ -218,7 +241,7 @@ function packScales(
   const at = scales + index * stepBytes(format).scales;
   const above = superAt(format, index);
   const sub = index & 7;
-  const place = offsetsOf[name];
+  const place = Object.hasOwn(offsetsOf, name) ? offsetsOf[name] : {};
   const scalesAt = block + place.scales;
   /** Copies an f16 field. */
   const put = (to: number, offset: number): void => {
@@ -241,6 +264,16 @@ function packScales(
     case 'shared':
       put(above, place.d);
       break;
+    case 'float-pair':
+    case 'float': {
+      const grouped = groupedType(name);
+      if (!grouped) break;
+      const { scale, offset } = groupedFactors(grouped, row, block);
+      const view = new DataView(tile.buffer, tile.byteOffset + above + 4 * lane);
+      view.setFloat32(0, scale, true);
+      if (format.scales === 'float-pair') view.setFloat32(64, offset, true);
+      break;
+    }
     case 'exponent':
       tile[at + lane] = row[block + place.exponent];
       break;
@@ -272,9 +305,11 @@ function packScales(
 
 /** Decodes one row of a tile into weights; the inverse of {@link packTile} up to the block encoding. */
 export function unpackRow(typeId: number, inFeatures: number, tile: Uint8Array, lane: number, out: Float64Array): void {
-  const layout = ggufLayoutById(typeId);
+  const layout = weightLayoutById(typeId);
   const { name } = layout;
   const half = (at: number): number => f16ToNumber(tile[at + 2 * lane] | (tile[at + 2 * lane + 1] << 8));
+  const view = new DataView(tile.buffer, tile.byteOffset, tile.byteLength);
+  const float = (at: number): number => view.getFloat32(at + 4 * lane, true);
   const format = formats.get(name);
   if (!format) {
     const one = new Uint8Array(layout.bytes);
@@ -316,6 +351,12 @@ export function unpackRow(typeId: number, inFeatures: number, tile: Uint8Array, 
         break;
       case 'shared':
         out[k] = half(above) * level;
+        break;
+      case 'float-pair':
+        out[k] = float(above) * level + float(above + 64);
+        break;
+      case 'float':
+        out[k] = float(above) * level;
         break;
       case 'exponent':
         out[k] = e8m0Half(tile[scaleAt + lane]) * level;

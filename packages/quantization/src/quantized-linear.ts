@@ -1,12 +1,12 @@
 import { add, binary, DTypeError, keep, scope, ShapeError, type Linear, type Tensor } from '@filigree/core-tensor';
 import type { ActivationMode } from './activations.js';
-import { ggufLayout, kernelTypes } from './gguf/types.js';
+import { weightLayout } from './gguf/types.js';
 import { matmulOp } from './ops/matmul.js';
 import type { WeightLayout } from './ops/product.js';
 import { repack } from './ops/repack.js';
 
 export interface QuantizedLinearOptions {
-  /** GGUF type name of the blocks. */
+  /** Name of the type of the blocks: one of GGUF, or a grouped one. */
   readonly type: string;
   readonly inFeatures: number;
   readonly outFeatures: number;
@@ -92,7 +92,7 @@ export class QuantizedLinear implements Linear {
     return {
       weights: this.#weights,
       bias,
-      type: ggufLayout(this.type).id,
+      type: weightLayout(this.type).id,
       outFeatures: this.outFeatures,
       inFeatures: this.inFeatures,
       layout: this.#layout,
@@ -112,7 +112,7 @@ export class QuantizedLinear implements Linear {
 
   #repacks(): boolean {
     const { repack: wanted = true } = this.#options;
-    return wanted && this.#weights.backend.kind === 'native' && (kernelTypes as readonly string[]).includes(this.type);
+    return wanted && this.#weights.backend.kind === 'native';
   }
 
   #repack(): void {

@@ -6,9 +6,3 @@ fn load_codes(row: u32, index: u32) -> Codes {
   let first = at + 2u + 8u * (index % 2u);
   return Codes(pairs_of_bytes(word_at(first)), pairs_of_bytes(word_at(first + 4u)), vec2f(half_at(at)), vec2f(0.0));
 }
-
-// The pairs of bits of each byte, one a byte.
-fn pairs_of_bytes(word: u32) -> vec4u {
-  let each = (vec4u(word) >> vec4u(0u, 8u, 16u, 24u)) & vec4u(255u);
-  return (each | (each << vec4u(6u)) | (each << vec4u(12u)) | (each << vec4u(18u))) & vec4u(0x03030303u);
-}

@@ -1,7 +1,7 @@
 import { caseTensor, defineOp, DTypeError, ExecutionError, type Tensor } from '@filigree/core-tensor';
 import { seededBlocks } from '../cases.js';
 import { decodeRow } from '../gguf/decode-row.js';
-import { ggufLayout, ggufLayoutById, kernelTypes } from '../gguf/types.js';
+import { weightLayout, weightLayoutById, weightTypes } from '../gguf/types.js';
 import { checkBlocks } from './check-blocks.js';
 import { dequantizeRowsKernel } from './webgpu-dequantize.js';
 
@@ -22,7 +22,7 @@ export const dequantizeRowsOp = /* @__PURE__ */ defineOp({
     return { y: { shape: [ids.shape[0], inFeatures], dtype: 'f32' } };
   },
   reference({ blocks, ids, y }, { type, inFeatures }) {
-    const { name } = ggufLayoutById(type);
+    const { name } = weightLayoutById(type);
     const [rows, width] = blocks.shape;
     const row = new Float64Array(inFeatures);
     for (let index = 0; index < ids.data.length; index++) {
@@ -38,14 +38,14 @@ export const dequantizeRowsOp = /* @__PURE__ */ defineOp({
   cases: (fc) =>
     fc
       .record({
-        type: fc.constantFrom(...kernelTypes),
+        type: fc.constantFrom(...weightTypes),
         rows: fc.integer({ min: 1, max: 20 }),
         blocks: fc.integer({ min: 1, max: 3 }),
         count: fc.nat(5),
         seed: fc.nat(1e6),
       })
       .chain(({ type, rows, blocks, count, seed }) => {
-        const { id, elements } = ggufLayout(type);
+        const { id, elements } = weightLayout(type);
         const inFeatures = blocks * Math.max(elements, 4);
         return fc.record({
           inputs: fc.record({
@@ -59,5 +59,5 @@ export const dequantizeRowsOp = /* @__PURE__ */ defineOp({
 
 /** Rows of a quantised table as f32. */
 export function dequantizeRows(blocks: Tensor, ids: Tensor, type: string, inFeatures: number): Tensor {
-  return dequantizeRowsOp({ blocks, ids }, { type: ggufLayout(type).id, inFeatures }).y;
+  return dequantizeRowsOp({ blocks, ids }, { type: weightLayout(type).id, inFeatures }).y;
 }

@@ -10,7 +10,7 @@ import {
 import type * as FastCheck from 'fast-check';
 import { activationModes, type ActivationMode } from '../activations.js';
 import { seededBlocks } from '../cases.js';
-import { ggufLayout, kernelTypes } from '../gguf/types.js';
+import { weightLayout, weightTypes } from '../gguf/types.js';
 import { checkBias, checkInput, checkWeights, referenceProduct, weightLayouts, type WeightLayout } from './product.js';
 
 /** Attributes of ops that multiply one input with several weights; `types` and `outFeatures` are in the weights' order. */
@@ -80,7 +80,7 @@ export function fusedCases(
       seed: fc.nat(1e6),
     })
     .chain(({ types, tokens, a, b, blocks, activations, biased, seed }) => {
-      const layouts = types.map((type) => ggufLayout(type));
+      const layouts = types.map((type) => weightLayout(type));
       const inFeatures = blocks * Math.max(...layouts.map(({ elements }) => elements));
       const outFeatures = rows(a, b);
       const weights = names.map(
@@ -100,9 +100,9 @@ export function fusedCases(
     });
 }
 
-/** Kernel types whose blocks divide rows of a multiple of `size`. */
+/** Types whose blocks divide rows of a multiple of `size`. */
 function typesOfBlock(size: number): readonly string[] {
-  return kernelTypes.filter((type) => size % ggufLayout(type).elements === 0);
+  return weightTypes.filter((type) => size % weightLayout(type).elements === 0);
 }
 
 /** Keeps |x| ≤ `most`, so that an absolute tolerance covers the rounding of f32 sums. */

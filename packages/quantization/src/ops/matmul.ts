@@ -1,7 +1,7 @@
 import { caseDimension, caseTensor, defineOp, DTypeError, formatShape, sameShape, ShapeError } from '@filigree/core-tensor';
 import { activationModes } from '../activations.js';
 import { packedBlocks, seededBlocks } from '../cases.js';
-import { ggufLayout, kernelTypes } from '../gguf/types.js';
+import { weightLayout, weightTypes } from '../gguf/types.js';
 import { bounded } from './fused.js';
 import { checkBias, checkInput, checkWeights, referenceProduct, weightLayouts } from './product.js';
 import { matmulKernel } from './webgpu-matmul.js';
@@ -12,7 +12,7 @@ import { matmulKernel } from './webgpu-matmul.js';
  * x [T, inFeatures] f32   weights u8 [N, rowBytes] or [tiles, tileBytes]   bias [N] f32   residual [T, N] f32   y [T, N] f32
  *
  * With `activations: 'q8-32'` x is quantised as part of the op's definition ({@link quantizeActivations}) and the products of each group
- * are exact integers; with `'none'` weights are decoded to f32. Float weights always take x as it is. Rows of y are the same bits
+ * are exact integers; with `'none'` weights are decoded to f32. Types whose levels are floats always take x as it is. Rows of y are the same bits
  * whatever other rows x has, on WebGPU among calls that take the same kernel: it adds the groups of up to 16 tokens in another order than those
  * of more. Moves N·inFeatures·bitsPerWeight/8 + 4·T·(inFeatures + N) bytes, 2·T·N·inFeatures operations.
  */
@@ -53,7 +53,7 @@ export const matmulOp = /* @__PURE__ */ defineOp({
   cases: (fc) =>
     fc
       .record({
-        type: fc.constantFrom(...kernelTypes),
+        type: fc.constantFrom(...weightTypes),
         tokens: fc.oneof(fc.nat(4), fc.nat(37)),
         outFeatures: caseDimension(fc, 40),
         blocks: fc.integer({ min: 1, max: 3 }),
@@ -63,7 +63,7 @@ export const matmulOp = /* @__PURE__ */ defineOp({
         seed: fc.nat(1e6),
       })
       .chain(({ type, tokens, outFeatures, blocks, activations, bias, residual, seed }) => {
-        const { id, elements } = ggufLayout(type);
+        const { id, elements } = weightLayout(type);
         const inFeatures = elements === 1 ? 4 * blocks + (type === 'F32' ? 1 : 0) : blocks * elements;
         return fc.record({
           inputs: fc.record({

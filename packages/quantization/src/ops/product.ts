@@ -1,7 +1,6 @@
 import {
   DTypeError,
   formatShape,
-  OptionError,
   sameShape,
   ShapeError,
   type HostTensor,
@@ -10,15 +9,13 @@ import {
 } from '@filigree/core-tensor';
 import { quantizeActivations, type ActivationMode } from '../activations.js';
 import { decodeRow } from '../gguf/decode-row.js';
-import { ggufLayoutById, kernelTypes } from '../gguf/types.js';
+import { takesFloats, weightLayoutById } from '../gguf/types.js';
 import { tileBytes, tileRows, unpackRow } from '../packed-layout.js';
 import { checkBlocks } from './check-blocks.js';
 
 /** `file`: rows as they lie in GGUF; `tiles`: the execution layout of the native kernels, made by `repack`. */
 export const weightLayouts = ['file', 'tiles'] as const;
 export type WeightLayout = (typeof weightLayouts)[number];
-
-const floatTypes = ['F32', 'F16', 'BF16'];
 
 /** A weight [outFeatures, inFeatures] of an op. */
 export interface WeightForm {
@@ -42,8 +39,6 @@ export function checkWeights(op: string, name: string, weights: TensorMeta, form
       throw new ShapeError(`${op}: ${name} have ${weights.shape[0]} rows, outFeatures is ${outFeatures}`);
     return;
   }
-  if (!(kernelTypes as readonly string[]).includes(ggufLayoutById(type).name))
-    throw new OptionError(`${op}: type ${ggufLayoutById(type).name} has no tile layout`);
   const expected = [Math.ceil(outFeatures / tileRows), tileBytes(type, inFeatures)];
   if (weights.dtype !== 'u8' || !sameShape(weights.shape, expected))
     throw new ShapeError(`${op}: ${name} are ${formatShape(weights.shape)}, tiles of this shape are ${formatShape(expected)}`);
@@ -67,8 +62,8 @@ export function referenceProduct(
   out: NumberArray | Float64Array,
 ): void {
   const { type, outFeatures, inFeatures, layout, activations, weights, bias } = weight;
-  const { name } = ggufLayoutById(type);
-  const integer = activations === 'q8-32' && !floatTypes.includes(name);
+  const { name } = weightLayoutById(type);
+  const integer = activations === 'q8-32' && !takesFloats(name);
   const tokens = x.shape[0];
   const rows = Array.from({ length: tokens }, (_, token) => {
     const row = Float64Array.from(x.data.subarray(token * inFeatures, (token + 1) * inFeatures));

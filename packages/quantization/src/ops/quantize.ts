@@ -1,5 +1,5 @@
 import { caseTensor, defineOp, DTypeError, formatShape, ShapeError, type Tensor } from '@filigree/core-tensor';
-import { ggufLayout, ggufLayoutById, rowBytes } from '../gguf/types.js';
+import { ggufLayout, rowBytes, weightLayoutById } from '../gguf/types.js';
 import { assertQuantizedType, encodeRow, quantizedTypes } from '../quantize/encode-row.js';
 
 /**
@@ -15,12 +15,12 @@ export const quantizeOp = /* @__PURE__ */ defineOp({
   infer({ x }, { type }) {
     if (x.dtype !== 'f32') throw new DTypeError(`quantize: x is ${x.dtype}, it takes f32`);
     if (x.shape.length !== 2) throw new ShapeError(`quantize: x is ${formatShape(x.shape)}, it takes [rows, inputs]`);
-    const { name } = ggufLayoutById(type);
+    const { name } = weightLayoutById(type);
     assertQuantizedType(name);
     return { blocks: { shape: [x.shape[0], rowBytes(name, x.shape[1])], dtype: 'u8' } };
   },
   reference({ x, blocks }, { type }) {
-    const { name } = ggufLayoutById(type);
+    const { name } = weightLayoutById(type);
     const [rows, inputs] = x.shape;
     const out = blocks.data as Uint8Array;
     for (let row = 0; row < rows; row++)

@@ -1,6 +1,6 @@
 import { defineOp, type Tensor } from '@filigree/core-tensor';
 import { packedBlocks, seededBlocks } from '../cases.js';
-import { ggufLayout, kernelTypes, rowBytes } from '../gguf/types.js';
+import { rowBytes, weightLayout, weightTypes } from '../gguf/types.js';
 import { tileBytes, tileRows } from '../packed-layout.js';
 import { checkBlocks } from './check-blocks.js';
 
@@ -27,13 +27,13 @@ export const repackOp = /* @__PURE__ */ defineOp({
   cases: (fc) =>
     fc
       .record({
-        type: fc.constantFrom(...kernelTypes),
+        type: fc.constantFrom(...weightTypes),
         rows: fc.nat(37),
         blocks: fc.integer({ min: 0, max: 3 }),
         seed: fc.nat(1e6),
       })
       .map(({ type, rows, blocks, seed }) => {
-        const { id, elements } = ggufLayout(type);
+        const { id, elements } = weightLayout(type);
         const inFeatures = blocks * elements;
         return { inputs: { blocks: seededBlocks(seed, id, rows, inFeatures) }, attributes: { type: id, inFeatures } };
       }),
@@ -42,5 +42,5 @@ export const repackOp = /* @__PURE__ */ defineOp({
 /** Blocks [N, rowBytes] of a GGUF type in the execution layout. */
 export function repack(blocks: Tensor, type: string, inFeatures: number): Tensor {
   rowBytes(type, inFeatures);
-  return repackOp({ blocks }, { type: ggufLayout(type).id, inFeatures }).packed;
+  return repackOp({ blocks }, { type: weightLayout(type).id, inFeatures }).packed;
 }

@@ -2,23 +2,22 @@ import { composedShader, cut, groupsFor, uniform, type WebGpuKernel } from '@fil
 import dequantizeFloats from '@filigree/wgsl/quantization/dequantize-floats.wgsl';
 import dequantizeGroups from '@filigree/wgsl/quantization/dequantize-groups.wgsl';
 import dequantize from '@filigree/wgsl/quantization/dequantize-rows.wgsl';
-import floats from '@filigree/wgsl/quantization/floats.wgsl';
 import words from '@filigree/wgsl/quantization/words.wgsl';
 import { activationGroup } from '../activations.js';
-import { ggufLayoutById } from '../gguf/types.js';
-import { groupDecoders, weightPieces } from './webgpu-decoders.js';
+import { takesFloats, weightLayoutById } from '../gguf/types.js';
+import { weightDecoder, weightPieces } from './webgpu-decoders.js';
 
 export const dequantizeRowsKernel: WebGpuKernel = {
   shader: (_, __, { type }) =>
     composedShader(`quantization/dequantize-rows ${Number(type)}`, () => {
-      const { name, elements } = ggufLayoutById(Number(type));
-      const decoder = elements > 1 ? [groupDecoders[name], dequantizeGroups] : [floats, dequantizeFloats];
+      const { name } = weightLayoutById(Number(type));
+      const decoder = [weightDecoder(name), takesFloats(name) ? dequantizeFloats : dequantizeGroups];
       return [words, dequantize.replace('/* decoder */', decoder.join('\n'))].join('\n');
     }),
   plan({ blocks: table, ids, y }, { type }, limits) {
     if (!table || !ids || !y) return [];
     const [rows, rowBytes] = table.shape;
-    const unit = ggufLayoutById(Number(type)).elements === 1 ? 1 : activationGroup;
+    const unit = takesFloats(weightLayoutById(Number(type)).name) ? 1 : activationGroup;
     const unitsPerRow = y.shape[1] / unit;
     const items = cut(ids.shape[0], { ids: 4, y: 4 * y.shape[1] }, limits);
     return weightPieces('blocks', rows, rowBytes, limits).flatMap((weights) =>

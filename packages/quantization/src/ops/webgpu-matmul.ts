@@ -15,7 +15,6 @@ import {
 import activations from '@filigree/wgsl/quantization/activations.wgsl';
 import finishPlain from '@filigree/wgsl/quantization/finish-plain.wgsl';
 import finishSubgroups from '@filigree/wgsl/quantization/finish-subgroups.wgsl';
-import floats from '@filigree/wgsl/quantization/floats.wgsl';
 import halvesDot4 from '@filigree/wgsl/quantization/halves-dot4.wgsl';
 import halvesFloats from '@filigree/wgsl/quantization/halves-floats.wgsl';
 import multiplyBlocks from '@filigree/wgsl/quantization/matmul-blocks.wgsl';
@@ -24,8 +23,8 @@ import multiplyTiles from '@filigree/wgsl/quantization/matmul-tiles.wgsl';
 import words from '@filigree/wgsl/quantization/words.wgsl';
 import { activationGroup, type ActivationMode } from '../activations.js';
 import { seededBlocks } from '../cases.js';
-import { ggufLayout, ggufLayoutById } from '../gguf/types.js';
-import { groupDecoders, weightPieces } from './webgpu-decoders.js';
+import { takesFloats, weightLayout, weightLayoutById } from '../gguf/types.js';
+import { weightDecoder, weightPieces } from './webgpu-decoders.js';
 
 type Io = Readonly<Record<string, TensorMeta | undefined>>;
 
@@ -52,7 +51,7 @@ interface Form {
 function formOf(io: Io, attributes: Readonly<Record<string, AttributeValue>>, variant: ShaderVariant): Form {
   const type = Number(attributes['type']);
   const tokens = io['x']?.shape[0] ?? 1;
-  const grouped = ggufLayoutById(type).elements > 1;
+  const grouped = !takesFloats(weightLayoutById(type).name);
   const tiled = grouped && tokens >= tiledFrom;
   const subgroups = variant.subgroups && !tiled;
   return {
@@ -104,14 +103,10 @@ function composed(io: Io, { type, tokens, tiled, grouped, dot4, subgroups }: For
   y[${offset('y')} + token * p.out_features + row] = sum${bias}${residual};
 }`;
   const block = `@group(0) @binding(${all.length}) var<uniform> p: Parameters;`;
+  const decoder = weightDecoder(weightLayoutById(type).name);
   const source = grouped
-    ? [
-        groupDecoders[ggufLayoutById(type).name],
-        dot4 ? halvesDot4 : halvesFloats,
-        activations,
-        tiled ? multiplyTiles : multiplyBlocks,
-      ]
-    : [floats, multiplyFloats];
+    ? [decoder, dot4 ? halvesDot4 : halvesFloats, activations, tiled ? multiplyTiles : multiplyBlocks]
+    : [decoder, multiplyFloats];
   return [
     subgroups ? 'enable subgroups;' : '',
     dot4 ? 'requires packed_4x8_integer_dot_product;' : '',
@@ -168,7 +163,7 @@ export const matmulKernel: WebGpuKernel = {
 };
 
 function selfTestCase(type: string, tokens: number, inFeatures: number): OpCase {
-  const { id } = ggufLayout(type);
+  const { id } = weightLayout(type);
   const activations: ActivationMode = 'q8-32';
   return {
     inputs: { x: seededTensor(1, [tokens, inFeatures]), weights: seededBlocks(2, id, 21, inFeatures) },

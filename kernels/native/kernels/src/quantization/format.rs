@@ -30,7 +30,41 @@ pub enum WeightType {
     Tq2,
     Q1_0,
     Q2_0,
+    /// Unsigned codes of 2, 3, 4 and (signed, 128 above) 8 bits with an f32 scale and offset per group.
+    Int2(Group),
+    Int3(Group),
+    Int4(Group),
+    Int8(Group),
+    /// Normal float and the four-bit float of bitsandbytes, levels of a table times an f32 scale per group.
+    Nf4(Group),
+    Bnb4(Group),
+    /// Eight-bit floats, times an f32 scale per group.
+    E4m3(Group),
+    E5m2(Group),
 }
+
+/// Inputs that share a scale, in the types that are not of GGUF.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Group {
+    G32,
+    G64,
+    G128,
+}
+
+impl Group {
+    pub const ALL: [Self; 3] = [Self::G32, Self::G64, Self::G128];
+
+    pub const fn size(self) -> usize {
+        match self {
+            Self::G32 => 32,
+            Self::G64 => 64,
+            Self::G128 => 128,
+        }
+    }
+}
+
+/// Id of the first type that is not of GGUF; each kind has one per group size.
+const FIRST_GROUPED: usize = 256;
 
 /// How a type's codes lie in a tile.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,12 +88,49 @@ pub enum Codes {
     Nonlinear,
     /// Nibbles that stand for [`FP4`], 12 above the level.
     Fp4,
+    /// Nibbles that stand for floats of a table.
+    FloatNibbles,
+    /// Bytes that are floats.
+    FloatBytes,
 }
 
 /// Levels of IQ4_NL and IQ4_XS, 128 above the signed value.
 pub const NONLINEAR: [u8; 16] = [1, 24, 45, 63, 79, 93, 106, 118, 129, 141, 153, 166, 181, 197, 217, 241];
 /// E2M1 values, doubled so that they are whole, 12 above: ±0, ±0.5, ±1, ±1.5, ±2, ±3, ±4, ±6.
 pub const FP4: [u8; 16] = [12, 13, 14, 15, 16, 18, 20, 24, 12, 11, 10, 9, 8, 6, 4, 0];
+
+/// Levels of NF4: quantiles of the normal distribution (Dettmers et al., arXiv:2305.14314), as bitsandbytes rounds them.
+const NF4: [f32; 16] = [
+    -1.0,
+    -0.696_192_8,
+    -0.525_073_05,
+    -0.394_917_5,
+    -0.284_441_38,
+    -0.184_773_43,
+    -0.091_050_036,
+    0.0,
+    0.079_580_3,
+    0.160_930_2,
+    0.246_112_3,
+    0.337_915_24,
+    0.440_709_83,
+    0.562_617,
+    0.722_956_84,
+    1.0,
+];
+/// Levels of the four-bit float of bitsandbytes; code 8 above is the negative.
+const BNB4: [f32; 8] = [0.0, 0.005_208_333_5, 0.666_666_7, 1.0, 0.333_333_34, 0.5, 0.166_666_67, 0.25];
+
+/// An E4M3 float: bias 7, no infinities, all bits set is NaN.
+fn e4m3(byte: u8) -> f32 {
+    let sign = if byte & 0x80 == 0 { 1.0 } else { -1.0 };
+    let (exponent, fraction) = (byte >> 3 & 15, f32::from(byte & 7));
+    sign * match (exponent, byte & 7) {
+        (15, 7) => f32::NAN,
+        (0, _) => fraction * 2f32.powi(-9),
+        _ => (1.0 + fraction / 8.0) * 2f32.powi(i32::from(exponent) - 7),
+    }
+}
 
 /// How a type scales its levels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,6 +144,10 @@ pub enum Scales {
     HalfTwice,
     /// f16 per block of 64, 128 or 256 inputs.
     Shared,
+    /// f32 scale and f32 offset per group.
+    FloatPair,
+    /// f32 scale per group.
+    FloatOne,
     /// Exponent per 32 inputs: 2^(e − 128).
     Exponent,
     /// Six-bit scale and minimum per 32 inputs, times two f16 per 256.
@@ -110,10 +185,37 @@ impl WeightType {
             40 => Self::Nvfp4,
             41 => Self::Q1_0,
             42 => Self::Q2_0,
-            _ => return Err(KernelError(format!("weights of GGUF type {id} have no native kernel"))),
+            _ => return Self::grouped(id).ok_or_else(|| KernelError(format!("weights of type {id} have no native kernel"))),
         })
     }
 
+    fn grouped(id: usize) -> Option<Self> {
+        const KINDS: [fn(Group) -> WeightType; 8] = [
+            WeightType::Int2,
+            WeightType::Int3,
+            WeightType::Int4,
+            WeightType::Int8,
+            WeightType::Nf4,
+            WeightType::Bnb4,
+            WeightType::E4m3,
+            WeightType::E5m2,
+        ];
+        let index = id.checked_sub(FIRST_GROUPED)?;
+        let groups = Group::ALL.len();
+        KINDS.get(index / groups).map(|kind| kind(Group::ALL[index % groups]))
+    }
+
+    /// Whether GGUF files hold the type.
+    pub const fn of_gguf(self) -> bool {
+        !matches!(self.scales(), Scales::FloatPair | Scales::FloatOne)
+    }
+
+    /// Whether the inputs are multiplied as they are: the levels are no integers.
+    pub const fn takes_floats(self) -> bool {
+        matches!(self.codes(), Codes::Float | Codes::FloatNibbles | Codes::FloatBytes)
+    }
+
+    /// Whether a tile holds plain values.
     pub const fn is_float(self) -> bool {
         matches!(self, Self::F32 | Self::F16 | Self::BF16)
     }
@@ -141,6 +243,12 @@ impl WeightType {
             Self::Tq2 => (256, 66),
             Self::Q1_0 => (128, 18),
             Self::Q2_0 => (64, 18),
+            Self::Int2(group) => (group.size(), 8 + group.size() / 4),
+            Self::Int3(group) => (group.size(), 8 + group.size() / 32 * 12),
+            Self::Int4(group) => (group.size(), 8 + group.size() / 2),
+            Self::Int8(group) => (group.size(), 8 + group.size()),
+            Self::Nf4(group) | Self::Bnb4(group) => (group.size(), 4 + group.size() / 2),
+            Self::E4m3(group) | Self::E5m2(group) => (group.size(), 4 + group.size()),
         }
     }
 
@@ -160,14 +268,16 @@ impl WeightType {
         match self {
             Self::F32 | Self::F16 | Self::BF16 => Codes::Float,
             Self::Q1_0 => Codes::One,
-            Self::Q2K | Self::Tq1 | Self::Tq2 | Self::Q2_0 => Codes::Two,
-            Self::Q3K => Codes::Three,
-            Self::Q4_0 | Self::Q4_1 | Self::Q4K => Codes::Four,
+            Self::Q2K | Self::Tq1 | Self::Tq2 | Self::Q2_0 | Self::Int2(_) => Codes::Two,
+            Self::Q3K | Self::Int3(_) => Codes::Three,
+            Self::Q4_0 | Self::Q4_1 | Self::Q4K | Self::Int4(_) => Codes::Four,
             Self::Q5_0 | Self::Q5_1 | Self::Q5K => Codes::Five,
             Self::Q6K => Codes::Six,
-            Self::Q8_0 => Codes::Eight,
+            Self::Q8_0 | Self::Int8(_) => Codes::Eight,
             Self::Iq4Nl | Self::Iq4Xs => Codes::Nonlinear,
             Self::Mxfp4 | Self::Nvfp4 => Codes::Fp4,
+            Self::Nf4(_) | Self::Bnb4(_) => Codes::FloatNibbles,
+            Self::E4m3(_) | Self::E5m2(_) => Codes::FloatBytes,
         }
     }
 
@@ -179,6 +289,8 @@ impl WeightType {
             Self::Nvfp4 => Scales::HalfTwice,
             Self::Tq1 | Self::Tq2 | Self::Q1_0 | Self::Q2_0 => Scales::Shared,
             Self::Mxfp4 => Scales::Exponent,
+            Self::Int2(_) | Self::Int3(_) | Self::Int4(_) | Self::Int8(_) => Scales::FloatPair,
+            Self::Nf4(_) | Self::Bnb4(_) | Self::E4m3(_) | Self::E5m2(_) => Scales::FloatOne,
             Self::Q4K | Self::Q5K => Scales::SuperPair,
             Self::Q2K => Scales::SuperPairTwice,
             Self::Iq4Xs => Scales::SuperSigned,
@@ -188,7 +300,10 @@ impl WeightType {
 
     /// Whether weights are scale · level + offset.
     pub const fn has_offset(self) -> bool {
-        matches!(self.scales(), Scales::HalfPair | Scales::SuperPair | Scales::SuperPairTwice)
+        matches!(
+            self.scales(),
+            Scales::HalfPair | Scales::FloatPair | Scales::SuperPair | Scales::SuperPairTwice
+        )
     }
 
     /// Whether the two halves of 32 inputs have scales of their own.
@@ -210,10 +325,10 @@ impl WeightType {
             Codes::One => 64,
             Codes::Two => 128,
             Codes::Three => 192,
-            Codes::Four | Codes::Nonlinear | Codes::Fp4 => 256,
+            Codes::Four | Codes::Nonlinear | Codes::Fp4 | Codes::FloatNibbles => 256,
             Codes::Five => 320,
             Codes::Six => 384,
-            Codes::Eight => 512,
+            Codes::Eight | Codes::FloatBytes => 512,
             Codes::Float => match self {
                 Self::F32 => 2048,
                 _ => 1024,
@@ -224,17 +339,18 @@ impl WeightType {
     /// Bytes of scales for 16 rows × 32 inputs: f16, exponents, or small integers of a super-block.
     pub const fn scale_bytes(self) -> usize {
         match self.scales() {
-            Scales::None | Scales::Shared => 0,
+            Scales::None | Scales::Shared | Scales::FloatPair | Scales::FloatOne => 0,
             Scales::Exponent | Scales::SuperSigned => 16,
             Scales::HalfPair | Scales::HalfTwice => 64,
             Scales::Half | Scales::SuperPair | Scales::SuperPairTwice | Scales::SuperSignedTwice => 32,
         }
     }
 
-    /// Bytes of f16 super scales for 16 rows × [`super_inputs`](Self::super_inputs).
+    /// Bytes of super scales for 16 rows × [`super_inputs`](Self::super_inputs).
     pub const fn super_bytes(self) -> usize {
         match self.scales() {
-            Scales::SuperPair | Scales::SuperPairTwice => 64,
+            Scales::FloatPair => 128,
+            Scales::SuperPair | Scales::SuperPairTwice | Scales::FloatOne => 64,
             Scales::SuperSigned | Scales::SuperSignedTwice | Scales::Shared => 32,
             _ => 0,
         }
@@ -243,7 +359,7 @@ impl WeightType {
     /// Inputs that share a super scale.
     pub const fn super_inputs(self) -> usize {
         match self.scales() {
-            Scales::Shared => self.block().0,
+            Scales::Shared | Scales::FloatPair | Scales::FloatOne => self.block().0,
             _ => 256,
         }
     }
@@ -258,6 +374,24 @@ impl WeightType {
         }
     }
 
+    /// Level of a code of the types whose levels are floats.
+    pub fn float_level(self, code: u8) -> f32 {
+        match self {
+            Self::Nf4(_) => NF4[usize::from(code & 15)],
+            Self::Bnb4(_) => {
+                let level = BNB4[usize::from(code & 7)];
+                if code & 8 == 0 {
+                    level
+                } else {
+                    -level
+                }
+            }
+            Self::E4m3(_) => e4m3(code),
+            // The upper byte of a half.
+            _ => half::f16::from_bits(u16::from(code) << 8).to_f32(),
+        }
+    }
+
     /// Added to every decoded code to get its level.
     pub const fn bias(self) -> i32 {
         match self {
@@ -268,7 +402,7 @@ impl WeightType {
             Self::Tq1 | Self::Tq2 | Self::Q2_0 | Self::Q1_0 => -1,
             Self::Mxfp4 | Self::Nvfp4 => -12,
             // Stored as unsigned bytes, 128 above the signed level.
-            Self::Q8_0 | Self::Iq4Nl | Self::Iq4Xs => -128,
+            Self::Q8_0 | Self::Iq4Nl | Self::Iq4Xs | Self::Int8(_) => -128,
             _ => 0,
         }
     }

@@ -27,14 +27,14 @@ pub unsafe fn code_words(kind: WeightType, codes: *const u8, c: usize) -> [u32; 
     let nibbles = |r: usize| (word(c & 3, r) >> (4 * (c >> 2))) & 0x0F0F_0F0F;
     let pairs = |plane: usize, r: usize| (word(plane + (c >> 2), r) >> (2 * (c & 3))) & 0x0303_0303;
     std::array::from_fn(|r| match kind.codes() {
-        Codes::Eight => word(c, r),
+        Codes::Eight | Codes::FloatBytes => word(c, r),
         Codes::One => spread(bits(0, r)) << 1,
         Codes::Two => pairs(0, r),
         Codes::Three => pairs(0, r) | (spread(bits(128, r)) << 2),
         Codes::Five => nibbles(r) | (spread(bits(256, r)) << 4),
         Codes::Six => nibbles(r) | (pairs(4, r) << 4),
         Codes::Nonlinear | Codes::Fp4 => u32::from_le_bytes(nibbles(r).to_le_bytes().map(|code| kind.decode(code))),
-        Codes::Four | Codes::Float => nibbles(r),
+        Codes::Four | Codes::FloatNibbles | Codes::Float => nibbles(r),
     })
 }
 
@@ -44,7 +44,13 @@ pub fn tile_scales(layout: &TileLayout, tile: &[u8], step: usize) -> [[(f32, f32
     let kind = layout.kind;
     let (at, super_at) = (layout.scales + step * kind.scale_bytes(), layout.super_at(step));
     let half = |at: usize, r: usize| u16::from_le_bytes([tile[at + 2 * r], tile[at + 2 * r + 1]]);
+    let float = |at: usize, r: usize| f32::from_le_bytes(std::array::from_fn(|i| tile[at + 4 * r + i]));
     let rows: [[(f32, f32); 2]; TILE_ROWS] = std::array::from_fn(|r| {
+        let floats = match kind.scales() {
+            Scales::FloatPair => [float(super_at, r), float(super_at + 64, r)],
+            Scales::FloatOne => [float(super_at, r), 0.0],
+            _ => [0.0; 2],
+        };
         let byte = |i: usize| tile[at + 16 * i + r];
         let pair = |byte: u8| [byte & 15, byte >> 4];
         let (halves, small) = match kind.scales() {
@@ -52,13 +58,14 @@ pub fn tile_scales(layout: &TileLayout, tile: &[u8], step: usize) -> [[(f32, f32
             Scales::Half => ([half(at, r), 0], [[0; 2]; 2]),
             Scales::HalfPair | Scales::HalfTwice => ([half(at, r), half(at + 32, r)], [[0; 2]; 2]),
             Scales::Shared => ([half(super_at, r), 0], [[0; 2]; 2]),
+            Scales::FloatPair | Scales::FloatOne => ([0; 2], [[0; 2]; 2]),
             Scales::Exponent => ([0; 2], [[byte(0), 0]; 2]),
             Scales::SuperPair => ([half(super_at, r), half(super_at + 32, r)], [[byte(0), byte(1)]; 2]),
             Scales::SuperPairTwice => ([half(super_at, r), half(super_at + 32, r)], [pair(byte(0)), pair(byte(1))]),
             Scales::SuperSigned => ([half(super_at, r), 0], [[byte(0), 0]; 2]),
             Scales::SuperSignedTwice => ([half(super_at, r), 0], [[byte(0), 0], [byte(1), 0]]),
         };
-        factors(kind, StepScales { halves, small })
+        factors(kind, StepScales { halves, floats, small })
     });
     [rows.map(|halves| halves[0]), rows.map(|halves| halves[1])]
 }
@@ -71,15 +78,20 @@ pub fn decode_panel(layout: &TileLayout, tile: &[u8], first: usize, panel: &mut 
     let at = layout.codes + step * kind.code_bytes();
     let codes = &tile[at..at + kind.code_bytes()];
     let scales = tile_scales(layout, tile, step);
-    let bias = kind.bias();
+    let (bias, floats) = (kind.bias(), kind.takes_floats());
     for c in 0..STEP / 4 {
         // SAFETY: `codes` has exactly the step's bytes.
         let words = unsafe { code_words(kind, codes.as_ptr(), c) };
         let scales = &scales[c / 4];
         for i in 0..4 {
             for r in 0..TILE_ROWS {
-                let level = ((words[r] >> (8 * i)) & 255) as i32 + bias;
-                panel[(4 * c + i) * TILE_ROWS + r] = scales[r].0.mul_add(level as f32, scales[r].1);
+                let code = (words[r] >> (8 * i)) as u8;
+                let level = if floats {
+                    kind.float_level(code)
+                } else {
+                    (i32::from(code) + bias) as f32
+                };
+                panel[(4 * c + i) * TILE_ROWS + r] = scales[r].0.mul_add(level, scales[r].1);
             }
         }
     }

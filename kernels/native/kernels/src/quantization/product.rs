@@ -109,7 +109,7 @@ impl Form {
         let x = x.f32s()?;
         let mut biases = Vec::with_capacity(weights.len());
         for weight in weights.iter_mut() {
-            if self.integer && self.k > 0 && !weight.layout.kind.is_float() {
+            if self.integer && self.k > 0 && !weight.layout.kind.takes_floats() {
                 let bias = weight.layout.kind.sum_factor();
                 let index = biases.iter().position(|&other| other == bias).unwrap_or(biases.len());
                 if index == biases.len() {
@@ -222,8 +222,18 @@ fn integer<const NT: usize>(
                         WeightType::Tq2 => x86::$tile::<x86::Tq2, NT>(layout, w, c, m, acc),
                         WeightType::Q1_0 => x86::$tile::<x86::Q1_0, NT>(layout, w, c, m, acc),
                         WeightType::Q2_0 => x86::$tile::<x86::Q2_0, NT>(layout, w, c, m, acc),
-                        WeightType::F32 | WeightType::F16 | WeightType::BF16 => {
-                            unreachable!("float weights take the panel path")
+                        WeightType::Int2(_) => x86::$tile::<x86::Int2, NT>(layout, w, c, m, acc),
+                        WeightType::Int3(_) => x86::$tile::<x86::Int3, NT>(layout, w, c, m, acc),
+                        WeightType::Int4(_) => x86::$tile::<x86::Int4, NT>(layout, w, c, m, acc),
+                        WeightType::Int8(_) => x86::$tile::<x86::Int8, NT>(layout, w, c, m, acc),
+                        WeightType::F32
+                        | WeightType::F16
+                        | WeightType::BF16
+                        | WeightType::Nf4(_)
+                        | WeightType::Bnb4(_)
+                        | WeightType::E4m3(_)
+                        | WeightType::E5m2(_) => {
+                            unreachable!("levels that are floats take the panel path")
                         }
                     }
                 }

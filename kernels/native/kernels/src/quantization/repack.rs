@@ -13,6 +13,7 @@
 //!                              sc[16] i8 per half              Q3_K Q6_K
 //! super   per 256 inputs:      d[16] f16, dmin[16] f16         Q2_K Q4_K Q5_K
 //!                              d[16] f16                       Q3_K Q6_K IQ4_XS TQ1_0 TQ2_0; per 128: Q1_0; per 64: Q2_0
+//!         per group:           d[16] f32, m[16] f32            INT2 INT3 INT4 INT8; without m: NF4 FP4 E4M3 E5M2
 //! codes   step s: vector c (0…7) has 64 bytes: row r, inputs 4c … 4c+3 at bytes 4r … 4r+3
 //!   nibbles: 4 × 64 B, byte of plane j = vector j in the low, vector j+4 in the high nibble
 //!   pairs of bits: 2 × 64 B, byte of plane i holds vectors 4i … 4i+3 from low to high
@@ -99,7 +100,7 @@ pub fn pack_tile(layout: &TileLayout, rows: &[u8], row_bytes: usize, packed: &mu
 
 fn pack_scales(layout: &TileLayout, row: &[u8], step: usize, lane: usize, packed: &mut [u8]) {
     let kind = layout.kind;
-    let StepScales { halves, small } = step_fields(kind, row, step);
+    let StepScales { halves, floats, small } = step_fields(kind, row, step);
     let at = layout.scales + step * kind.scale_bytes();
     let super_at = layout.super_at(step);
     let mut put = |at: usize, bits: u16| packed[at + 2 * lane..at + 2 * lane + 2].copy_from_slice(&bits.to_le_bytes());
@@ -111,6 +112,13 @@ fn pack_scales(layout: &TileLayout, row: &[u8], step: usize, lane: usize, packed
             put(at + 32, halves[1]);
         }
         Scales::Shared => put(super_at, halves[0]),
+        Scales::FloatPair | Scales::FloatOne => {
+            let count = if kind.has_offset() { 2 } else { 1 };
+            for (part, value) in floats.into_iter().take(count).enumerate() {
+                let at = super_at + 64 * part + 4 * lane;
+                packed[at..at + 4].copy_from_slice(&value.to_le_bytes());
+            }
+        }
         Scales::Exponent => packed[at + lane] = small[0][0],
         Scales::SuperPair => {
             put(super_at, halves[0]);
@@ -148,14 +156,14 @@ fn pack_codes(layout: &TileLayout, codes: &[u8; STEP], step: usize, lane: usize,
         let bit = 8 * vector + byte / 8;
         match layout.kind.codes() {
             Codes::Float => {}
-            Codes::Eight => out[64 * vector + byte] = code,
+            Codes::Eight | Codes::FloatBytes => out[64 * vector + byte] = code,
             Codes::One => out[bit] |= code << (byte % 8),
             Codes::Two => out[pair] |= code << pair_at,
             Codes::Three => {
                 out[pair] |= (code & 3) << pair_at;
                 out[128 + bit] |= (code >> 2) << (byte % 8);
             }
-            Codes::Four | Codes::Nonlinear | Codes::Fp4 => out[nibble.0] |= nibble.1,
+            Codes::Four | Codes::Nonlinear | Codes::Fp4 | Codes::FloatNibbles => out[nibble.0] |= nibble.1,
             Codes::Five => {
                 out[nibble.0] |= nibble.1;
                 out[256 + bit] |= (code >> 4) << (byte % 8);

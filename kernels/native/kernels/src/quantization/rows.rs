@@ -97,6 +97,15 @@ pub fn step_codes(kind: WeightType, row: &[u8], step: usize) -> [u8; STEP] {
                 let low = if j < 2 { low & 15 } else { low >> 4 };
                 low | (((block[128 + 32 * h + e] >> (2 * j)) & 3) << 4)
             }
+            WeightType::Int2(_) => (block[8 + 8 * sub + e / 4] >> (2 * (e % 4))) & 3,
+            WeightType::Int3(_) => {
+                let low = (block[8 + 12 * sub + e / 4] >> (2 * (e % 4))) & 3;
+                low | (((block[16 + 12 * sub + e / 8] >> (e % 8)) & 1) << 2)
+            }
+            WeightType::Int4(_) => nibble(8 + 16 * sub),
+            WeightType::Int8(_) => block[8 + 32 * sub + e],
+            WeightType::Nf4(_) | WeightType::Bnb4(_) => nibble(4 + 16 * sub),
+            WeightType::E4m3(_) | WeightType::E5m2(_) => block[4 + 32 * sub + e],
             WeightType::F32 | WeightType::F16 | WeightType::BF16 => 0,
         }
     })
@@ -106,6 +115,8 @@ pub fn step_codes(kind: WeightType, row: &[u8], step: usize) -> [u8; STEP] {
 pub struct StepScales {
     /// f16 bits: of the step's two halves, or scale and offset, or of the super-block.
     pub halves: [u16; 2],
+    /// f32 scale and offset of a group, in the types that have them.
+    pub floats: [f32; 2],
     /// Small integers per half of the step; [0] holds for both where a type has one scale per step.
     pub small: [[u8; 2]; 2],
 }
@@ -116,10 +127,13 @@ pub fn step_fields(kind: WeightType, row: &[u8], step: usize) -> StepScales {
     let block = &row[step * STEP / elements * bytes..][..bytes];
     let sub = step % (elements / STEP).max(1);
     let half = |at: usize| u16::from_le_bytes([block[at], block[at + 1]]);
+    let float = |at: usize| f32::from_le_bytes([block[at], block[at + 1], block[at + 2], block[at + 3]]);
     let one = |scale: u8| [[scale, 0]; 2];
     let (halves, small) = match kind {
         WeightType::F32 | WeightType::F16 | WeightType::BF16 => ([0, 0], one(0)),
         WeightType::Q4_0 | WeightType::Q5_0 | WeightType::Q8_0 | WeightType::Iq4Nl => ([half(0), 0], one(0)),
+        WeightType::Int2(_) | WeightType::Int3(_) | WeightType::Int4(_) | WeightType::Int8(_) => ([0, 0], one(0)),
+        WeightType::Nf4(_) | WeightType::Bnb4(_) | WeightType::E4m3(_) | WeightType::E5m2(_) => ([0, 0], one(0)),
         WeightType::Q1_0 | WeightType::Q2_0 => ([half(0), 0], one(0)),
         WeightType::Q4_1 | WeightType::Q5_1 => ([half(0), half(2)], one(0)),
         WeightType::Tq1 => ([half(52), 0], one(0)),
@@ -141,16 +155,22 @@ pub fn step_fields(kind: WeightType, row: &[u8], step: usize) -> StepScales {
         WeightType::Q6K => ([half(208), 0], [0, 1].map(|i| [block[192 + 2 * sub + i], 0])),
         WeightType::Iq4Xs => ([half(0), 0], one(iq4xs_scale(block, sub) as u8)),
     };
-    StepScales { halves, small }
+    let floats = match kind.scales() {
+        Scales::FloatPair => [float(0), float(4)],
+        Scales::FloatOne => [float(0), 0.0],
+        _ => [0.0; 2],
+    };
+    StepScales { halves, floats, small }
 }
 
 /// Scale and offset of every 16 inputs of a step: w = scale · level + offset.
-pub fn factors(kind: WeightType, StepScales { halves, small }: StepScales) -> [(f32, f32); 2] {
+pub fn factors(kind: WeightType, StepScales { halves, floats, small }: StepScales) -> [(f32, f32); 2] {
     let [d, m] = halves.map(|bits| f16::from_bits(bits).to_f32());
     let of_half = |i: usize| {
         let [scale, minimum] = small[i];
         match kind.scales() {
             Scales::None => (1.0, 0.0),
+            Scales::FloatPair | Scales::FloatOne => (floats[0], floats[1]),
             Scales::Half | Scales::Shared => (d, 0.0),
             Scales::HalfPair => (d, m),
             Scales::HalfTwice => ([d, m][i], 0.0),
@@ -160,6 +180,15 @@ pub fn factors(kind: WeightType, StepScales { halves, small }: StepScales) -> [(
         }
     };
     [of_half(0), of_half(1)]
+}
+
+/// What a stored code stands for, before it is scaled.
+pub fn level(kind: WeightType, code: u8) -> f32 {
+    if kind.takes_floats() {
+        kind.float_level(code)
+    } else {
+        (i32::from(kind.decode(code)) + kind.bias()) as f32
+    }
 }
 
 /// One file row as f32 weights. `out.len()` is the number of inputs.
@@ -186,7 +215,7 @@ pub fn decode_row(kind: WeightType, row: &[u8], out: &mut [f32]) {
                 let scales = factors(kind, step_fields(kind, row, step));
                 for (e, value) in values.iter_mut().enumerate() {
                     let (scale, offset) = scales[e / 16];
-                    *value = scale.mul_add((i32::from(kind.decode(codes[e])) + kind.bias()) as f32, offset);
+                    *value = scale.mul_add(level(kind, codes[e]), offset);
                 }
             }
         }

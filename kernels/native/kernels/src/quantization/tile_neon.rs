@@ -45,7 +45,7 @@ unsafe fn decode(kind: WeightType, codes: *const u8) -> [[int8x16_t; QUADS]; 8] 
             };
             let signed = |bytes: uint8x16_t| veorq_u8(bytes, vdupq_n_u8(0x80));
             let code = match kind.codes() {
-                Codes::Eight => signed(load(c, quad)),
+                Codes::Eight | Codes::FloatBytes => signed(load(c, quad)),
                 Codes::Nonlinear => signed(vqtbl1q_u8(vld1q_u8(NONLINEAR.as_ptr()), nibble())),
                 Codes::Fp4 => vqtbl1q_u8(vld1q_u8(FP4.as_ptr()), nibble()),
                 Codes::One => vandq_u8(bits(0, c, quad), vdupq_n_u8(2)),
@@ -53,7 +53,7 @@ unsafe fn decode(kind: WeightType, codes: *const u8) -> [[int8x16_t; QUADS]; 8] 
                 Codes::Three => vorrq_u8(pairs(0, c, quad), vandq_u8(bits(128, c, quad), vdupq_n_u8(4))),
                 Codes::Five => vorrq_u8(nibble(), vandq_u8(bits(256, c, quad), vdupq_n_u8(16))),
                 Codes::Six => vorrq_u8(nibble(), vshlq_n_u8::<4>(pairs(4, c, quad))),
-                Codes::Four | Codes::Float => nibble(),
+                Codes::Four | Codes::Float | Codes::FloatNibbles => nibble(),
             };
             out[c][quad] = vreinterpretq_s8_u8(code);
         }
@@ -105,8 +105,8 @@ unsafe fn body<const NT: usize>(
                 let word = u32::from_le_bytes([four[0] as u8, four[1] as u8, four[2] as u8, four[3] as u8]);
                 *vector = vreinterpretq_s8_u32(vdupq_n_u32(word));
             }
-            // Wide types multiply signed levels, so they have no bias to take back; those with offsets have none.
-            let biased = !kind.wide() && !kind.has_offset();
+            // Wide types multiply signed levels, so they have no bias to take back.
+            let biased = !kind.wide() && kind.bias() != 0;
             let start = if biased { group.start } else { [0, 0] };
             let d = vdupq_n_f32(group.d);
             for quad in 0..QUADS {

@@ -24,7 +24,7 @@ pub fn tile<const NT: usize>(
         for t in 0..NT {
             let group = meta[t * layout.steps + step];
             let q = &codes[t * layout.k + step * STEP..][..STEP];
-            let start = if kind.has_offset() { [0; 2] } else { group.start };
+            let start = if kind.bias() == 0 { [0; 2] } else { group.start };
             for r in 0..TILE_ROWS {
                 let half = |h: usize| {
                     (0..16).fold(start[h], |sum, e| {

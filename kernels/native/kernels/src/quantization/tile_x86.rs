@@ -4,7 +4,7 @@
 //! activation codes, one conversion, one multiply, one or two FMA. AVX2: two halves of 8 rows, `vpmaddubsw` + `vpmaddwd`.
 
 use super::activations::GroupMeta;
-use super::format::{Codes, Scales, TileLayout, WeightType, FP4, NONLINEAR, STEP, TILE_ROWS};
+use super::format::{Codes, Group, Scales, TileLayout, WeightType, FP4, NONLINEAR, STEP, TILE_ROWS};
 use std::arch::x86_64::*;
 
 /// A weight type as a compile-time constant, so that each instantiation holds one decoder.
@@ -18,6 +18,14 @@ macro_rules! kinds {
         impl Kind for $name { const KIND: WeightType = WeightType::$name; }
     )* };
 }
+macro_rules! grouped {
+    ($($name:ident),*) => { $(
+        /// Of any group: the layout knows which.
+        pub struct $name;
+        impl Kind for $name { const KIND: WeightType = WeightType::$name(Group::G32); }
+    )* };
+}
+grouped!(Int2, Int3, Int4, Int8);
 kinds!(Q1_0, Q2_0, Q2K, Q3K, Q4_0, Q4_1, Q4K, Q5_0, Q5_1, Q5K, Q6K, Q8_0, Iq4Nl, Iq4Xs, Mxfp4, Nvfp4, Tq1, Tq2);
 
 /// Bytes ahead of the current step that one-token calls ask into the first cache level: a few steps.
@@ -74,7 +82,7 @@ unsafe fn codes512<F: Kind>(p: *const u8) -> [__m512i; 8] {
     };
     let plus = |codes: __m512i, mask: u64, bit: i8| _mm512_mask_add_epi8(codes, mask, codes, byte(bit));
     std::array::from_fn(|c| match F::KIND.codes() {
-        Codes::Eight => load(c),
+        Codes::Eight | Codes::FloatBytes => load(c),
         Codes::One => _mm512_maskz_mov_epi8(mask(0, c), byte(2)),
         Codes::Two => pair(c),
         Codes::Three => plus(pair(c), mask(128, c), 4),
@@ -82,7 +90,7 @@ unsafe fn codes512<F: Kind>(p: *const u8) -> [__m512i; 8] {
         Codes::Six => _mm512_or_si512(nibble(c), pair_above(4, c)),
         Codes::Nonlinear => _mm512_shuffle_epi8(table(&NONLINEAR), nibble(c)),
         Codes::Fp4 => _mm512_shuffle_epi8(table(&FP4), nibble(c)),
-        Codes::Four | Codes::Float => nibble(c),
+        Codes::Four | Codes::Float | Codes::FloatNibbles => nibble(c),
     })
 }
 
@@ -110,6 +118,11 @@ unsafe fn scales512<F: Kind>(layout: &TileLayout, tile: *const u8, step: usize) 
         Scales::HalfPair => [[halves512(at), zero], [halves512(at.add(32)), zero]],
         Scales::HalfTwice => [[halves512(at), halves512(at.add(32))], [zero; 2]],
         Scales::Shared => [[halves512(above), zero], [zero; 2]],
+        Scales::FloatOne => [[_mm512_loadu_ps(above.cast()), zero], [zero; 2]],
+        Scales::FloatPair => [
+            [_mm512_loadu_ps(above.cast()), zero],
+            [_mm512_loadu_ps(above.add(64).cast()), zero],
+        ],
         Scales::Exponent => {
             let e = unsigned(at);
             let normal = _mm512_slli_epi32::<23>(_mm512_sub_epi32(e, _mm512_set1_epi32(1)));
@@ -168,8 +181,7 @@ pub unsafe fn tile512<F: Kind, const NT: usize>(
             let q = codes.add(t * layout.k + step * STEP).cast::<i32>();
             let group = &*meta.add(t * layout.steps + step);
             let four = |c: usize| _mm512_set1_epi32(q.add(c).read_unaligned());
-            // Types with offsets have no bias.
-            let start = if kind.has_offset() { [0; 2] } else { group.start };
+            let start = if kind.bias() == 0 { [0; 2] } else { group.start };
             let mut first = _mm512_set1_epi32(start[0]);
             let mut last = _mm512_set1_epi32(start[1]);
             for c in 0..4 {
@@ -246,7 +258,7 @@ unsafe fn codes256<F: Kind>(p: *const u8, half: usize) -> [__m256i; 8] {
         _mm256_and_si256(shifted, byte(3))
     };
     std::array::from_fn(|c| match F::KIND.codes() {
-        Codes::Eight => load(c),
+        Codes::Eight | Codes::FloatBytes => load(c),
         Codes::One => bits(0, c, 2),
         Codes::Two => pair(c),
         Codes::Three => _mm256_or_si256(pair(c), bits(128, c, 4)),
@@ -254,7 +266,7 @@ unsafe fn codes256<F: Kind>(p: *const u8, half: usize) -> [__m256i; 8] {
         Codes::Six => _mm256_or_si256(nibble(c), pair_above(4, c)),
         Codes::Nonlinear => _mm256_shuffle_epi8(table(&NONLINEAR), nibble(c)),
         Codes::Fp4 => _mm256_shuffle_epi8(table(&FP4), nibble(c)),
-        Codes::Four | Codes::Float => nibble(c),
+        Codes::Four | Codes::Float | Codes::FloatNibbles => nibble(c),
     })
 }
 
@@ -306,6 +318,7 @@ unsafe fn scales256<F: Kind>(layout: &TileLayout, tile: *const u8, step: usize, 
     let at = tile.add(layout.scales + step * kind.scale_bytes());
     let above = tile.add(layout.super_at(step));
     let halves = |p: *const u8| halves256(p.add(16 * half));
+    let floats = |p: *const u8| _mm256_loadu_ps(p.add(32 * half).cast());
     let minus = |x: __m256| _mm256_sub_ps(_mm256_set1_ps(-0.0), x);
     let unsigned = |p: *const u8| _mm256_cvtepu8_epi32(_mm_loadl_epi64(p.add(8 * half).cast()));
     let signed = |p: *const u8| _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(p.add(8 * half).cast())));
@@ -316,6 +329,8 @@ unsafe fn scales256<F: Kind>(layout: &TileLayout, tile: *const u8, step: usize, 
         Scales::HalfPair => [[halves(at), zero], [halves(at.add(32)), zero]],
         Scales::HalfTwice => [[halves(at), halves(at.add(32))], [zero; 2]],
         Scales::Shared => [[halves(above), zero], [zero; 2]],
+        Scales::FloatOne => [[floats(above), zero], [zero; 2]],
+        Scales::FloatPair => [[floats(above), zero], [floats(above.add(64)), zero]],
         Scales::Exponent => {
             let e = unsigned(at);
             let normal = _mm256_slli_epi32::<23>(_mm256_sub_epi32(e, _mm256_set1_epi32(1)));
@@ -371,8 +386,8 @@ pub unsafe fn tile256<F: Kind, const NT: usize>(
             for t in 0..NT {
                 let q = codes.add(t * layout.k + step * STEP).cast::<i32>();
                 let group = &*meta.add(t * layout.steps + step);
-                // Wide types multiply signed levels, so they have no bias to take back; those with offsets have none.
-                let biased = !kind.wide() && !kind.has_offset();
+                // Wide types multiply signed levels, so they have no bias to take back.
+                let biased = !kind.wide() && kind.bias() != 0;
                 let start = if biased { group.start } else { [0; 2] };
                 let first = _mm256_add_epi32(_mm256_set1_epi32(start[0]), dot256::<F>(&weights[..4], q));
                 let last = _mm256_add_epi32(_mm256_set1_epi32(start[1]), dot256::<F>(&weights[4..], q.add(4)));

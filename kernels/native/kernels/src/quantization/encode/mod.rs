@@ -19,6 +19,7 @@ const GROUP_EPSILON: f32 = 1e-15;
 
 pub fn run(call: &mut Call) -> Result<(), KernelError> {
     let kind = WeightType::from_id(call.attr_usize(0)?)?;
+    ensure!(kind.of_gguf(), "quantize: there is no encoder of {kind:?}");
     let x = call.input(0)?;
     ensure!(x.shape.len() == 2, "quantize: x must have two axes");
     let (rows, k) = (x.shape[0], x.shape[1]);
@@ -78,7 +79,8 @@ fn encode_block(kind: WeightType, x: &[f32], out: &mut [u8]) {
         WeightType::Tq2 => small::tq2(x, out),
         WeightType::Q1_0 => small::q1(x, out),
         WeightType::Q2_0 => small::q2(x, out),
-        WeightType::F32 | WeightType::F16 | WeightType::BF16 => {}
+        // Floats are written by the caller; the rest is refused.
+        _ => {}
     }
 }
 
