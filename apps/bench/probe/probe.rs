@@ -1,4 +1,4 @@
-//! probe THREADS [read]: what this machine can do at most, measured now, as one JSON line; `read` measures the first alone:
+//! probe THREADS: what this machine can do at most, measured now, as one JSON line:
 //!
 //!   readGBps      bytes read from memory by all threads together, each summing its own 256 MiB in eight streams
 //!   f32GFLOPs     f32 multiply-adds in registers (2 operations each), the widest instructions this machine has
@@ -197,13 +197,9 @@ fn main() {
         .nth(1)
         .and_then(|text| text.parse().ok())
         .filter(|&n| n > 0)
-        .expect("usage: probe THREADS [read]");
-    let read = read_bandwidth(threads);
-    if std::env::args().nth(2).as_deref() == Some("read") {
-        println!("{{\"readGBps\":{read:.2}}}");
-        return;
-    }
-    let (f32, int8) = (
+        .expect("usage: probe THREADS");
+    let (read, f32, int8) = (
+        read_bandwidth(threads),
         arithmetic_peak(threads, arithmetic::f32_loop()),
         arithmetic_peak(threads, arithmetic::int8_loop()),
     );

@@ -2,12 +2,14 @@ import { join } from 'node:path';
 import { appRoot } from './measure/paths.js';
 import { runProgram } from './measure/run-program.js';
 import { measureKernels } from './children/kernels.js';
+import { measureKernelWork } from './children/kernel-work.js';
 import { measureLatency, measureMemory, measureSpeed, tokenizePrompt } from './children/model.js';
 import { measureProfile } from './children/profile.js';
 
 /** What can be measured in a process of its own; each takes and returns what JSON can carry. */
 const children = {
   kernels: measureKernels,
+  'kernel-work': measureKernelWork,
   tokens: tokenizePrompt,
   speed: measureSpeed,
   latency: measureLatency,

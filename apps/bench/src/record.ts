@@ -1,3 +1,5 @@
+import type { Roofline } from './measure/roofline.js';
+
 /** Units, and whether more or less of them is better. */
 const better = { 'tokens/s': 'more', 'GB/s': 'more', 'GOP/s': 'more', ms: 'less', MiB: 'less', bytes: 'less' } as const;
 export type Unit = keyof typeof better;
@@ -27,8 +29,8 @@ export interface BenchRecord {
   readonly boundRatio: number | null;
   /** The share of the bound asked for. */
   readonly boundGoal: number | null;
-  /** Read bandwidth before, between and after the rounds of this work, in GB/s; its median is what `bound` was made from. */
-  readonly readGBps: readonly number[] | null;
+  /** What the machine could do before, between and after the rounds of this work; `bound` is made from the medians. */
+  readonly ceilings: readonly Roofline[] | null;
   /** CPU path, threads and processor, or where the work ran otherwise. */
   readonly cpu: string;
 }
@@ -47,7 +49,7 @@ export interface Measurement {
   readonly goal?: number | undefined;
   readonly bound?: number | undefined;
   readonly boundGoal?: number | undefined;
-  readonly readGBps?: readonly number[] | undefined;
+  readonly ceilings?: readonly Roofline[] | undefined;
   readonly cpu: string;
 }
 
@@ -69,7 +71,7 @@ export function benchRecord(measured: Measurement): BenchRecord {
     bound: bound ?? null,
     boundRatio: bound === undefined ? null : ratioOf(unit, ours, bound),
     boundGoal: measured.boundGoal ?? null,
-    readGBps: measured.readGBps ?? null,
+    ceilings: measured.ceilings ?? null,
     cpu,
   };
 }

@@ -9,9 +9,10 @@ function figure(value: number | null): string {
   return size >= 100 ? value.toFixed(0) : size >= 10 ? value.toFixed(1) : value.toFixed(2);
 }
 
-/** The median, and the range where it is wide: the machine was in two states. */
-function bandwidth(readGBps: readonly number[] | null): string {
-  if (readGBps === null) return '';
+/** The median read bandwidth, and the range where it is wide: the machine was in two states. */
+function bandwidth({ ceilings }: BenchRecord): string {
+  if (ceilings === null) return '';
+  const readGBps = ceilings.map((ceiling) => ceiling.readGBps);
   const [lowest, highest] = [Math.min(...readGBps), Math.max(...readGBps)];
   const middle = figure(median(readGBps));
   return highest > 1.1 * lowest ? `${middle} (${figure(lowest)}–${figure(highest)})` : middle;
@@ -35,7 +36,7 @@ export function formatTable(records: readonly BenchRecord[]): string {
       figure(record.goal),
       figure(record.bound),
       record.boundRatio === null ? '' : `${(100 * record.boundRatio).toFixed(0)} %${asked}`,
-      bandwidth(record.readGBps),
+      bandwidth(record),
     ]);
   }
   const cpus = [...new Set(records.map(({ cpu }) => cpu))];

@@ -38,7 +38,7 @@ describe('the bytes of a decoded token', () => {
 
   it('over the bandwidth are the bound', () => {
     const test = { phase: 'decode', tokens: 1, context: 10 } as const;
-    expect(decodeBound(demands, test, 2)).toBeCloseTo(2e9 / 1120);
+    expect(decodeBound(demands, test, { readGBps: 2, f32GFLOPs: 1, int8GOPs: 1 })).toBeCloseTo(2e9 / 1120);
   });
 });
 

@@ -8,15 +8,16 @@ describe('interleaved rounds', () => {
       log.push(name);
       return Promise.resolve(values.shift() ?? NaN);
     };
-    const probes = [40, 30, 41];
+    const probes = [40, 30, 41].map((readGBps) => ({ readGBps, f32GFLOPs: 1, int8GOPs: 2 }));
+    const left = [...probes];
     const result = await interleaved([contender('a', [1, 3]), contender('b', [10, 20])], {
       rounds: 2,
       probe: () => {
         log.push('probe');
-        return Promise.resolve(probes.shift() ?? NaN);
+        return Promise.resolve(left.shift() ?? probes[0]);
       },
     });
     expect(log).toEqual(['probe', 'a', 'b', 'probe', 'a', 'b', 'probe']);
-    expect(result).toEqual({ medians: [2, 15], readGBps: [40, 30, 41] });
+    expect(result).toEqual({ medians: [2, 15], ceilings: probes });
   });
 });

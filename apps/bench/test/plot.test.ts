@@ -70,8 +70,8 @@ describe('panels', () => {
     expect(series.map(({ name, points }) => [name, points.length])).toEqual([
       ['ours', 3],
       ['them', 3],
-      ['bound', 3],
       ['ours, windowed', 3],
+      ['bound', 3],
       ['bound, windowed', 3],
     ]);
   });

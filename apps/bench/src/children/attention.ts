@@ -26,7 +26,8 @@ export async function timeAttention(backend: Backend, rounds: number, dtype: 'f3
     const bytes = 2 * kvHeads * lengthK * dim * (dtype === 'f32' ? 4 : 2);
     const bound = lengthQ === 1 ? 'read' : 'f32';
     const dense = await timeCalls(backend, rounds, caches.length, (call) => attention(q, caches[call].k, caches[call].v));
-    times.push({ work: `attention ${shape}`, milliseconds: dense, bytes, operations: 4 * heads * dim * visible, bound });
+    const group = `attention, ${lengthQ === 1 ? '1 query' : `${lengthQ} queries`}`;
+    times.push({ group, work: `attention ${shape}`, milliseconds: dense, bytes, operations: 4 * heads * dim * visible, bound });
 
     const mask = streaming({ sinks: 4, window: 512 })({ batch: 1, heads, lenQ: [lengthQ], lenK: [lengthK] });
     const lowered = lowerMask(mask);
@@ -35,6 +36,7 @@ export async function timeAttention(backend: Backend, rounds: number, dtype: 'f3
       plannedAttention(q, caches[call].k, caches[call].v, plan),
     );
     times.push({
+      group,
       work: `planned attention, sinks + window 512, ${shape}`,
       milliseconds: planned,
       bytes: bytes * lowered.stats.density,

@@ -3,6 +3,8 @@ import { median } from '../measure/median.js';
 
 /** One kernel on one shape. */
 export interface KernelTime {
+  /** Shapes that are shown on one scale. */
+  readonly group: string;
   readonly work: string;
   readonly milliseconds: number;
   /** Bytes it must move from memory. */

@@ -7,17 +7,26 @@ const outFeatures = 2048;
 /** More than any last-level cache here holds, so that decoding reads memory as a model's layers do. */
 const weightBytes = 160 * 2 ** 20;
 
+/** A layer of seeded weights. */
+export function makeLayer(
+  backend: Backend,
+  type: string,
+  activations: ActivationMode,
+  inputs: number,
+  outputs: number,
+): QuantizedLinear {
+  const width = rowBytes(type, inputs);
+  const some = seededBlocks(7, ggufLayout(type).id, 64, inputs).data as Uint8Array;
+  const bytes = new Uint8Array(width * outputs);
+  for (let at = 0; at < bytes.length; at += some.length) bytes.set(some.subarray(0, bytes.length - at), at);
+  const blocks = fromBytes(backend, bytes, [outputs, width], 'u8');
+  return new QuantizedLinear(blocks, { type, inFeatures: inputs, outFeatures: outputs, activations });
+}
+
 /** Layers of one type, enough of them to fill `weightBytes`. */
 function makeLayers(backend: Backend, type: string, activations: ActivationMode): QuantizedLinear[] {
-  const width = rowBytes(type, inFeatures);
-  const some = seededBlocks(7, ggufLayout(type).id, 64, inFeatures).data as Uint8Array;
-  const bytes = new Uint8Array(width * outFeatures);
-  for (let at = 0; at < bytes.length; at += some.length) bytes.set(some, at);
-  const count = Math.ceil(weightBytes / bytes.length);
-  return Array.from({ length: count }, () => {
-    const blocks = fromBytes(backend, bytes, [outFeatures, width], 'u8');
-    return new QuantizedLinear(blocks, { type, inFeatures, outFeatures, activations });
-  });
+  const count = Math.ceil(weightBytes / (rowBytes(type, inFeatures) * outFeatures));
+  return Array.from({ length: count }, () => makeLayer(backend, type, activations, inFeatures, outFeatures));
 }
 
 /** One token (decoding), a few, and a prompt through layers of one type. */
@@ -35,6 +44,7 @@ export async function timeMatmul(
     const calls = tokens > 8 ? Math.min(layers.length, 4) : layers.length;
     const milliseconds = await timeCalls(backend, rounds, calls, (call) => layers[call].forward(x));
     times.push({
+      group: `matmul, ${tokens === 1 ? '1 token' : `${tokens} tokens`}`,
       work: `matmul ${type}${float ? '' : ' × q8'} [${tokens}, ${inFeatures}] → ${outFeatures}`,
       milliseconds,
       bytes: layers[0].byteLength + 4 * tokens * (inFeatures + outFeatures),

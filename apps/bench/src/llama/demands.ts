@@ -64,7 +64,7 @@ export function decodeBytes({ weightBytes, rowBytes, windows }: Demands, { token
 }
 
 /** Tokens per second that reading those bytes once per token allows. */
-export function decodeBound(demands: Demands, test: SpeedTest, readGBps: number): number {
+export function decodeBound(demands: Demands, test: SpeedTest, { readGBps }: Roofline): number {
   return (readGBps * 1e9) / decodeBytes(demands, test);
 }
 

@@ -1,7 +1,7 @@
 import { inChild } from '../children.js';
 import type { Attention } from '../children/model.js';
 import { interleaved, type Interleaved } from '../measure/interleaved.js';
-import { measureReadBandwidth } from '../measure/roofline.js';
+import { measureRoofline } from '../measure/roofline.js';
 import type { SuiteOptions } from '../suite.js';
 import type { Peer } from './peers.js';
 import { testName, textTokens, type SpeedTest } from './speed-test.js';
@@ -35,7 +35,7 @@ export function measureSpeeds(
     contenders.map((contender) => () => contender.measure(work)),
     {
       rounds,
-      probe: () => measureReadBandwidth(threads),
+      probe: () => measureRoofline(threads),
       onRound: (round) => progress(`${title}: ${testName(test)}, round ${round} of ${rounds}`),
     },
   );

@@ -1,5 +1,4 @@
-import { median } from '../measure/median.js';
-import type { Roofline } from '../measure/roofline.js';
+import { medianRoofline } from '../measure/roofline.js';
 import { benchRecord, type BenchRecord } from '../record.js';
 import type { SuiteOptions } from '../suite.js';
 import { decodeBound, prefillBound, type Demands } from './demands.js';
@@ -13,7 +12,6 @@ export interface SpeedBench {
   readonly path: string;
   readonly cpu: string;
   readonly demands: Demands;
-  readonly roofline: Roofline;
   readonly tests: readonly SpeedTest[];
   /** The ratio asked for beside a peer. */
   goal(peer: string, test: SpeedTest): number | undefined;
@@ -21,20 +19,20 @@ export interface SpeedBench {
 
 /** Ours beside every peer on the tests of one file. */
 export async function speedRecords(bench: SpeedBench, options: SuiteOptions, peers: readonly Peer[]): Promise<BenchRecord[]> {
-  const { suite, title, path, cpu, demands, roofline, tests } = bench;
+  const { suite, title, path, cpu, demands, tests } = bench;
   const file = await speedFile(title, path, options.threads, tests);
   const records: BenchRecord[] = [];
   for (const test of tests) {
-    const { medians, readGBps } = await measureSpeeds(file, test, [ours(), ...peers], options);
-    const decoding = test.phase === 'decode';
+    const { medians, ceilings } = await measureSpeeds(file, test, [ours(), ...peers], options);
+    const bound = test.phase === 'decode' ? decodeBound : prefillBound;
     const shared = {
       suite,
       group: test.phase,
       work: `${title}: ${testName(test)}`,
       ours: medians[0],
       unit: 'tokens/s',
-      bound: decoding ? decodeBound(demands, test, median(readGBps)) : prefillBound(demands, test, roofline),
-      readGBps: decoding ? readGBps : undefined,
+      bound: bound(demands, test, medianRoofline(ceilings)),
+      ceilings,
       cpu,
     } as const;
     for (const [index, { name }] of peers.entries()) {

@@ -1,5 +1,6 @@
 import { existsSync, statSync } from 'node:fs';
 import { join } from 'node:path';
+import { median } from './median.js';
 import { appRoot, cacheFolder } from './paths.js';
 import { runProgram } from './run-program.js';
 
@@ -10,22 +11,24 @@ export interface Roofline {
   readonly int8GOPs: number;
 }
 
-/** Builds the probe if its source is newer, and runs it. Needs rustc, as the native backend does. */
-async function probe(args: readonly string[]): Promise<unknown> {
+/**
+ * Builds the probe if its source is newer, and runs it; less than a second. To be measured beside every figure that it bounds: memory and
+ * clock of a shared machine change from minute to minute. Needs rustc, as the native backend does.
+ */
+export async function measureRoofline(threads: number): Promise<Roofline> {
   const source = join(appRoot, 'probe/probe.rs');
   const program = join(cacheFolder('bench'), 'probe');
   if (!existsSync(program) || statSync(program).mtimeMs < statSync(source).mtimeMs) {
     await runProgram('rustc', ['-C', 'opt-level=3', '-C', 'target-cpu=native', '-o', program, source]);
   }
-  return JSON.parse(await runProgram(program, args)) as unknown;
+  return JSON.parse(await runProgram(program, [String(threads)])) as Roofline;
 }
 
-/** All ceilings; some three seconds. */
-export async function measureRoofline(threads: number): Promise<Roofline> {
-  return (await probe([String(threads)])) as Roofline;
-}
-
-/** The read bandwidth alone in GB/s, to be measured beside every figure that it bounds: it may change from minute to minute. */
-export async function measureReadBandwidth(threads: number): Promise<number> {
-  return ((await probe([String(threads), 'read'])) as Pick<Roofline, 'readGBps'>).readGBps;
+/** The median of each ceiling. */
+export function medianRoofline(measured: readonly Roofline[]): Roofline {
+  return {
+    readGBps: median(measured.map(({ readGBps }) => readGBps)),
+    f32GFLOPs: median(measured.map(({ f32GFLOPs }) => f32GFLOPs)),
+    int8GOPs: median(measured.map(({ int8GOPs }) => int8GOPs)),
+  };
 }

@@ -52,11 +52,14 @@ function panelOf(title: string, unit: Unit, records: readonly BenchRecord[]): Pa
     title,
     unit,
     works: lines ? null : works,
-    series: [...series.values()].map(({ name, boundOf, points }) => ({
-      name,
-      boundOf,
-      points: [...points].filter(([, y]) => Number.isFinite(y)).sort(([a], [b]) => a - b),
-    })),
+    // What the machine allows comes last.
+    series: [...series.values()]
+      .sort((a, b) => Number(a.boundOf !== null) - Number(b.boundOf !== null))
+      .map(({ name, boundOf, points }) => ({
+        name,
+        boundOf,
+        points: [...points].filter(([, y]) => Number.isFinite(y)).sort(([a], [b]) => a - b),
+      })),
   };
 }
 

@@ -17,8 +17,9 @@ const axisHeight = 52;
 const lineHeight = 320;
 const barHeight = 12;
 const barGap = 12;
-/** Work names are broken beyond this. */
-const nameWidth = 300;
+/** Names of works are broken beyond the one and have the other: text is measured without fonts here, which may be a fifth off. */
+const nameWidth = 270;
+const nameSpace = 340;
 
 /** Told apart by people who do not see red and green, too (Okabe and Ito). */
 const palette = ['#0072b2', '#e69f00', '#56b4e9', '#009e73', '#cc79a7', '#d55e00', '#000000'];
@@ -85,13 +86,13 @@ export function renderSvg(title: string, records: readonly BenchRecord[]): strin
     legend: {
       top: 52,
       left: margin.left,
-      itemGap: 24,
+      itemGap: 48,
       data: [...new Set(placed.flatMap(({ series }) => series.map(({ name }) => name)))],
     },
     grid: placed.map(({ top, height: tall, works }) => ({
       top,
       height: tall,
-      left: works ? nameWidth + 12 : margin.left,
+      left: works ? nameSpace : margin.left,
       right: margin.right,
     })),
     xAxis: placed.map(({ works, unit }, gridIndex) =>

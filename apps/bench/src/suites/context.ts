@@ -5,7 +5,7 @@ import { chosenModels, modelFiles } from '../llama/models.js';
 import { llamaBench, llamaFolder } from '../llama/peers.js';
 import { testName, type SpeedTest } from '../llama/speed-test.js';
 import { cpuName } from '../measure/cpu.js';
-import { median } from '../measure/median.js';
+import { medianRoofline } from '../measure/roofline.js';
 import { benchRecord, type BenchRecord } from '../record.js';
 import type { Suite } from '../suite.js';
 
@@ -43,13 +43,14 @@ export const context: Suite = {
       const tests = contextTests(options.contexts, demands.contextLength);
       const file = await speedFile(title, path, threads, tests);
       for (const test of tests) {
-        const { medians, readGBps } = await measureSpeeds(file, test, [dense, peer, sparse], options);
+        const { medians, ceilings } = await measureSpeeds(file, test, [dense, peer, sparse], options);
+        const roofline = medianRoofline(ceilings);
         const shared = {
           suite: 'context',
           group: title,
           context: test.context,
           unit: 'tokens/s',
-          readGBps,
+          ceilings,
           cpu: cpuName(threads),
         } as const;
         records.push(
@@ -58,7 +59,7 @@ export const context: Suite = {
             work: `${title}: ${testName(test)}`,
             ours: medians[0],
             peer: { name: peer.name, value: medians[1] },
-            bound: decodeBound(demands, test, median(readGBps)),
+            bound: decodeBound(demands, test, roofline),
             boundGoal: test.context >= longContext ? longGoal : undefined,
           }),
           benchRecord({
@@ -67,7 +68,7 @@ export const context: Suite = {
             ours: medians[2],
             oursName: sparse.name,
             peer: { name: 'ours, dense', value: medians[0] },
-            bound: decodeBound(withWindow(demands, visible), test, median(readGBps)),
+            bound: decodeBound(withWindow(demands, visible), test, roofline),
           }),
         );
       }

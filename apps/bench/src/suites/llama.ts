@@ -7,7 +7,6 @@ import { llamaBench, llamaFolder, nodeLlamaCpp } from '../llama/peers.js';
 import { speedRecords } from '../llama/speed-records.js';
 import { decode128, prefill512, testName, type SpeedTest } from '../llama/speed-test.js';
 import { cpuName, cpuPath } from '../measure/cpu.js';
-import { measureRoofline } from '../measure/roofline.js';
 import { benchRecord, type BenchRecord, type Measurement } from '../record.js';
 import type { Suite, SuiteOptions } from '../suite.js';
 
@@ -27,7 +26,10 @@ async function windowRecord({ model, path, options, record }: Bench): Promise<Be
   const file = await speedFile(model.title, path, options.threads, [test]);
   const contenders = [ours({ method: 'streaming-llm' }), ours()];
   // Long prompts vary little; three rounds tell them apart.
-  const { medians } = await measureSpeeds(file, test, contenders, { ...options, rounds: Math.min(options.rounds, 3) });
+  const { medians, ceilings } = await measureSpeeds(file, test, contenders, {
+    ...options,
+    rounds: Math.min(options.rounds, 3),
+  });
   return record({
     group: 'prefill',
     work: `${model.title}: ${testName(test)}, sinks + window`,
@@ -36,6 +38,7 @@ async function windowRecord({ model, path, options, record }: Bench): Promise<Be
     unit: 'tokens/s',
     peer: { name: 'ours, dense', value: medians[1] },
     goal: 1,
+    ceilings,
   });
 }
 
@@ -80,8 +83,6 @@ export const llama: Suite = {
     options.progress('preparing models and peers');
     const files = await modelFiles();
     const peers = [llamaBench(await llamaFolder(options.llamaBin)), await nodeLlamaCpp()];
-    options.progress('measuring the roofline');
-    const roofline = await measureRoofline(options.threads);
     const cpu = cpuName(options.threads);
     const records: BenchRecord[] = [];
     for (const model of chosen) {
@@ -91,7 +92,7 @@ export const llama: Suite = {
       const goal = (peer: string, test: SpeedTest) =>
         peer === 'llama-bench' ? speedGoal(model.type, test, cpuPath()) : undefined;
       const tests = [decode128, prefill512];
-      const speeds = { suite: 'llama', title: model.title, path, cpu, demands, roofline, tests, goal };
+      const speeds = { suite: 'llama', title: model.title, path, cpu, demands, tests, goal };
       records.push(...(await speedRecords(speeds, options, peers)));
       const bench: Bench = { model, path, options, demands, record };
       records.push(await windowRecord(bench));

@@ -8,7 +8,6 @@ import { speedRecords } from '../llama/speed-records.js';
 import { decode128, prefill4096, prefill512 } from '../llama/speed-test.js';
 import { cpuName, cpuPath } from '../measure/cpu.js';
 import { cacheFolder } from '../measure/paths.js';
-import { measureRoofline } from '../measure/roofline.js';
 import { runProgram } from '../measure/run-program.js';
 import type { BenchRecord } from '../record.js';
 import type { Suite } from '../suite.js';
@@ -44,8 +43,6 @@ export const types: Suite = {
     const files = await modelFiles();
     const bin = await llamaFolder(options.llamaBin);
     const peer = llamaBench(bin);
-    progress('measuring the roofline');
-    const roofline = await measureRoofline(threads);
     const cpu = cpuName(threads);
     const records: BenchRecord[] = [];
     for (const model of models) {
@@ -56,7 +53,7 @@ export const types: Suite = {
         const path = type === model.type ? own : await recoded(own, model.id, type, bin);
         const tests = [decode128, prefill512, ...(model.id === 'smollm2' && type === longPromptRecipe ? [prefill4096] : [])];
         const goal = (_: string, test: (typeof tests)[number]) => speedGoal(type, test, cpuPath());
-        const bench = { suite: 'types', title, path, cpu, roofline, tests, goal, demands: await demandsOf(path) };
+        const bench = { suite: 'types', title, path, cpu, tests, goal, demands: await demandsOf(path) };
         records.push(...(await speedRecords(bench, options, [peer])));
       }
     }
