@@ -27,6 +27,12 @@ pub unsafe trait Simd: Copy {
     unsafe fn floor(a: Self::V) -> Self::V;
     /// p · 2^n for integral n ≥ −126; smaller n give 0.
     unsafe fn scale2(p: Self::V, n: Self::V) -> Self::V;
+    /// p · 2^n for integral n in [−127, 0]; −127 gives 0. NaN in p stays.
+    #[inline(always)]
+    unsafe fn scale2_down(p: Self::V, n: Self::V) -> Self::V {
+        // SAFETY: the caller's promise.
+        unsafe { Self::scale2(p, n) }
+    }
     /// Per lane: `a` where `bits` has the lane's bit set, otherwise `b`.
     unsafe fn select(bits: u32, a: Self::V, b: Self::V) -> Self::V;
     /// LANES half-precision values, widened.
@@ -55,14 +61,39 @@ pub unsafe trait Simd: Copy {
 /// 2^x with relative error below 2e-7 for x in [−126, 127], exact at 0; smaller x give 0, larger ones overflow to ∞. NaN stays NaN.
 #[inline(always)]
 pub unsafe fn exp2<S: Simd>(x: S::V) -> S::V {
-    let n = S::floor(x);
-    let f = S::sub(x, n);
-    // Minimax on [0, 1) among the polynomials that are 1 at 0: a factor of 2^0 must not change what it scales.
-    let mut p = S::splat(0.001_867_13);
-    for c in [0.009_017_031, 0.055_799_913, 0.240_164_45, 0.693_151_3, 1.0] {
-        p = S::fma(p, f, S::splat(c));
+    // SAFETY: the caller's promise.
+    unsafe {
+        let n = S::floor(x);
+        S::scale2(exp2_fraction::<S>(S::sub(x, n)), n)
     }
-    S::scale2(p, n)
+}
+
+/// [`exp2`] of x ≤ 0, −∞ included: the same bits in fewer operations.
+///
+/// # Safety
+/// As for [`Simd`].
+#[inline(always)]
+pub unsafe fn exp2_down<S: Simd>(x: S::V) -> S::V {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let x = S::max(S::splat(-127.0), x);
+        let n = S::floor(x);
+        S::scale2_down(exp2_fraction::<S>(S::sub(x, n)), n)
+    }
+}
+
+/// 2^f for f in [0, 1).
+#[inline(always)]
+unsafe fn exp2_fraction<S: Simd>(f: S::V) -> S::V {
+    // SAFETY: the caller's promise.
+    unsafe {
+        // Minimax on [0, 1) among the polynomials that are 1 at 0: a factor of 2^0 must not change what it scales.
+        let mut p = S::splat(0.001_867_13);
+        for c in [0.009_017_031, 0.055_799_913, 0.240_164_45, 0.693_151_3, 1.0] {
+            p = S::fma(p, f, S::splat(c));
+        }
+        p
+    }
 }
 
 /// e^x for any x; NaN stays NaN, −∞ gives 0.
@@ -248,6 +279,12 @@ mod x86 {
             _mm256_blendv_ps(scaled, n, nan)
         }
         #[inline(always)]
+        unsafe fn scale2_down(p: __m256, n: __m256) -> __m256 {
+            // 1.5 · 2^23 + 127 makes n + 127, the exponent of 2^n, the low bits of the sum; NaN is in p.
+            let exponent = _mm256_add_ps(n, _mm256_set1_ps(12_583_039.0));
+            _mm256_mul_ps(p, _mm256_castsi256_ps(_mm256_slli_epi32::<23>(_mm256_castps_si256(exponent))))
+        }
+        #[inline(always)]
         unsafe fn select(bits: u32, a: __m256, b: __m256) -> __m256 {
             let lanes = _mm256_setr_epi32(1, 2, 4, 8, 16, 32, 64, 128);
             let hit = _mm256_cmpeq_epi32(_mm256_and_si256(_mm256_set1_epi32(bits as i32), lanes), lanes);
@@ -367,6 +404,12 @@ mod x86 {
             // As on the other paths, results below the normal range are 0.
             let tiny = _mm512_cmp_ps_mask::<_CMP_LT_OQ>(n, _mm512_set1_ps(-126.0));
             _mm512_mask_mov_ps(scaled, tiny, _mm512_setzero_ps())
+        }
+        #[inline(always)]
+        unsafe fn scale2_down(p: __m512, n: __m512) -> __m512 {
+            // Not below: NaN is let through.
+            let normal = _mm512_cmp_ps_mask::<_CMP_NLT_UQ>(n, _mm512_set1_ps(-126.0));
+            _mm512_maskz_scalef_ps(normal, p, n)
         }
         #[inline(always)]
         unsafe fn select(bits: u32, a: __m512, b: __m512) -> __m512 {

@@ -1,9 +1,10 @@
-//! One work item: up to 16 query positions of the heads that share a KV head, against their key ranges.
+//! One work item: a block of query positions of the heads that share a KV head, against their key ranges.
 //!
 //! Many rows go through `lanes` (queries in vector lanes), few through `rows` (keys and channels in lanes). Both do the same operations in
 //! the same order for every row.
 
 use super::call::Work;
+use super::chunk::Chunk;
 use super::keys::{visits_of, KeyRange, Visit};
 use super::{lanes, rows};
 use crate::Cpu;
@@ -15,12 +16,14 @@ pub type Query = (usize, usize);
 
 #[derive(Default)]
 pub struct Buffers {
-    pub keys: Vec<f32>,
-    pub values: Vec<f32>,
-    pub queries: Vec<f32>,
-    pub scores: Vec<f32>,
-    pub output: Vec<f32>,
-    pub total: Vec<f32>,
+    pub keys: Buffer,
+    pub values: Buffer,
+    pub queries: Buffer,
+    pub scores: Buffer,
+    pub output: Buffer,
+    pub total: Buffer,
+    pub stats: Buffer,
+    pub chunks: Vec<Chunk>,
     ranges: Vec<KeyRange>,
     visits: Vec<Visit>,
     queries_of_pass: Vec<Query>,
@@ -31,10 +34,23 @@ thread_local! {
     static BUFFERS: RefCell<Buffers> = RefCell::default();
 }
 
-/// Makes a buffer long enough; what was in it stays.
-pub fn grow(buffer: &mut Vec<f32>, length: usize) {
-    if buffer.len() < length {
-        buffer.resize(length, 0.0);
+/// A cache line.
+#[derive(Clone, Copy, Default, bytemuck::Zeroable, bytemuck::Pod)]
+#[repr(C, align(64))]
+struct Line([f32; 16]);
+
+/// Scratch memory that begins at a cache line, so that vectors do not reach over two.
+#[derive(Default)]
+pub struct Buffer(Vec<Line>);
+
+impl Buffer {
+    /// The first `length` elements; what was in them stays, as far as there were some.
+    pub fn of(&mut self, length: usize) -> &mut [f32] {
+        let lines = length.div_ceil(16);
+        if self.0.len() < lines {
+            self.0.resize(lines, Line::default());
+        }
+        &mut bytemuck::cast_slice_mut(&mut self.0)[..length]
     }
 }
 
@@ -59,7 +75,7 @@ pub fn attend(cpu: Cpu, work: &Work) {
     });
 }
 
-fn lane_count(cpu: Cpu) -> usize {
+pub fn lane_count(cpu: Cpu) -> usize {
     match cpu {
         Cpu::Avx512 => 16,
         Cpu::Avx2 => 8,
@@ -82,23 +98,19 @@ fn pass(cpu: Cpu, work: &Work, heads: Range<usize>, indices: Range<usize>, buffe
         visits.retain(|visit| segments.contains(&visit.segment()));
     }
     queries.clear();
-    queries.extend(heads.flat_map(|head| indices.clone().map(move |index| (head, index))));
     let lanes = lane_count(cpu);
+    // A vector of lanes is one head at positions that follow each other, and a chunk of vectors reaches to about the same keys.
+    for index in indices.clone().step_by(lanes) {
+        let run = index..indices.end.min(index + lanes);
+        queries.extend(heads.clone().flat_map(|head| run.clone().map(move |index| (head, index))));
+    }
     let whole = work.shape.dim.is_multiple_of(lanes) && work.shape.value_dim.is_multiple_of(lanes);
     if lanes > 1 && whole && queries.len() <= lanes / 2 {
         for chunk in queries.chunks(rows::MOST_ROWS) {
             rows::run(cpu, work, &visits, chunk, buffers);
         }
     } else {
-        // Three vectors of 16 lanes use the registers better than four: prefer them when they suffice.
-        let vectors = match lanes {
-            16 if queries.len() <= 48 => 3,
-            8 => 2,
-            _ => lanes::MOST_VECTORS,
-        };
-        for chunk in queries.chunks(vectors * lanes) {
-            lanes::run(cpu, work, &visits, chunk, chunk.len().div_ceil(lanes), buffers);
-        }
+        lanes::run(cpu, work, &visits, &queries, buffers);
     }
     buffers.ranges = ranges;
     buffers.visits = visits;

@@ -5,20 +5,23 @@
 //! Work item = (batch, kv head, block of query positions); every item owns its rows of o and lse. Per query row the arithmetic is a
 //! function of its own keys alone: dots run over channels in order, keys in order, tiles at fixed multiples of 64 key positions. So a row
 //! has the same bits in decode, in a prompt, beside other rows, and for any number of threads. Where there are fewer items than threads and
-//! many keys, an item is cut along its keys into pieces of some segments of 128 positions, which every row sums one by one in any case.
-//! Operations 2·cells·(D + Dv); bytes: K and V of the visible keys once per block of 16 positions.
+//! many keys, an item is cut along its keys into pieces of some segments of 256 positions, which every row sums one by one in any case.
+//! Operations 2·cells·(D + Dv); bytes: K and V of the visible keys once per block of 16 positions or 192 rows.
 
-use super::block::attend;
+use super::block::{attend, Query};
 use super::keys::{KeySource, Ranges, SEGMENT};
 use super::partial::{Row, NONE};
 use crate::call::Call;
 use crate::pool::Disjoint;
+use crate::simd::Simd;
 use crate::{ensure, KernelError};
 use std::cell::Cell;
 use std::ops::Range;
 
-/// Query positions per work item.
-pub const BLOCK: usize = 16;
+/// Query rows of a work item that its tiles are brought in for, where there are enough items.
+const ROWS: usize = 192;
+/// Query positions per work item are multiples of this.
+const BLOCK: usize = 16;
 
 /// Everything about one call that does not change between work items.
 pub struct Shape {
@@ -83,8 +86,13 @@ impl Shape {
         for (channel, value) in o.iter_mut().enumerate() {
             *value = values(channel) * inverse;
         }
-        lse[0] = largest * std::f32::consts::LN_2 + sum.ln();
+        lse[0] = natural(largest, sum);
     }
+}
+
+/// Log-sum-exp of a row from its base-2 maximum and sum.
+fn natural(largest: f32, sum: f32) -> f32 {
+    largest * std::f32::consts::LN_2 + sum.ln()
 }
 
 fn shape_of(call: &Call, attrs: (usize, usize, usize)) -> Result<Shape, KernelError> {
@@ -206,9 +214,17 @@ fn run(call: &mut Call, shape: &Shape, table: Option<&[i32]>, lengths: &[usize],
     if rows == 0 {
         return Ok(());
     }
-    let blocks = shape.length_q.div_ceil(BLOCK);
+    let columns = shape.batch * shape.kv_heads;
+    let large = (ROWS / shape.group()).next_multiple_of(BLOCK);
+    // Long rows are more work than short ones: some items per thread even that out.
+    let block = if columns * shape.length_q.div_ceil(large) >= 8 * pool.threads() {
+        large
+    } else {
+        BLOCK
+    };
+    let blocks = shape.length_q.div_ceil(block);
     let (o, lse) = (Disjoint::new(o), Disjoint::new(lse));
-    let items = shape.batch * shape.kv_heads * blocks;
+    let items = columns * blocks;
     let segments = lengths.iter().map(|length| length.div_ceil(SEGMENT)).max().unwrap_or(0);
     let split = segments > 1 && items < 4 * pool.threads() && pool.threads() > 1;
     // Per row and segment: maximum, sum, Dv values.
@@ -231,10 +247,9 @@ fn run(call: &mut Call, shape: &Shape, table: Option<&[i32]>, lengths: &[usize],
     pool.run(items * pieces, &|job| {
         let (item, piece) = (job / pieces, job % pieces);
         // Long rows come last in a causal prompt: start with them, so that the threads end together.
-        let block = blocks - 1 - item / (shape.batch * shape.kv_heads);
+        let first = (blocks - 1 - item / columns) * block;
         let (batch, kv_head) = (item / shape.kv_heads % shape.batch, item % shape.kv_heads);
-        let first = block * BLOCK;
-        let count = BLOCK.min(shape.length_q - first);
+        let count = block.min(shape.length_q - first);
         let work = Work {
             shape,
             q,
@@ -336,6 +351,34 @@ impl Work<'_> {
     pub fn finish(&self, query: (usize, usize), largest: f32, sum: f32, values: impl Fn(usize) -> f32) {
         // SAFETY: (batch, head, position) belongs to this work item alone.
         unsafe { self.shape.store(self.batch, query, largest, sum, values, self.o, self.lse) };
+    }
+
+    /// Takes the results of LANES rows of one head from `query` on, all of which saw keys: values are divided already, [Dv] rows of `width`.
+    ///
+    /// # Safety
+    /// As for [`Simd`]; LANES divides Dv, and every row of `values` has LANES elements.
+    #[inline(always)]
+    pub unsafe fn finish_lanes<S: Simd>(&self, query: Query, largest: &[f32], sums: &[f32], values: *const f32, width: usize) {
+        let (shape, (head, index)) = (self.shape, query);
+        let (row, value_dim) = (shape.row(self.batch, head, index), shape.value_dim);
+        let last = row + (S::LANES - 1) * shape.position_stride;
+        // SAFETY: the rows belong to this work item alone; the last one is in bounds.
+        let lse = unsafe {
+            self.o.part(last * value_dim, value_dim);
+            let o = self.o.start_at(row * value_dim);
+            for channel in (0..value_dim).step_by(S::LANES) {
+                S::transpose(
+                    values.add(channel * width),
+                    width,
+                    o.add(channel),
+                    shape.position_stride * value_dim,
+                );
+            }
+            self.lse.part(shape.lse_row(self.batch, head, index), S::LANES)
+        };
+        for (lse, (&largest, &sum)) in lse.iter_mut().zip(largest.iter().zip(sums)) {
+            *lse = natural(largest, sum);
+        }
     }
 
     /// Takes a row's result of one segment of the item's piece.

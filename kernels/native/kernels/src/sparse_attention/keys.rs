@@ -1,5 +1,6 @@
 //! Where keys and values come from (pages, f32 or f16), and which of them a block of queries sees.
 
+use super::tile::Tile;
 use crate::call::{checked_product, DType, TensorRef};
 use crate::simd::Simd;
 use crate::{ensure, KernelError};
@@ -8,7 +9,7 @@ use half::f16;
 /// Keys per tile: tiles start at multiples of this position, so that every row sums its keys in the same groups.
 pub const TILE: usize = 64;
 /// Keys per segment, a multiple of [`TILE`]: each is summed on its own and then merged, by one thread or by several.
-pub const SEGMENT: usize = 128;
+pub const SEGMENT: usize = 256;
 
 /// K and V of one call.
 pub struct KeySource<'a> {
@@ -84,6 +85,43 @@ impl<'a> KeySource<'a> {
         let size = if self.half { 2 } else { 4 };
         let bytes = |all: &'a [u8], dim: usize| &all[row * dim * size..(row + count) * dim * size];
         Some((bytes(self.k, self.dim), bytes(self.v, self.value_dim)))
+    }
+
+    /// The tile of positions `from … from + count`: f32 where it lies when it lies in one piece and as much as register blocks of `padding`
+    /// keys may read is there, otherwise in the buffers.
+    ///
+    /// # Safety
+    /// As for [`Simd`]; `keys` has room for `count + padding` keys, `values` for `count` values.
+    #[inline(always)]
+    pub unsafe fn tile<S: Simd>(
+        &self,
+        (batch, head): (usize, usize),
+        from: usize,
+        count: usize,
+        padding: usize,
+        keys: &mut [f32],
+        values: &mut [f32],
+    ) -> Tile {
+        let direct = self
+            .direct(batch, head, from, count.next_multiple_of(padding))
+            .filter(|_| !self.half);
+        let (keys, values) = match direct {
+            // Arguments are aligned to their elements.
+            Some((k, v)) => (k.as_ptr().cast(), v.as_ptr().cast()),
+            None => {
+                // SAFETY: the caller's promise.
+                unsafe { self.load_tile::<S>(batch, head, from, count, keys, values) };
+                (keys.as_ptr(), values.as_ptr())
+            }
+        };
+        let (dim, value_dim) = (self.dim, self.value_dim);
+        Tile {
+            keys,
+            values,
+            count,
+            dim,
+            value_dim,
+        }
     }
 
     /// Copies (and widens) the keys and values of positions `from … from + count` into row-major tiles.

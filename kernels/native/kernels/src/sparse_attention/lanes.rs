@@ -1,401 +1,290 @@
 //! Many rows: queries in lanes. qᵀ is [D][lanes] with the scale folded in, a key element is a broadcast from its row. Maximum, sum, mask
 //! and rescaling are lane-wise; there is no horizontal step. Scores are [keys][lanes]; the output accumulates as oᵀ [Dv][lanes], loaded and
 //! stored once per tile of at most 64 keys.
+//!
+//! The rows of a pass are cut into chunks of as many lanes as the registers hold. A tile is brought in once for all of them: f32 keys and
+//! values are read where they lie, f16 ones are widened.
 
-use super::block::{grow, Buffers, Query};
+use super::block::{Buffers, Query};
 use super::call::Work;
+use super::chunk::{cut, Chunk, MOST_LANES, MOST_VECTORS};
 use super::keys::{Visit, TILE};
-use super::partial::{factors, NONE};
-use crate::simd::{exp2, Simd};
+use super::partial::{merge_lanes, NONE};
+use super::tile::{self, Tile};
+use crate::simd::Simd;
 use crate::{simd_dispatch, Cpu};
 
-/// Most vectors that share the loads of a key.
-pub const MOST_VECTORS: usize = 4;
-/// Most lanes of a call.
-const MOST_LANES: usize = 16 * MOST_VECTORS;
-/// Keys per register block are at most this; the score buffer is padded by as many rows.
-const MOST_KEYS: usize = 16;
+/// Computes the rows of a pass.
+pub fn run(cpu: Cpu, work: &Work, visits: &[Visit], queries: &[Query], buffers: &mut Buffers) {
+    simd_dispatch!(cpu, rows(work: &Work, visits: &[Visit], queries: &[Query], buffers: &mut Buffers));
+}
 
-/// Rows of at most `vectors` vectors of lanes.
-pub fn run(cpu: Cpu, work: &Work, visits: &[Visit], queries: &[Query], vectors: usize, buffers: &mut Buffers) {
-    simd_dispatch!(cpu, chunk(work: &Work, visits: &[Visit], queries: &[Query], vectors: usize, buffers: &mut Buffers));
+/// Running results of the lanes of a pass: o [Dv][lanes of a chunk], maxima and sums; of the segment, and of the segments before.
+struct State<'a> {
+    output: &'a mut [f32],
+    total: &'a mut [f32],
+    /// Per lane: the segment's maximum and sum, those of all segments.
+    largest: &'a mut [f32],
+    sums: &'a mut [f32],
+    tops: &'a mut [f32],
+    totals: &'a mut [f32],
 }
 
 /// # Safety
 /// As for [`Simd`].
 #[inline(always)]
-unsafe fn chunk<S: Simd>(work: &Work, visits: &[Visit], queries: &[Query], vectors: usize, buffers: &mut Buffers) {
-    // SAFETY: the caller's promise. Registers: keys × vectors accumulators, the vectors of q, one broadcast.
+unsafe fn rows<S: Simd>(work: &Work, visits: &[Visit], queries: &[Query], buffers: &mut Buffers) {
+    let shape = work.shape;
+    let Buffers {
+        keys,
+        values,
+        queries: q,
+        scores,
+        output,
+        total,
+        stats,
+        chunks,
+        ..
+    } = buffers;
+    // 16 registers hold two vectors × six keys, 32 hold three × eight; four × four are better than three and one.
+    let (best, most) = if S::LANES == 8 { (2, 2) } else { (3, MOST_VECTORS) };
+    cut(work, queries, S::LANES, (best, most), chunks);
+    let lanes = chunks.last().map_or(0, |chunk| chunk.lane + chunk.vectors * S::LANES);
+    let keys = keys.of((TILE + tile::PADDING) * shape.dim);
+    let values = values.of(TILE * shape.value_dim);
+    let scores = scores.of((TILE + tile::PADDING) * MOST_LANES);
+    let q = q.of(shape.dim * lanes);
+    let (largest, rest) = stats.of(4 * lanes).split_at_mut(lanes);
+    let (sums, rest) = rest.split_at_mut(lanes);
+    let (tops, totals) = rest.split_at_mut(lanes);
+    let mut state = State {
+        output: output.of(shape.value_dim * lanes),
+        total: total.of(shape.value_dim * lanes),
+        largest,
+        sums,
+        tops,
+        totals,
+    };
+    state.total.fill(0.0);
+    state.tops.fill(NONE);
+    state.totals.fill(0.0);
+    // SAFETY: the caller's promise; buffers are sized for all chunks.
     unsafe {
-        match (vectors, S::LANES) {
-            (1, 16) => body::<S, 1, 16, 8>(work, visits, queries, buffers),
-            (2, 16) => body::<S, 2, 12, 8>(work, visits, queries, buffers),
-            (3, 16) => body::<S, 3, 8, 8>(work, visits, queries, buffers),
-            (4, 16) => body::<S, 4, 6, 6>(work, visits, queries, buffers),
-            (1, 8) => body::<S, 1, 8, 8>(work, visits, queries, buffers),
-            (2, 8) => body::<S, 2, 6, 4>(work, visits, queries, buffers),
-            (1, _) => body::<S, 1, 4, 4>(work, visits, queries, buffers),
-            (2, _) => body::<S, 2, 4, 4>(work, visits, queries, buffers),
-            (3, _) => body::<S, 3, 2, 2>(work, visits, queries, buffers),
-            _ => body::<S, 4, 2, 2>(work, visits, queries, buffers),
+        for chunk in chunks.iter() {
+            pack_queries::<S>(work, &queries[chunk.rows.clone()], chunk, &mut q[chunk.lane * shape.dim..]);
         }
-    }
-}
-
-/// The keys each lane may see, by causality and window; lanes without a query see everything, and nobody reads them.
-struct Bounds {
-    low: [i64; MOST_LANES],
-    high: [i64; MOST_LANES],
-    /// What every lane sees.
-    common: (i64, i64),
-}
-
-impl Bounds {
-    fn of(work: &Work, queries: &[Query]) -> Self {
-        let mut bounds = Self {
-            low: [i64::MIN; MOST_LANES],
-            high: [i64::MAX; MOST_LANES],
-            common: (i64::MIN, i64::MAX),
-        };
-        for (lane, &(_, index)) in queries.iter().enumerate() {
-            let (low, high) = work.bounds(index);
-            bounds.low[lane] = low;
-            bounds.high[lane] = high;
-            bounds.common = (bounds.common.0.max(low), bounds.common.1.min(high));
-        }
-        bounds
-    }
-
-    /// Per key and vector, which lanes see the key; returns whether any lane does not.
-    #[inline(always)]
-    fn mask<const NV: usize>(&self, lanes: usize, visit: &Visit, bits: &mut [[u32; NV]; TILE]) -> bool {
-        let all = visit.all();
-        if visit.seen(self.common.0, self.common.1) == all {
-            return false;
-        }
-        let count = visit.end - visit.start;
-        for bits in bits.iter_mut().take(count) {
-            *bits = [0; NV];
-        }
-        for vector in 0..NV {
-            for lane in 0..lanes {
-                let at = vector * lanes + lane;
-                let seen = visit.seen(self.low[at], self.high[at]);
-                for (key, bits) in bits.iter_mut().enumerate().take(count) {
-                    bits[vector] |= ((seen >> key) as u32 & 1) << lane;
+        for visits in visits.chunk_by(|a, b| a.segment() == b.segment()) {
+            state.output.fill(0.0);
+            state.largest.fill(NONE);
+            state.sums.fill(0.0);
+            for visit in visits {
+                let tile = work.source.tile::<S>(
+                    (work.batch, work.kv_head),
+                    visit.start,
+                    visit.end - visit.start,
+                    tile::PADDING,
+                    keys,
+                    values,
+                );
+                for chunk in chunks.iter() {
+                    if chunk.reaches(visit) {
+                        visit_tile::<S>(work, visit, &tile, chunk, q, scores, &mut state);
+                    }
                 }
             }
+            for chunk in chunks.iter() {
+                end_segment::<S>(work, queries, visits[0].segment(), chunk, &mut state);
+            }
         }
-        true
+        if work.segments().is_none() {
+            for chunk in chunks.iter() {
+                finish::<S>(work, &queries[chunk.rows.clone()], chunk, &mut state);
+            }
+        }
+    }
+}
+
+/// True when the vector of rows is one head at positions that follow each other.
+fn in_line(rows: &[Query]) -> bool {
+    matches!((rows.first(), rows.last()), (Some(first), Some(last)) if first.0 == last.0 && last.1 - first.1 + 1 == rows.len())
+}
+
+/// qᵀ [D][lanes of the chunk], scaled.
+///
+/// # Safety
+/// As for [`Simd`]; `q` has room for the chunk.
+#[inline(always)]
+unsafe fn pack_queries<S: Simd>(work: &Work, rows: &[Query], chunk: &Chunk, q: &mut [f32]) {
+    let (shape, width) = (work.shape, chunk.vectors * S::LANES);
+    let q = &mut q[..shape.dim * width];
+    for (vector, rows) in rows.chunks(S::LANES).enumerate() {
+        let straight = rows.len() == S::LANES && shape.dim.is_multiple_of(S::LANES) && in_line(rows);
+        if straight {
+            let from = shape.row(work.batch, rows[0].0, rows[0].1) * shape.dim;
+            let stride = shape.position_stride * shape.dim;
+            let source = &work.q[from..from + (S::LANES - 1) * stride + shape.dim];
+            for channel in (0..shape.dim).step_by(S::LANES) {
+                // SAFETY: LANES rows of `source`, `stride` apart, have `dim` elements each; LANES divides `dim`.
+                unsafe {
+                    let to = q.as_mut_ptr().add(channel * width + vector * S::LANES);
+                    S::transpose(source.as_ptr().add(channel), stride, to, width);
+                }
+            }
+            continue;
+        }
+        for channel in 0..shape.dim {
+            q[channel * width + vector * S::LANES..][..S::LANES].fill(0.0);
+        }
+        for (lane, &(head, index)) in rows.iter().enumerate() {
+            let from = shape.row(work.batch, head, index) * shape.dim;
+            for (channel, &value) in work.q[from..from + shape.dim].iter().enumerate() {
+                q[channel * width + vector * S::LANES + lane] = value;
+            }
+        }
+    }
+    for at in (0..q.len()).step_by(S::LANES) {
+        // SAFETY: LANES divides the length.
+        unsafe {
+            let p = q.as_mut_ptr().add(at);
+            S::store(p, S::mul(S::load(p), S::splat(shape.query_scale)));
+        }
+    }
+}
+
+/// # Safety
+/// As for [`Simd`]; buffers as sized by [`rows`].
+#[inline(always)]
+unsafe fn visit_tile<S: Simd>(
+    work: &Work,
+    visit: &Visit,
+    tile: &Tile,
+    chunk: &Chunk,
+    q: &[f32],
+    scores: &mut [f32],
+    state: &mut State,
+) {
+    // SAFETY: the caller's promise. Registers: keys (channels) × vectors accumulators, the vectors of q (p), one broadcast.
+    unsafe {
+        match (chunk.vectors, S::LANES) {
+            (1, 16 | 4) => visit_lanes::<S, 1, 16, 16>(work, visit, tile, chunk, q, scores, state),
+            (2, 16 | 4) => visit_lanes::<S, 2, 8, 8>(work, visit, tile, chunk, q, scores, state),
+            (3, 16 | 4) => visit_lanes::<S, 3, 8, 8>(work, visit, tile, chunk, q, scores, state),
+            (4, 16 | 4) => visit_lanes::<S, 4, 4, 4>(work, visit, tile, chunk, q, scores, state),
+            (1, 8) => visit_lanes::<S, 1, 8, 8>(work, visit, tile, chunk, q, scores, state),
+            (2, 8) => visit_lanes::<S, 2, 6, 6>(work, visit, tile, chunk, q, scores, state),
+            (1, _) => visit_lanes::<S, 1, 4, 4>(work, visit, tile, chunk, q, scores, state),
+            (2, _) => visit_lanes::<S, 2, 4, 4>(work, visit, tile, chunk, q, scores, state),
+            (3, _) => visit_lanes::<S, 3, 2, 2>(work, visit, tile, chunk, q, scores, state),
+            _ => visit_lanes::<S, 4, 2, 2>(work, visit, tile, chunk, q, scores, state),
+        }
     }
 }
 
 /// NV vectors of lanes, KU keys and CU channels per register block.
 ///
 /// # Safety
-/// As for [`Simd`].
+/// As for [`visit_tile`].
 #[inline(always)]
-unsafe fn body<S: Simd, const NV: usize, const KU: usize, const CU: usize>(
+unsafe fn visit_lanes<S: Simd, const NV: usize, const KU: usize, const CU: usize>(
     work: &Work,
-    visits: &[Visit],
-    rows: &[Query],
-    buffers: &mut Buffers,
+    visit: &Visit,
+    tile: &Tile,
+    chunk: &Chunk,
+    q: &[f32],
+    scores: &mut [f32],
+    state: &mut State,
 ) {
-    let shape = work.shape;
-    let (dim, value_dim, width) = (shape.dim, shape.value_dim, NV * S::LANES);
-    let Buffers {
-        keys,
-        values,
-        queries,
-        scores,
-        output,
-        total,
-        ..
-    } = buffers;
-    grow(keys, (TILE + MOST_KEYS) * dim);
-    grow(values, TILE * value_dim);
-    grow(scores, (TILE + MOST_KEYS) * width);
-    grow(queries, dim * width);
-    grow(output, value_dim * width);
-    grow(total, value_dim * width);
-    queries[..dim * width].fill(0.0);
-    for (lane, &(head, index)) in rows.iter().enumerate() {
-        let row = shape.row(work.batch, head, index) * dim;
-        for (channel, &value) in work.q[row..row + dim].iter().enumerate() {
-            queries[channel * width + lane] = value * shape.query_scale;
+    let (shape, width) = (work.shape, NV * S::LANES);
+    let count = visit.end - visit.start;
+    let q = &q[chunk.lane * shape.dim..][..shape.dim * width];
+    let output = &mut state.output[chunk.lane * shape.value_dim..][..shape.value_dim * width];
+    let (largest, sums) = (
+        &mut state.largest[chunk.lane..][..width],
+        &mut state.sums[chunk.lane..][..width],
+    );
+    let mut bits = [[u32::MAX; NV]; TILE];
+    let hidden = chunk.mask(S::LANES, visit, &mut bits);
+    // SAFETY: the slices have the lengths the functions ask for; the tile is padded.
+    unsafe {
+        tile::multiply_keys::<S, NV, KU>(tile, q, scores);
+        if shape.softcap > 0.0 {
+            tile::cap_scores(&mut scores[..count * width], shape.softcap);
+        }
+        let alpha = if hidden {
+            tile::normalize::<S, NV, true>(scores, count, &bits, largest, sums)
+        } else {
+            tile::normalize::<S, NV, false>(scores, count, &bits, largest, sums)
+        };
+        // 0 · NaN is NaN: values that are not finite must not reach lanes that do not see their key.
+        if hidden && !tile.finite_values() {
+            tile::add_values::<S, NV, CU, true>(tile, scores, &alpha, &bits, output);
+        } else {
+            tile::add_values::<S, NV, CU, false>(tile, scores, &alpha, &bits, output);
         }
     }
-    let bounds = Bounds::of(work, rows);
-    let mut tops = [NONE; MOST_LANES];
-    let mut totals = [0f32; MOST_LANES];
-    total[..value_dim * width].fill(0.0);
-    for visits in visits.chunk_by(|a, b| a.segment() == b.segment()) {
-        output[..value_dim * width].fill(0.0);
-        // SAFETY: every pointer below stays within buffers that were sized above: keys (TILE + MOST_KEYS) · dim, scores
-        // (TILE + MOST_KEYS) · width with KU ≤ MOST_KEYS, queries dim · width, output value_dim · width, values TILE · value_dim.
-        unsafe {
-            let mut largest = [S::splat(NONE); NV];
-            let mut sums = [S::splat(0.0); NV];
-            for visit in visits {
-                let count = visit.end - visit.start;
-                work.source
-                    .load_tile::<S>(work.batch, work.kv_head, visit.start, count, keys, values);
-                multiply_keys::<S, NV, KU>(keys, queries, dim, count, scores);
-                if shape.softcap > 0.0 {
-                    cap_scores(&mut scores[..count * width], shape.softcap);
-                }
-                let mut bits = [[u32::MAX; NV]; TILE];
-                let hidden = bounds.mask(S::LANES, visit, &mut bits);
-                let alpha = if hidden {
-                    normalize::<S, NV, true>(scores, count, &bits, &mut largest, &mut sums)
-                } else {
-                    normalize::<S, NV, false>(scores, count, &bits, &mut largest, &mut sums)
-                };
-                // 0 · NaN is NaN: values that are not finite must not reach lanes that do not see their key.
-                if hidden && !all_finite(&values[..count * value_dim]) {
-                    add_values::<S, NV, CU, true>(scores, values, value_dim, count, &alpha, &bits, output);
-                } else {
-                    add_values::<S, NV, CU, false>(scores, values, value_dim, count, &alpha, &bits, output);
-                }
-            }
-            if work.segments().is_some() {
-                let (mut m, mut s) = ([0f32; MOST_LANES], [0f32; MOST_LANES]);
-                for vector in 0..NV {
-                    S::store(m.as_mut_ptr().add(vector * S::LANES), largest[vector]);
-                    S::store(s.as_mut_ptr().add(vector * S::LANES), sums[vector]);
-                }
-                for (lane, &query) in rows.iter().enumerate() {
-                    let segment = visits[0].segment();
-                    work.leave(query, segment, m[lane], s[lane], |channel| output[channel * width + lane]);
-                }
-                continue;
-            }
-            merge::<S, NV>(&largest, &sums, &output[..value_dim * width], &mut tops, &mut totals, total);
-        }
-    }
+}
+
+/// Merges the segment's results into the rows', or hands them over where other work items sum the other segments.
+///
+/// # Safety
+/// As for [`Simd`]; buffers as sized by [`rows`].
+#[inline(always)]
+unsafe fn end_segment<S: Simd>(work: &Work, queries: &[Query], segment: usize, chunk: &Chunk, state: &mut State) {
+    let (value_dim, width) = (work.shape.value_dim, chunk.vectors * S::LANES);
+    let lanes = chunk.lane..chunk.lane + width;
+    let output = &state.output[chunk.lane * value_dim..][..value_dim * width];
     if work.segments().is_some() {
+        for (lane, &query) in queries[chunk.rows.clone()].iter().enumerate() {
+            let at = chunk.lane + lane;
+            work.leave(query, segment, state.largest[at], state.sums[at], |channel| {
+                output[channel * width + lane]
+            });
+        }
         return;
     }
-    for (lane, &query) in rows.iter().enumerate() {
-        work.finish(query, tops[lane], totals[lane], |channel| total[channel * width + lane]);
+    let total = &mut state.total[chunk.lane * value_dim..][..value_dim * width];
+    // SAFETY: the caller's promise; every slice has `width` lanes (per channel).
+    unsafe {
+        merge_lanes::<S>(
+            &state.largest[lanes.clone()],
+            &state.sums[lanes.clone()],
+            output,
+            &mut state.tops[lanes.clone()],
+            &mut state.totals[lanes],
+            total,
+        );
     }
 }
 
-/// True when no value is NaN or ±∞.
-pub fn all_finite(values: &[f32]) -> bool {
-    values.iter().fold(0.0, |sum, value| sum + value * 0.0) == 0.0
-}
-
-/// Scores → probabilities relative to the running maximum; keys ascending. Returns the factors of what was summed before.
+/// Divides by the sums and hands the rows over.
 ///
 /// # Safety
-/// Buffers as sized by [`body`].
+/// As for [`Simd`]; buffers as sized by [`rows`].
 #[inline(always)]
-unsafe fn normalize<S: Simd, const NV: usize, const HIDDEN: bool>(
-    scores: &mut [f32],
-    count: usize,
-    bits: &[[u32; NV]; TILE],
-    largest: &mut [S::V; NV],
-    sums: &mut [S::V; NV],
-) -> [S::V; NV] {
-    let width = NV * S::LANES;
-    // SAFETY: keys below count, lanes below width.
-    unsafe {
-        let mut alpha = [S::splat(1.0); NV];
-        for vector in 0..NV {
-            let at = scores.as_mut_ptr().add(vector * S::LANES);
-            let mut top = largest[vector];
-            for key in 0..count {
-                let mut score = S::load(at.add(key * width));
-                if HIDDEN {
-                    score = S::select(bits[key][vector], score, S::splat(NONE));
+unsafe fn finish<S: Simd>(work: &Work, rows: &[Query], chunk: &Chunk, state: &mut State) {
+    let (value_dim, width) = (work.shape.value_dim, chunk.vectors * S::LANES);
+    let total = &mut state.total[chunk.lane * value_dim..][..value_dim * width];
+    for (vector, rows) in rows.chunks(S::LANES).enumerate() {
+        let first = chunk.lane + vector * S::LANES;
+        let (tops, totals) = (&state.tops[first..][..S::LANES], &state.totals[first..][..S::LANES]);
+        let seen = totals.iter().all(|&total| total != 0.0);
+        if rows.len() == S::LANES && value_dim.is_multiple_of(S::LANES) && seen && in_line(rows) {
+            // SAFETY: the vector's lanes of every channel lie in `total`; the rows are this work item's.
+            unsafe {
+                let inverse = S::div(S::splat(1.0), S::load(totals.as_ptr()));
+                let from = total.as_mut_ptr().add(vector * S::LANES);
+                for channel in 0..value_dim {
+                    let p = from.add(channel * width);
+                    S::store(p, S::mul(S::load(p), inverse));
                 }
-                top = S::max(score, top);
+                work.finish_lanes::<S>(rows[0], tops, totals, from, width);
             }
-            alpha[vector] = exp2::<S>(S::max(S::splat(-200.0), S::sub(largest[vector], top)));
-            largest[vector] = top;
-            let mut sum = S::mul(sums[vector], alpha[vector]);
-            for key in 0..count {
-                let p = at.add(key * width);
-                let mut probability = exp2::<S>(S::max(S::splat(-200.0), S::sub(S::load(p), top)));
-                if HIDDEN {
-                    probability = S::select(bits[key][vector], probability, S::splat(0.0));
-                }
-                sum = S::add(sum, probability);
-                S::store(p, probability);
-            }
-            sums[vector] = sum;
+            continue;
         }
-        alpha
-    }
-}
-
-/// Adds a segment's result to the rows', as `partial::Row::merge` does.
-///
-/// # Safety
-/// As for [`Simd`]; `output` and `total` hold [Dv][NV · LANES].
-#[inline(always)]
-unsafe fn merge<S: Simd, const NV: usize>(
-    largest: &[S::V; NV],
-    sums: &[S::V; NV],
-    output: &[f32],
-    tops: &mut [f32; MOST_LANES],
-    totals: &mut [f32; MOST_LANES],
-    total: &mut [f32],
-) {
-    let width = NV * S::LANES;
-    let (mut m, mut s) = ([0f32; MOST_LANES], [0f32; MOST_LANES]);
-    let (mut a, mut b) = ([1f32; MOST_LANES], [0f32; MOST_LANES]);
-    let mut seen = [0u32; NV];
-    // SAFETY: NV · LANES ≤ MOST_LANES; channels below Dv.
-    unsafe {
-        for vector in 0..NV {
-            S::store(m.as_mut_ptr().add(vector * S::LANES), largest[vector]);
-            S::store(s.as_mut_ptr().add(vector * S::LANES), sums[vector]);
+        for (lane, &query) in rows.iter().enumerate() {
+            work.finish(query, tops[lane], totals[lane], |channel| {
+                total[channel * width + vector * S::LANES + lane]
+            });
         }
-        for lane in 0..width {
-            if s[lane] == 0.0 {
-                continue;
-            }
-            seen[lane / S::LANES] |= 1 << (lane % S::LANES);
-            let top;
-            (a[lane], b[lane], top) = factors(tops[lane], m[lane]);
-            tops[lane] = top;
-            totals[lane] = totals[lane] * a[lane] + s[lane] * b[lane];
-        }
-        for at in (0..output.len()).step_by(width) {
-            for vector in 0..NV {
-                let lane = vector * S::LANES;
-                let before = S::load(total.as_ptr().add(at + lane));
-                let after = S::add(
-                    S::mul(before, S::load(a.as_ptr().add(lane))),
-                    S::mul(S::load(output.as_ptr().add(at + lane)), S::load(b.as_ptr().add(lane))),
-                );
-                S::store(total.as_mut_ptr().add(at + lane), S::select(seen[vector], after, before));
-            }
-        }
-    }
-}
-
-/// scores[key][lane] = Σ_d k[key][d] · q[d][lane], d ascending.
-///
-/// # Safety
-/// Buffers as sized by [`body`].
-#[inline(always)]
-unsafe fn multiply_keys<S: Simd, const NV: usize, const KU: usize>(
-    keys: &[f32],
-    queries: &[f32],
-    dim: usize,
-    count: usize,
-    scores: &mut [f32],
-) {
-    let width = NV * S::LANES;
-    let (k, q, s) = (keys.as_ptr(), queries.as_ptr(), scores.as_mut_ptr());
-    let mut key = 0;
-    while key < count {
-        // SAFETY: rows up to count + KU ≤ TILE + MOST_KEYS exist; those from `count` on are scratch.
-        unsafe {
-            let mut sums = [[S::splat(0.0); NV]; KU];
-            let mut query = [S::splat(0.0); NV];
-            for channel in 0..dim {
-                for vector in 0..NV {
-                    query[vector] = S::load(q.add(channel * width + vector * S::LANES));
-                }
-                for (unit, sums) in sums.iter_mut().enumerate() {
-                    let element = S::splat(*k.add((key + unit) * dim + channel));
-                    for vector in 0..NV {
-                        sums[vector] = S::fma(element, query[vector], sums[vector]);
-                    }
-                }
-            }
-            for (unit, sums) in sums.iter().enumerate() {
-                for (vector, &sum) in sums.iter().enumerate() {
-                    S::store(s.add((key + unit) * width + vector * S::LANES), sum);
-                }
-            }
-        }
-        key += KU;
-    }
-}
-
-/// output[d][lane] = output · alpha + Σ_key p[key][lane] · v[key][d], keys ascending.
-///
-/// # Safety
-/// Buffers as sized by [`body`].
-#[inline(always)]
-unsafe fn add_values<S: Simd, const NV: usize, const CU: usize, const GUARDED: bool>(
-    scores: &[f32],
-    values: &[f32],
-    value_dim: usize,
-    count: usize,
-    alpha: &[S::V; NV],
-    bits: &[[u32; NV]; TILE],
-    output: &mut [f32],
-) {
-    let mut channel = 0;
-    // SAFETY: channels below value_dim, keys below count.
-    unsafe {
-        while channel + CU <= value_dim {
-            add_channels::<S, NV, CU, GUARDED>(scores, values, value_dim, channel, count, alpha, bits, output);
-            channel += CU;
-        }
-        while channel < value_dim {
-            add_channels::<S, NV, 1, GUARDED>(scores, values, value_dim, channel, count, alpha, bits, output);
-            channel += 1;
-        }
-    }
-}
-
-/// # Safety
-/// Buffers as sized by [`body`].
-#[inline(always)]
-unsafe fn add_channels<S: Simd, const NV: usize, const CU: usize, const GUARDED: bool>(
-    scores: &[f32],
-    values: &[f32],
-    value_dim: usize,
-    channel: usize,
-    count: usize,
-    alpha: &[S::V; NV],
-    bits: &[[u32; NV]; TILE],
-    output: &mut [f32],
-) {
-    let width = NV * S::LANES;
-    // SAFETY: as for `add_values`.
-    unsafe {
-        let o = output.as_mut_ptr().add(channel * width);
-        let mut sums = [[S::splat(0.0); NV]; CU];
-        for (unit, sums) in sums.iter_mut().enumerate() {
-            for vector in 0..NV {
-                sums[vector] = S::mul(S::load(o.add(unit * width + vector * S::LANES)), alpha[vector]);
-            }
-        }
-        let mut p = [S::splat(0.0); NV];
-        for key in 0..count {
-            for vector in 0..NV {
-                p[vector] = S::load(scores.as_ptr().add(key * width + vector * S::LANES));
-            }
-            for (unit, sums) in sums.iter_mut().enumerate() {
-                let value = S::splat(*values.as_ptr().add(key * value_dim + channel + unit));
-                for vector in 0..NV {
-                    let sum = S::fma(p[vector], value, sums[vector]);
-                    sums[vector] = if GUARDED {
-                        S::select(bits[key][vector], sum, sums[vector])
-                    } else {
-                        sum
-                    };
-                }
-            }
-        }
-        for (unit, sums) in sums.iter().enumerate() {
-            for (vector, &sum) in sums.iter().enumerate() {
-                S::store(o.add(unit * width + vector * S::LANES), sum);
-            }
-        }
-    }
-}
-
-pub fn cap_scores(scores: &mut [f32], cap: f32) {
-    for score in scores {
-        *score = cap * (*score / cap).tanh() * std::f32::consts::LOG2_E;
     }
 }

@@ -2,10 +2,12 @@
 
 mod block;
 mod call;
+mod chunk;
 mod keys;
 mod lanes;
 mod partial;
 mod rows;
+mod tile;
 
 use crate::OpSpec;
 

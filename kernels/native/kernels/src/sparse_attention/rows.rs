@@ -4,12 +4,12 @@
 //! Where the keys of a tile lie one behind the other they are read from the cache itself, the tile behind is asked for meanwhile, and f16 is
 //! transposed in pairs of channels and widened afterwards: half the shuffles. Values are widened on their way into the multiply-adds.
 
-use super::block::{grow, Buffers, Query};
+use super::block::{Buffers, Query};
 use super::call::Work;
 use super::keys::{Visit, TILE};
-use super::lanes::{all_finite, cap_scores};
 use super::partial::{Row, NONE};
-use crate::simd::{exp2, Simd};
+use super::tile::{all_finite, cap_scores};
+use crate::simd::{exp2_down, Simd};
 use crate::{simd_dispatch, Cpu};
 
 /// Most rows that share the loads of a tile.
@@ -59,12 +59,12 @@ unsafe fn body<S: Simd, const R: usize, const G: usize>(work: &Work, visits: &[V
         ..
     } = buffers;
     let by_channel = (TILE + PADDING) * dim;
-    grow(keys, by_channel + dim * TILE);
-    grow(values, TILE * value_dim);
-    grow(scores, R * TILE);
-    grow(queries, R * dim);
-    grow(output, R * value_dim);
-    grow(total, R * value_dim);
+    let keys = keys.of(by_channel + dim * TILE);
+    let values = values.of(TILE * value_dim);
+    let scores = scores.of(R * TILE);
+    let queries = queries.of(R * dim);
+    let output = output.of(R * value_dim);
+    let total = total.of(R * value_dim);
     for (row, &(head, index)) in rows.iter().enumerate() {
         let from = shape.row(work.batch, head, index) * dim;
         for (out, &value) in queries[row * dim..].iter_mut().zip(&work.q[from..from + dim]) {
@@ -196,7 +196,7 @@ unsafe fn multiply_keys<S: Simd, const R: usize, const G: usize>(
     }
 }
 
-/// As in `lanes`: scores → probabilities relative to the running maximum, summed with keys ascending.
+/// As in `tile`: scores → probabilities relative to the running maximum, summed with keys ascending.
 ///
 /// # Safety
 /// Buffers as sized by [`body`].
@@ -224,14 +224,14 @@ unsafe fn normalize<S: Simd, const R: usize>(
             let top = each[..S::LANES]
                 .iter()
                 .fold(largest[row], |top, &score| if score > top { score } else { top });
-            let factor = exp2::<S>(S::max(S::splat(-200.0), S::splat(largest[row] - top)));
+            let factor = exp2_down::<S>(S::splat(largest[row] - top));
             S::store(each.as_mut_ptr(), factor);
             alpha[row] = each[0];
             largest[row] = top;
             for key in (0..count).step_by(S::LANES) {
                 let bits = (seen[row] >> key) as u32;
                 let score = S::sub(S::load(at.add(key)), S::splat(top));
-                let probability = exp2::<S>(S::max(S::splat(-200.0), score));
+                let probability = exp2_down::<S>(score);
                 S::store(at.add(key), S::select(bits, probability, S::splat(0.0)));
             }
             sums[row] *= alpha[row];

@@ -1,0 +1,88 @@
+//! How the rows of a pass are cut into chunks of lanes, and which keys each lane sees.
+
+use super::block::Query;
+use super::call::Work;
+use super::keys::{Visit, TILE};
+use std::ops::Range;
+
+/// Most vectors of lanes that share the loads of a key.
+pub const MOST_VECTORS: usize = 4;
+/// Most lanes of a chunk.
+pub const MOST_LANES: usize = 16 * MOST_VECTORS;
+
+/// Rows whose vectors go through the tiles together, and the keys each of them may see by causality and window. Lanes without a query
+/// see everything, and nobody reads them.
+pub struct Chunk {
+    pub rows: Range<usize>,
+    pub vectors: usize,
+    /// Lanes of the pass before this chunk's.
+    pub lane: usize,
+    low: [i64; MOST_LANES],
+    high: [i64; MOST_LANES],
+    /// What every lane sees, and what any lane may see.
+    common: (i64, i64),
+    reach: (i64, i64),
+}
+
+impl Chunk {
+    fn of(work: &Work, queries: &[Query], rows: Range<usize>, vectors: usize, lane: usize) -> Self {
+        let mut chunk = Self {
+            vectors,
+            lane,
+            low: [i64::MIN; MOST_LANES],
+            high: [i64::MAX; MOST_LANES],
+            common: (i64::MIN, i64::MAX),
+            reach: (i64::MAX, i64::MIN),
+            rows: rows.clone(),
+        };
+        for (lane, &(_, index)) in queries[rows].iter().enumerate() {
+            let (low, high) = work.bounds(index);
+            chunk.low[lane] = low;
+            chunk.high[lane] = high;
+            chunk.common = (chunk.common.0.max(low), chunk.common.1.min(high));
+            chunk.reach = (chunk.reach.0.min(low), chunk.reach.1.max(high));
+        }
+        chunk
+    }
+
+    /// False when no lane sees a key of the visit.
+    pub fn reaches(&self, visit: &Visit) -> bool {
+        visit.seen(self.reach.0, self.reach.1) != 0
+    }
+
+    /// Per key and vector, which lanes see the key; returns whether any lane does not.
+    #[inline(always)]
+    pub fn mask<const NV: usize>(&self, lanes: usize, visit: &Visit, bits: &mut [[u32; NV]; TILE]) -> bool {
+        if visit.seen(self.common.0, self.common.1) == visit.all() {
+            return false;
+        }
+        let count = visit.end - visit.start;
+        for bits in bits.iter_mut().take(count) {
+            *bits = [0; NV];
+        }
+        for vector in 0..NV {
+            for lane in 0..lanes {
+                let at = vector * lanes + lane;
+                let seen = visit.seen(self.low[at], self.high[at]);
+                for (key, bits) in bits.iter_mut().enumerate().take(count) {
+                    bits[vector] |= ((seen >> key) as u32 & 1) << lane;
+                }
+            }
+        }
+        true
+    }
+}
+
+/// Cuts rows into chunks of the `best` number of vectors, and the rest into one of at most `most`.
+pub fn cut(work: &Work, queries: &[Query], lanes: usize, (best, most): (usize, usize), chunks: &mut Vec<Chunk>) {
+    chunks.clear();
+    let (mut row, mut lane) = (0, 0);
+    while row < queries.len() {
+        let left = (queries.len() - row).div_ceil(lanes);
+        let vectors = if left <= most { left } else { best };
+        let end = queries.len().min(row + vectors * lanes);
+        chunks.push(Chunk::of(work, queries, row..end, vectors, lane));
+        row = end;
+        lane += vectors * lanes;
+    }
+}
