@@ -38,7 +38,7 @@ import floats from '@filigree/wgsl/quantization/floats.wgsl';
 import { groupedType, type GroupedKind } from '../grouped/types.js';
 
 /** How 32 weights of a GGUF type are decoded. */
-const ggufDecoders: Readonly<Record<string, string>> = {
+const ggufDecoders: Readonly<Record<string, string>> = /* @__PURE__ */ (() => ({
   Q4_0: q40,
   Q4_1: q41,
   Q5_0: `${q50}\n${fives}`,
@@ -57,10 +57,10 @@ const ggufDecoders: Readonly<Record<string, string>> = {
   NVFP4: `${nvfp4}\n${levels}`,
   TQ1_0: tq10,
   TQ2_0: `${tq20}\n${pairs}`,
-};
+}))();
 
 /** How the codes, or the levels, of a grouped type are found. */
-const groupedDecoders: Readonly<Record<GroupedKind, string>> = {
+const groupedDecoders: Readonly<Record<GroupedKind, string>> = /* @__PURE__ */ (() => ({
   INT2: `${int2}\n${pairsOfBytes}\n${groupedCodes}`,
   INT3: `${int3}\n${pairsOfBytes}\n${groupedCodes}`,
   INT4: `${int4}\n${groupedCodes}`,
@@ -69,7 +69,7 @@ const groupedDecoders: Readonly<Record<GroupedKind, string>> = {
   FP4: `${fp4}\n${nibbleCodes}\n${groupedFloats}`,
   E4M3: `${e4m3}\n${byteCodes}\n${groupedFloats}`,
   E5M2: `${e5m2}\n${byteCodes}\n${groupedFloats}`,
-};
+}))();
 
 /** WGSL that decodes weights of the type: 32 at a time to codes, or one by one where x is taken as it is. */
 export function weightDecoder(type: string): string {

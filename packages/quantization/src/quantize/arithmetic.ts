@@ -34,7 +34,7 @@ export function inverseOf(d: number): number {
 }
 
 /** Values smaller than this count as zero where a group is searched. */
-export const groupEpsilon = f32(1e-15);
+export const groupEpsilon = /* @__PURE__ */ f32(1e-15);
 
 /** The element of largest magnitude, the first of equal ones, with its sign; 0 when all are 0. */
 export function signedPeak(x: Float32Array): number {

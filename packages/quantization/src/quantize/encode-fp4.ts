@@ -1,3 +1,4 @@
+import { fieldOffsets } from '../gguf/block-fields.js';
 import { e2m1Doubled } from '../gguf/levels.js';
 import { e8m0Half, unsignedE4m3 } from '../gguf/scales.js';
 import { f32, signedPeak } from './arithmetic.js';
@@ -35,18 +36,20 @@ export function toUnsignedE4m3(value: number): number {
 export const fp4Encoders = {
   /** Scale 2^(⌊log₂ peak⌋ − 2): the peak, 4 to 8 in its units, meets values up to 6. ggml takes the logarithm in f32. */
   MXFP4(x, out, at) {
+    const field = fieldOffsets.MXFP4;
     const peak = Math.abs(signedPeak(x));
     const e = peak > 0 ? (Math.floor(f32(Math.log2(peak))) + 125) & 255 : 0;
-    out[at] = e;
-    putCodes(out, at + 1, x, e8m0Half(e));
+    out[at + field.exponent] = e;
+    putCodes(out, at + field.qs, x, e8m0Half(e));
   },
   /** Scales of 16: peak / 6 in E4M3, rounded to nearest. ggml's own encoder rounds halves up, saturates from 256 and below 2⁻⁶. */
   NVFP4(x, out, at) {
+    const field = fieldOffsets.NVFP4;
     for (let sub = 0; sub < 4; sub++) {
       const part = x.subarray(16 * sub, 16 * sub + 16);
       const byte = toUnsignedE4m3(f32(Math.abs(signedPeak(part)) / 6));
-      out[at + sub] = byte;
-      putCodes(out, at + 4 + 8 * sub, part, unsignedE4m3(byte) / 2);
+      out[at + field.d + sub] = byte;
+      putCodes(out, at + field.qs + 8 * sub, part, unsignedE4m3(byte) / 2);
     }
   },
 } satisfies Record<string, BlockEncoder>;

@@ -1,3 +1,4 @@
+import { fieldOffsets } from '../gguf/block-fields.js';
 import { nonLinear } from '../gguf/levels.js';
 import { clamp, f32, groupEpsilon, inverseOf, nearestInt, signedPeak } from './arithmetic.js';
 import { putHalf, putNibbles, type BlockEncoder } from './encode-block.js';
@@ -47,22 +48,24 @@ function codesOf(x: Float32Array, inverse: number): number[] {
 /** Four-bit codes of 16 levels that are denser around 0. */
 export const nonLinearEncoders = {
   IQ4_NL(x, out, at) {
+    const field = fieldOffsets.IQ4_NL;
     const d = searchScale(x);
-    putHalf(out, at, d);
-    putNibbles(out, at + 2, codesOf(x, inverseOf(d)));
+    putHalf(out, at + field.d, d);
+    putNibbles(out, at + field.qs, codesOf(x, inverseOf(d)));
   },
   /** Signed 6-bit scales per 32, of which the largest gets −32. */
   IQ4_XS(x, out, at) {
+    const field = fieldOffsets.IQ4_XS;
     const groups = Array.from({ length: 8 }, (_, t) => x.subarray(32 * t, 32 * t + 32));
     const scales = Float32Array.from(groups, searchScale);
     const d = f32(-signedPeak(scales) / 32);
     const inverse = inverseOf(d);
-    putHalf(out, at, d);
+    putHalf(out, at + field.d, d);
     for (const [t, group] of groups.entries()) {
       const scale = clamp(nearestInt(f32(inverse * scales[t])), -32, 31);
-      putNibbles(out, at + 8 + 16 * t, codesOf(group, inverseOf(f32(d * scale))));
-      out[at + 4 + (t >> 1)] |= ((scale + 32) & 15) << (4 * (t & 1));
-      out[at + 2 + (t >> 2)] |= ((scale + 32) >> 4) << (2 * (t & 3));
+      putNibbles(out, at + field.qs + 16 * t, codesOf(group, inverseOf(f32(d * scale))));
+      out[at + field.scales_l + (t >> 1)] |= ((scale + 32) & 15) << (4 * (t & 1));
+      out[at + field.scales_h + (t >> 2)] |= ((scale + 32) >> 4) << (2 * (t & 3));
     }
   },
 } satisfies Record<string, BlockEncoder>;

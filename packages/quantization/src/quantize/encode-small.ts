@@ -1,3 +1,4 @@
+import { fieldOffsets } from '../gguf/block-fields.js';
 import { f32, inverseOf, roundAway, signedPeak, toInt } from './arithmetic.js';
 import { putHalf, putTwoBits, type BlockEncoder } from './encode-block.js';
 
@@ -21,32 +22,35 @@ function ternaryByte(digits: readonly number[]): number {
 /** Ternary, one-bit and two-bit blocks: one scale, codes by rounding. */
 export const smallEncoders = {
   TQ1_0(x, out, at) {
+    const field = fieldOffsets.TQ1_0;
     const { d, digits } = ternaryDigits(x);
     const byte = (first: number, stride: number, count: number): number =>
       ternaryByte(Array.from({ length: count }, (_, n) => digits[first + n * stride]));
-    for (let j = 0; j < 32; j++) out[at + j] = byte(j, 32, 5);
-    for (let j = 0; j < 16; j++) out[at + 32 + j] = byte(160 + j, 16, 5);
-    for (let j = 0; j < 4; j++) out[at + 48 + j] = byte(240 + j, 4, 4);
-    putHalf(out, at + 52, d);
+    for (let j = 0; j < 32; j++) out[at + field.qs + j] = byte(j, 32, 5);
+    for (let j = 0; j < 16; j++) out[at + field.qs + 32 + j] = byte(160 + j, 16, 5);
+    for (let j = 0; j < 4; j++) out[at + field.qh + j] = byte(240 + j, 4, 4);
+    putHalf(out, at + field.d, d);
   },
   TQ2_0(x, out, at) {
     const { d, digits } = ternaryDigits(x);
-    putTwoBits(out, at, digits);
-    putHalf(out, at + 64, d);
+    putTwoBits(out, at + fieldOffsets.TQ2_0.qs, digits);
+    putHalf(out, at + fieldOffsets.TQ2_0.d, d);
   },
   Q1_0(x, out, at) {
+    const field = fieldOffsets.Q1_0;
     let sum = 0;
     for (const value of x) sum = f32(sum + Math.abs(value));
-    putHalf(out, at, f32(sum / 128));
-    for (let e = 0; e < 128; e++) if (x[e] >= 0) out[at + 2 + (e >> 3)] |= 1 << (e & 7);
+    putHalf(out, at + field.d, f32(sum / 128));
+    for (let e = 0; e < 128; e++) if (x[e] >= 0) out[at + field.qs + (e >> 3)] |= 1 << (e & 7);
   },
   Q2_0(x, out, at) {
+    const field = fieldOffsets.Q2_0;
     const d = Math.abs(signedPeak(x));
     const inverse = inverseOf(d);
-    putHalf(out, at, d);
+    putHalf(out, at + field.d, d);
     for (let e = 0; e < 64; e++) {
       const level = toInt(roundAway(f32(x[e] * inverse)));
-      out[at + 2 + (e >> 2)] |= Math.min(3, Math.max(0, level + 1)) << (2 * (e & 3));
+      out[at + field.qs + (e >> 2)] |= Math.min(3, Math.max(0, level + 1)) << (2 * (e & 3));
     }
   },
 } satisfies Record<string, BlockEncoder>;

@@ -46,10 +46,10 @@ export interface TensorPlan {
 export type ModelFacts = Pick<TensorPlace, 'layers' | 'queryGroup' | 'experts'>;
 
 /** For rows that are no whole blocks of a type: the type with smaller blocks that loses no more. ggml-org/llama.cpp, src/llama-quant.cpp. */
-const smallerBlocks: Readonly<Record<string, string>> = {
+const smallerBlocks: Readonly<Record<string, string>> = /* @__PURE__ */ (() => ({
   ...{ Q2_K: 'Q4_0', Q3_K: 'Q4_0', Q4_K: 'Q5_0', Q5_K: 'Q5_1', Q6_K: 'Q8_0', IQ4_XS: 'IQ4_NL' },
   ...{ TQ1_0: 'Q4_0', TQ2_0: 'Q4_0', Q2_0: 'Q4_0', Q1_0: 'Q4_0', NVFP4: 'MXFP4' },
-};
+}))();
 
 /**
  * The type that each tensor gets, by the recipe and the rules.

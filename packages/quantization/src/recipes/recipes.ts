@@ -40,7 +40,7 @@ const mixed = (type: string) => (place: TensorPlace) => (moreBits(place) ? type 
 const grouped = (type: string, otherwise?: string) => (place: TensorPlace) => (place.queryGroup >= 4 ? type : otherwise);
 
 /** Mixes of types by role; sources: ggml-org/llama.cpp, src/llama-quant.cpp (dense models). */
-const mixes: readonly Recipe[] = [
+const mixes: readonly Recipe[] = /* @__PURE__ */ (() => [
   {
     id: 'Q2_K',
     fileType: 10,
@@ -64,12 +64,12 @@ const mixes: readonly Recipe[] = [
   { id: 'TQ1_0', fileType: 36, type: 'TQ1_0', rules: { embedding: 'Q4_K' } },
   { id: 'TQ2_0', fileType: 37, type: 'TQ2_0', rules: { embedding: 'Q4_K' } },
   { id: 'Q2_0', fileType: 41, type: 'Q2_0', rules: { embedding: 'Q4_K' } },
-];
+])();
 
 /** Numbers of the recipes that use one type alone. */
-const fileTypes: Readonly<Record<string, number>> = {
+const fileTypes: Readonly<Record<string, number>> = /* @__PURE__ */ (() => ({
   ...{ F32: 0, F16: 1, BF16: 32, Q4_0: 2, Q4_1: 3, Q5_0: 8, Q5_1: 9, Q8_0: 7, Q6_K: 18, Q1_0: 40, NVFP4: 39 },
-};
+}))();
 
 /** Other names of recipes. */
 const aliases: Readonly<Record<string, string>> = { Q3_K: 'Q3_K_M', Q4_K: 'Q4_K_M', Q5_K: 'Q5_K_M' };
