@@ -1,6 +1,5 @@
 import { Command, CommanderError, InvalidArgumentError } from 'commander';
 import { availableParallelism, loadavg } from 'node:os';
-import { renderSvg } from './plot/render-svg.js';
 import { plotPath, writePlot } from './plot/write-plot.js';
 import type { BenchRecord } from './record.js';
 import { suites } from './suites/catalogue.js';
@@ -97,6 +96,8 @@ export async function main(argv: readonly string[]): Promise<number> {
   }
   console.log(flags.json ? JSON.stringify(records, null, 2) : formatTable(records));
   if (flags.svg !== undefined) {
+    // Loaded only here: measurements run in processes of this same program, some of them of its memory.
+    const { renderSvg } = await import('./plot/render-svg.js');
     const path = plotPath(flags.svg, suite.id);
     writePlot(path, renderSvg(suite.title, records));
     console.error(`bench ${suite.id}: wrote ${path}`);

@@ -76,6 +76,11 @@ export function benchRecord(measured: Measurement): BenchRecord {
   };
 }
 
+/** Which way is better, where bars are read without a ratio beside them. */
+export function betterDirection(unit: Unit): 'more' | 'less' {
+  return better[unit];
+}
+
 /** How much better `ours` is than `peer`; nothing left against nothing left is 1. */
 export function ratioOf(unit: Unit, ours: number, peer: number): number {
   if (ours === peer) return 1;

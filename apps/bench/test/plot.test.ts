@@ -85,7 +85,8 @@ describe('the plot', () => {
   it('is an SVG that names works, contenders, units and the machine', () => {
     const svg = renderSvg('a title', [speed('some work', 5)]);
     expect(svg).toMatch(/^<svg [^>]*xmlns="http:\/\/www.w3.org\/2000\/svg"/);
-    for (const text of ['a title', 'some work', 'ours', 'them', 'tokens/s', 'here']) expect(svg).toContain(`>${text}<`);
+    for (const text of ['a title', 'some work', 'ours', 'them', 'tokens/s, more is better', 'here'])
+      expect(svg).toContain(`>${text}<`);
   });
 
   it('draws the context as an axis', () => {

@@ -2,7 +2,7 @@ import { BarChart, LineChart, type BarSeriesOption, type LineSeriesOption } from
 import { GridComponent, LegendComponent, TitleComponent } from 'echarts/components';
 import { init, use, type ComposeOption } from 'echarts/core';
 import { SVGRenderer } from 'echarts/renderers';
-import type { BenchRecord } from '../record.js';
+import { betterDirection, type BenchRecord } from '../record.js';
 import { panelsOf, type Panel, type Series } from './panels.js';
 
 use([BarChart, LineChart, GridComponent, LegendComponent, TitleComponent, SVGRenderer]);
@@ -97,7 +97,14 @@ export function renderSvg(title: string, records: readonly BenchRecord[]): strin
     })),
     xAxis: placed.map(({ works, unit }, gridIndex) =>
       works
-        ? { gridIndex, type: 'value', name: unit, nameGap: 26, ...axisName, ...axisLine }
+        ? {
+            gridIndex,
+            type: 'value',
+            name: `${unit}, ${betterDirection(unit)} is better`,
+            nameGap: 26,
+            ...axisName,
+            ...axisLine,
+          }
         : { gridIndex, type: 'log', logBase: 2, name: 'tokens in the cache', nameGap: 26, ...axisName, ...axisLine },
     ),
     yAxis: placed.map(({ works, unit }, gridIndex) =>
