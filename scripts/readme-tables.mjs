@@ -36,6 +36,17 @@ const tables = {
     return [['type', 'weights per block', 'bytes per block', 'bits per weight', 'fused kernels'], ...rows];
   },
 
+  async 'grouped-types'() {
+    const { groupedTypes } = await built('quantization');
+    const kinds = [...new Set(groupedTypes.map(({ kind }) => kind))];
+    const rows = kinds.map((kind) => {
+      const types = groupedTypes.filter((type) => type.kind === kind);
+      const bits = types.map(({ elements, bytes }) => `${(8 * bytes) / elements}`);
+      return [code(kind), types.map(({ elements }) => elements).join(', '), bits.join(', ')];
+    });
+    return [['kind', 'groups of', 'bits per weight'], ...rows];
+  },
+
   async recipes() {
     const { recipes } = await built('quantization');
     const layers = 32;

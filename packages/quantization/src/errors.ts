@@ -6,3 +6,10 @@ export class NonFiniteWeightError extends FiligreeError {
     super('NON_FINITE_WEIGHT', message, options);
   }
 }
+
+/** The parts of a quantised weight of a checkpoint do not fit each other, or are of a kind that cannot be run. */
+export class CheckpointFormatError extends FiligreeError {
+  constructor(message: string, options?: ErrorOptions) {
+    super('CHECKPOINT_FORMAT', message, options);
+  }
+}

@@ -36,3 +36,15 @@ export {
 } from './recipes/quantize-gguf.js';
 export { recipe, recipes, type Recipe, type TensorPlace } from './recipes/recipes.js';
 export { tensorRole, type TensorRole } from './recipes/tensor-role.js';
+export { convertAwq } from './checkpoints/awq.js';
+export { convertBitsandbytes4 } from './checkpoints/bitsandbytes.js';
+export { convertFp8, convertInt8, convertNvfp4, convertPackQuantized } from './checkpoints/compressed-tensors.js';
+export {
+  checkpointPartNames,
+  convertCheckpointWeight,
+  isQuantizedLayer,
+  type CheckpointQuantization,
+} from './checkpoints/convert.js';
+export { convertGptq, type GptqOptions } from './checkpoints/gptq.js';
+export { convertedBytes, type ConvertedWeight } from './checkpoints/grouped-rows.js';
+export type { CheckpointPart, CheckpointParts } from './checkpoints/parts.js';

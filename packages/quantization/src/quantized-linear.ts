@@ -1,4 +1,16 @@
-import { add, binary, DTypeError, keep, scope, ShapeError, type Linear, type Tensor } from '@filigree/core-tensor';
+import {
+  add,
+  binary,
+  DTypeError,
+  gatherRows,
+  keep,
+  permute,
+  reshape,
+  scope,
+  ShapeError,
+  type Linear,
+  type Tensor,
+} from '@filigree/core-tensor';
 import type { ActivationMode } from './activations.js';
 import { weightLayout } from './gguf/types.js';
 import { matmulOp } from './ops/matmul.js';
@@ -13,6 +25,8 @@ export interface QuantizedLinearOptions {
   readonly bias?: Tensor | undefined;
   /** f32 [1] that multiplies all weights, as NVFP4 files bring one per tensor. */
   readonly scale?: Tensor | undefined;
+  /** i32 [inFeatures]: input k of the weights is element `inputOrder[k]` of x. */
+  readonly inputOrder?: Tensor | undefined;
   /** Default `q8-32`: activations are quantised to 8 bits in groups of 32. `none` keeps f32. */
   readonly activations?: ActivationMode | undefined;
   /** Where the backend can run it, convert to the execution layout on first use (default true). */
@@ -33,7 +47,7 @@ export interface LinearOperands {
   readonly activations: ActivationMode;
 }
 
-/** A linear layer that runs in the file's own blocks: y = x Wᵀ + bias. Owns `blocks`, `bias` and `scale`. */
+/** A linear layer that runs in the file's own blocks: y = x Wᵀ + bias. Owns `blocks`, `bias`, `scale` and `inputOrder`. */
 export class QuantizedLinear implements Linear {
   readonly inFeatures: number;
   readonly outFeatures: number;
@@ -71,18 +85,20 @@ export class QuantizedLinear implements Linear {
 
   forward(x: Tensor, residual?: Tensor): Tensor {
     const { weights, bias, ...attributes } = this.operands();
-    const { scale } = this.#options;
-    if (!scale) return matmulOp({ x, weights, bias, residual }, attributes).y;
+    const { scale, inputOrder } = this.#options;
+    if (!scale && !inputOrder) return matmulOp({ x, weights, bias, residual }, attributes).y;
     return scope(() => {
-      const product = binary(matmulOp({ x, weights }, attributes).y, scale, 'mul');
+      const ordered = inputOrder ? gatherColumns(x, inputOrder) : x;
+      if (!scale) return matmulOp({ x: ordered, weights, bias, residual }, attributes).y;
+      const product = binary(matmulOp({ x: ordered, weights }, attributes).y, scale, 'mul');
       const biased = bias ? add(product, bias) : product;
       return residual ? add(biased, residual) : biased;
     });
   }
 
-  /** Whether ops may take {@link operands} as all there is: nothing is multiplied afterwards. */
+  /** Whether ops may take {@link operands} as all there is: nothing happens to x before them, and nothing is multiplied afterwards. */
   get fusible(): boolean {
-    return this.#options.scale === undefined;
+    return this.#options.scale === undefined && this.#options.inputOrder === undefined;
   }
 
   /** For ops that take the weights of several layers; converted to the execution layout first, where the backend has one. */
@@ -108,6 +124,7 @@ export class QuantizedLinear implements Linear {
     this.#weights.dispose();
     this.#options.bias?.dispose();
     this.#options.scale?.dispose();
+    this.#options.inputOrder?.dispose();
   }
 
   #repacks(): boolean {
@@ -123,4 +140,11 @@ export class QuantizedLinear implements Linear {
     this.#options.onRepacked?.(blocks);
     blocks.dispose();
   }
+}
+
+/** Columns of x [T, K] in another order. */
+function gatherColumns(x: Tensor, order: Tensor): Tensor {
+  const [tokens, columns] = x.shape;
+  if (tokens === 1) return reshape(gatherRows(reshape(x, [columns, 1]), order), [1, columns]);
+  return permute(gatherRows(permute(x, [1, 0]), order), [1, 0]);
 }

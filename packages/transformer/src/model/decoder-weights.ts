@@ -1,7 +1,7 @@
 import { keep, type Linear, type Tensor } from '@filigree/core-tensor';
 import { QuantizedLinear, type ActivationMode } from '@filigree/quantization';
 import type { ModelConfig } from '../config/model-config.js';
-import type { WeightLoader } from '../weights/weight-loader.js';
+import type { LoadedMatrix, WeightLoader } from '../weights/weight-loader.js';
 
 /** A matrix whose rows are looked up by id. */
 export interface EmbeddingTable {
@@ -58,19 +58,20 @@ export async function loadDecoderWeights(
     loader.has(name) ? vector(name, length) : undefined;
   const makeLinear = async (
     name: string,
-    { blocks, type }: { blocks: Tensor; type: string },
+    { blocks, type, inputOrder, scale: converted }: LoadedMatrix,
     [outFeatures, inFeatures]: readonly [number, number],
   ): Promise<QuantizedLinear> => {
     const bias = loader.has(`${name}.bias`) ? await loader.vector(`${name}.bias`, outFeatures) : undefined;
     // NVFP4 brings one factor per tensor, under either name.
     const factor = [`${name}.scale`, `${name}.weight.scale`].find((candidate) => loader.has(candidate));
-    const scale = factor === undefined ? undefined : await loader.vector(factor, 1);
+    const scale = factor === undefined ? converted : await loader.vector(factor, 1);
     const linear = new QuantizedLinear(blocks, {
       type,
       inFeatures,
       outFeatures,
       bias,
       scale,
+      inputOrder,
       activations,
       onRepacked: (mapped) => loader.backend.discardPages?.(mapped),
     });

@@ -16,6 +16,7 @@ import { OptionError } from '@filigree/core-tensor';
 import { ChatTemplate } from '../chat/chat-template.js';
 import { ggufConfig } from '../config/gguf-config.js';
 import { hubConfig } from '../config/hub-config.js';
+import { hubQuantization } from '../config/hub-quantization.js';
 import { isObject } from '../config/json-reader.js';
 import type { ModelConfig } from '../config/model-config.js';
 import { ModelFormatError } from '../errors.js';
@@ -80,7 +81,7 @@ async function folderFiles(folder: string, signal: AbortSignal | undefined): Pro
   const file = await openSafetensors(folder, signal);
   const sandwich = file.tensors.some(({ name }) => name.endsWith('pre_feedforward_layernorm.weight'));
   return {
-    weights: safetensorsWeights(file, { sandwich }),
+    weights: safetensorsWeights(file, { sandwich, quantization: hubQuantization(config, `${folder}/config.json`) }),
     config: () => hubConfig(config, `${folder}/config.json`),
     tokenizer: () => Promise.resolve(createHubTokenizer({ tokenizerJson, tokenizerConfig })),
     chatTemplate(tokenizer) {

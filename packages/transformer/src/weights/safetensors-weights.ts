@@ -1,4 +1,6 @@
 import { UnsupportedTensorType, type SafetensorsFile } from '@filigree/checkpoint';
+import type { CheckpointQuantization } from '@filigree/quantization';
+import { convertibleWeight } from './convertible-weight.js';
 import type { WeightInfo, WeightSource } from './weight-source.js';
 
 const types = ['F32', 'F16', 'BF16'];
@@ -47,18 +49,35 @@ export function ggufTensorName(hubName: string): string | undefined {
   return known && `${layer ? `blk.${layer}.` : ''}${known[0]}.${suffix}`;
 }
 
-/** The tensors of safetensors files under the names of GGUF. `sandwich`: there are norms after attention and feed-forward. */
-export function safetensorsWeights(file: SafetensorsFile, { sandwich }: { sandwich: boolean }): WeightSource {
+/** What there is to know of safetensors files beside their tensors. */
+export interface SafetensorsWeightsOptions {
+  /** There are norms after attention and feed-forward. */
+  readonly sandwich: boolean;
+  /** The `quantization_config` of the model, if it has one. */
+  readonly quantization?: CheckpointQuantization | undefined;
+}
+
+/** The tensors of safetensors files under the names of GGUF. */
+export function safetensorsWeights(file: SafetensorsFile, { sandwich, quantization }: SafetensorsWeightsOptions): WeightSource {
   const prefixed = file.tensors.some(({ name }) => name.startsWith('language_model.'));
+  const hubName = (name: string): string | undefined => {
+    const hub = hubTensorName(name, sandwich);
+    return hub === undefined || !prefixed ? hub : `language_model.${hub}`;
+  };
   return {
     name: file.name,
     tensors: file.tensors.map((tensor) => ({ ...tensor, type: tensor.dtype })),
     find(name): WeightInfo | undefined {
-      const hub = hubTensorName(name, sandwich);
-      const info = hub === undefined ? undefined : file.find(prefixed ? `language_model.${hub}` : hub);
+      const hub = hubName(name);
+      const info = hub === undefined ? undefined : file.find(hub);
       if (!info) return undefined;
       if (!types.includes(info.dtype)) throw new UnsupportedTensorType(file.name, info.name, info.dtype, types);
       return { ...info, type: info.dtype };
+    },
+    findConverted(name) {
+      const hub = hubName(name);
+      if (quantization === undefined || !hub?.endsWith('.weight')) return undefined;
+      return convertibleWeight(file, hub.slice(0, -'.weight'.length), quantization);
     },
     close: () => file.close(),
   };

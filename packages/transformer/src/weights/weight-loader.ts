@@ -2,12 +2,26 @@ import { readTensorBytes, readTensorChunks, UnsupportedTensorType } from '@filig
 import { empty, fromArray, Storage, Tensor, throwIfAborted, type Backend } from '@filigree/core-tensor';
 import { decodeRow, ggufLayouts, kernelTypes, rowBytes } from '@filigree/quantization';
 import { ModelFormatError } from '../errors.js';
-import type { WeightInfo, WeightSource } from './weight-source.js';
+import type { ConvertibleWeight, WeightInfo, WeightSource } from './weight-source.js';
 
 export interface WeightLoaderOptions {
   readonly mmap: boolean;
   readonly signal?: AbortSignal | undefined;
   readonly onBytes: (bytes: number) => void;
+}
+
+/** Bytes that are uploaded at a time. */
+const uploadBytes = 16 * 2 ** 20;
+
+/** A matrix on the backend. */
+export interface LoadedMatrix {
+  /** u8 [rows, rowBytes]. */
+  readonly blocks: Tensor;
+  readonly type: string;
+  /** Order of the inputs, where it is another one than x has. */
+  readonly inputOrder?: Tensor;
+  /** f32 [1] that multiplies all weights. */
+  readonly scale?: Tensor;
 }
 
 /** Brings weights to a backend: matrices as the file's blocks, vectors as f32. Checks names, shapes and types. */
@@ -19,11 +33,15 @@ export class WeightLoader {
   ) {}
 
   has(name: string): boolean {
-    return this.source.find(name) !== undefined;
+    return this.source.findConverted?.(name) !== undefined || this.source.find(name) !== undefined;
   }
 
-  /** Blocks u8 [rows, rowBytes] of a matrix [rows, columns]: a view of the mapped file where the backend can, else uploaded. */
-  async matrix(name: string, rows: number, columns: number): Promise<{ blocks: Tensor; type: string }> {
+  /**
+   * A matrix [rows, columns]: a view of the mapped file where the backend can, else uploaded; converted where the checkpoint has it in parts.
+   */
+  async matrix(name: string, rows: number, columns: number): Promise<LoadedMatrix> {
+    const convertible = this.source.findConverted?.(name);
+    if (convertible) return this.#converted(name, convertible, [rows, columns]);
     const info = this.#find(name, [rows, columns]);
     if (!(kernelTypes as readonly string[]).includes(info.type))
       throw new UnsupportedTensorType(this.source.name, info.name, info.type, kernelTypes);
@@ -32,6 +50,31 @@ export class WeightLoader {
     const blocks = mapped ?? (await this.#upload(info, rows, width));
     this.options.onBytes(info.byteLength);
     return { blocks, type: info.type };
+  }
+
+  async #converted(
+    name: string,
+    { byteLength, convert }: ConvertibleWeight,
+    [rows, columns]: readonly [number, number],
+  ): Promise<LoadedMatrix> {
+    throwIfAborted(this.options.signal);
+    const { type, outFeatures, inFeatures, blocks: bytes, inputOrder, scale } = await convert(this.options.signal);
+    if (outFeatures !== rows || inFeatures !== columns)
+      throw new ModelFormatError(
+        `${this.source.name}: weight "${name}" is [${outFeatures}, ${inFeatures}], the model needs [${rows}, ${columns}]`,
+      );
+    const blocks = empty(this.backend, [rows, rowBytes(type, columns)], 'u8');
+    for (let at = 0; at < bytes.length; at += uploadBytes) {
+      this.backend.write(blocks.storage, at, bytes.subarray(at, at + uploadBytes));
+      await this.backend.ready();
+    }
+    this.options.onBytes(byteLength);
+    return {
+      blocks,
+      type,
+      ...(inputOrder ? { inputOrder: fromArray(this.backend, inputOrder, [columns], 'i32') } : {}),
+      ...(scale === undefined ? {} : { scale: fromArray(this.backend, [scale], [1], 'f32') }),
+    };
   }
 
   /** A vector of `length` as f32. */

@@ -1,4 +1,5 @@
 import type { TensorInfo } from '@filigree/checkpoint';
+import type { ConvertedWeight } from '@filigree/quantization';
 
 /** A tensor of a checkpoint under the name that GGUF gives it; `type` is a GGUF type. */
 export interface WeightInfo extends TensorInfo {
@@ -11,5 +12,14 @@ export interface WeightSource {
   readonly name: string;
   readonly tensors: readonly WeightInfo[];
   find(name: string): WeightInfo | undefined;
+  /** A matrix that is several tensors of the checkpoint, which conversion makes one of. */
+  findConverted?(name: string): ConvertibleWeight | undefined;
   close(): Promise<void>;
+}
+
+/** A matrix in a format that is converted when it is loaded. */
+export interface ConvertibleWeight {
+  /** Bytes of its parts in the file. */
+  readonly byteLength: number;
+  convert(signal: AbortSignal | undefined): Promise<ConvertedWeight>;
 }
