@@ -4,6 +4,11 @@ import type { Roofline } from './measure/roofline.js';
 const better = { 'tokens/s': 'more', 'GB/s': 'more', 'GOP/s': 'more', ms: 'less', MiB: 'less', bytes: 'less' } as const;
 export type Unit = keyof typeof better;
 
+export interface Rounds {
+  readonly ours: readonly number[];
+  readonly peer: readonly number[];
+}
+
 /** One line of a benchmark: ours beside a peer that did the same work in the same run. */
 export interface BenchRecord {
   readonly suite: string;
@@ -19,6 +24,8 @@ export interface BenchRecord {
   /** What it is compared with: another program, ourselves done differently, or a limit. */
   readonly peer: number | null;
   readonly peerName: string | null;
+  /** What the medians were taken of, round by round: a wide spread says that something else was running. */
+  readonly rounds: Rounds | null;
   /** More than 1: ours is faster or smaller. */
   readonly ratio: number | null;
   /** The ratio asked for. */
@@ -46,6 +53,7 @@ export interface Measurement {
   readonly oursName?: string | undefined;
   readonly unit: Unit;
   readonly peer?: { readonly name: string; readonly value: number } | undefined;
+  readonly rounds?: Rounds | undefined;
   readonly goal?: number | undefined;
   readonly bound?: number | undefined;
   readonly boundGoal?: number | undefined;
@@ -67,6 +75,7 @@ export function benchRecord(measured: Measurement): BenchRecord {
     peer: peer?.value ?? null,
     peerName: peer?.name ?? null,
     ratio: peer ? ratioOf(unit, ours, peer.value) : null,
+    rounds: measured.rounds ?? null,
     goal: measured.goal ?? null,
     bound: bound ?? null,
     boundRatio: bound === undefined ? null : ratioOf(unit, ours, bound),

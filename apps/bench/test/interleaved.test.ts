@@ -18,6 +18,13 @@ describe('interleaved rounds', () => {
       },
     });
     expect(log).toEqual(['probe', 'a', 'b', 'probe', 'a', 'b', 'probe']);
-    expect(result).toEqual({ medians: [2, 15], ceilings: probes });
+    expect(result).toEqual({
+      values: [
+        [1, 3],
+        [10, 20],
+      ],
+      medians: [2, 15],
+      ceilings: probes,
+    });
   });
 });

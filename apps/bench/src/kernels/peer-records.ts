@@ -43,27 +43,27 @@ export async function peerRecords(options: SuiteOptions): Promise<BenchRecord[]>
     const ours = (of: KernelType) => () =>
       inChild('kernel-work', { threads, passes, type: of, layers: layerCount(work, elementBytes[of]), work });
     const onnx = () => theirs({ threads, passes, layers: layerCount(work, onnxBytes[work.kind]), work });
-    const { medians, ceilings } = await interleaved([ours(type), ours('F32'), onnx], {
+    const { values, medians, ceilings } = await interleaved([ours(type), ours('F32'), onnx], {
       rounds,
       probe: () => measureRoofline(threads),
       onRound: (round) => progress(`${name}, round ${round} of ${rounds}`),
     });
-    const [own, float, peer] = medians;
-    const record = (of: KernelType, value: number, peerName: string, peerValue: number): BenchRecord =>
+    const record = (of: KernelType, own: number, peer: number, peerName: string): BenchRecord =>
       benchRecord({
         suite: 'kernels',
         group: `${work.kind} beside peers`,
         work: `${name}, ${of}`,
-        ours: value,
+        ours: medians[own],
         unit: 'ms',
-        peer: { name: peerName, value: peerValue },
+        peer: { name: peerName, value: medians[peer] },
+        rounds: { ours: values[own], peer: values[peer] },
         bound: kernelBound(work, of, medianRoofline(ceilings)),
         ceilings,
         cpu: cpuName(threads),
       });
     const peerName = work.kind === 'matmul' ? 'onnxruntime MatMulNBits' : 'onnxruntime GroupQueryAttention, F32';
-    records.push(record(type, own, peerName, peer), record(type, own, 'ours, F32', float));
-    if (work.kind === 'attention') records.push(record('F32', float, peerName, peer));
+    records.push(record(type, 0, 2, peerName), record(type, 0, 1, 'ours, F32'));
+    if (work.kind === 'attention') records.push(record('F32', 1, 2, peerName));
   }
   return records;
 }

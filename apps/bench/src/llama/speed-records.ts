@@ -23,7 +23,7 @@ export async function speedRecords(bench: SpeedBench, options: SuiteOptions, pee
   const file = await speedFile(title, path, options.threads, tests);
   const records: BenchRecord[] = [];
   for (const test of tests) {
-    const { medians, ceilings } = await measureSpeeds(file, test, [ours(), ...peers], options);
+    const { values, medians, ceilings } = await measureSpeeds(file, test, [ours(), ...peers], options);
     const bound = test.phase === 'decode' ? decodeBound : prefillBound;
     const shared = {
       suite,
@@ -36,7 +36,14 @@ export async function speedRecords(bench: SpeedBench, options: SuiteOptions, pee
       cpu,
     } as const;
     for (const [index, { name }] of peers.entries()) {
-      records.push(benchRecord({ ...shared, peer: { name, value: medians[index + 1] }, goal: bench.goal(name, test) }));
+      records.push(
+        benchRecord({
+          ...shared,
+          peer: { name, value: medians[index + 1] },
+          rounds: { ours: values[0], peer: values[index + 1] },
+          goal: bench.goal(name, test),
+        }),
+      );
     }
   }
   return records;

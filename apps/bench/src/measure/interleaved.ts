@@ -9,7 +9,9 @@ export interface InterleavedOptions {
 }
 
 export interface Interleaved {
-  /** Of each contender, in their order. */
+  /** Every round of each contender, in their order. */
+  readonly values: number[][];
+  /** Of each contender. */
   readonly medians: number[];
   /** What the machine could do before, between and after the rounds. */
   readonly ceilings: Roofline[];
@@ -30,5 +32,5 @@ export async function interleaved(
     for (const [index, contender] of contenders.entries()) values[index].push(await contender());
     ceilings.push(await probe());
   }
-  return { medians: values.map(median), ceilings };
+  return { values, medians: values.map(median), ceilings };
 }

@@ -43,7 +43,7 @@ export const context: Suite = {
       const tests = contextTests(options.contexts, demands.contextLength);
       const file = await speedFile(title, path, threads, tests);
       for (const test of tests) {
-        const { medians, ceilings } = await measureSpeeds(file, test, [dense, peer, sparse], options);
+        const { values, medians, ceilings } = await measureSpeeds(file, test, [dense, peer, sparse], options);
         const roofline = medianRoofline(ceilings);
         const shared = {
           suite: 'context',
@@ -59,6 +59,7 @@ export const context: Suite = {
             work: `${title}: ${testName(test)}`,
             ours: medians[0],
             peer: { name: peer.name, value: medians[1] },
+            rounds: { ours: values[0], peer: values[1] },
             bound: decodeBound(demands, test, roofline),
             boundGoal: test.context >= longContext ? longGoal : undefined,
           }),
@@ -68,6 +69,7 @@ export const context: Suite = {
             ours: medians[2],
             oursName: sparse.name,
             peer: { name: 'ours, dense', value: medians[0] },
+            rounds: { ours: values[2], peer: values[0] },
             bound: decodeBound(withWindow(demands, visible), test, roofline),
           }),
         );

@@ -26,7 +26,7 @@ async function windowRecord({ model, path, options, record }: Bench): Promise<Be
   const file = await speedFile(model.title, path, options.threads, [test]);
   const contenders = [ours({ method: 'streaming-llm' }), ours()];
   // Long prompts vary little; three rounds tell them apart.
-  const { medians, ceilings } = await measureSpeeds(file, test, contenders, {
+  const { values, medians, ceilings } = await measureSpeeds(file, test, contenders, {
     ...options,
     rounds: Math.min(options.rounds, 3),
   });
@@ -37,6 +37,7 @@ async function windowRecord({ model, path, options, record }: Bench): Promise<Be
     oursName: contenders[0].name,
     unit: 'tokens/s',
     peer: { name: 'ours, dense', value: medians[1] },
+    rounds: { ours: values[0], peer: values[1] },
     goal: 1,
     ceilings,
   });
