@@ -3,16 +3,16 @@ import { bitMap } from './bit-map.mjs';
 import { blockEvaluator } from './evaluate-block.mjs';
 
 const quantization = await built('quantization');
-const { blockFields, blockFormulas, floatFormats, formulaFunctions, formulaTables, ggufLayouts, tileBytes, tileRows } =
-  quantization;
+const { blockFields, blockFormula, floatFormats, formulaFunctions, formulaTables, ggufLayouts } = quantization;
+const { groupedTypes, groupSizes, tileBytes, tileRows } = quantization;
 
 /** Inputs of the layer whose tiles are counted. */
 const tileInputs = 1536;
 
-/** All that the code says about a GGUF type. */
+/** All that the code says about a type. */
 function describe({ name, id, elements, bytes }) {
   const fields = blockFields(name);
-  const formula = blockFormulas[name];
+  const formula = blockFormula(name);
   const evaluate = blockEvaluator({
     elements,
     fields,
@@ -47,6 +47,11 @@ function valueBits(map) {
   return bits;
 }
 
-/** Types by name, in the order in which the format lists them. */
+/** Types of GGUF by name, in the order in which the format lists them. */
 export const described = new Map([...ggufLayouts.values()].map((layout) => [layout.name, describe(layout)]));
+/** Grouped types with the smallest group, which stand for the others. */
+export const describedGroups = new Map(
+  groupedTypes.filter(({ elements }) => elements === Math.min(...groupSizes)).map((type) => [type.name, describe(type)]),
+);
+
 export { quantization };

@@ -1,5 +1,5 @@
 import { markdownTable } from '../lib/generated-parts.mjs';
-import { described } from './describe.mjs';
+import { described, describedGroups } from './describe.mjs';
 import { codeText, scaleText } from './tables.mjs';
 
 const code = (text) => `\`${text}\``;
@@ -7,12 +7,12 @@ const number = (value) => String(Number(value.toFixed(4)));
 
 /** What the code knows about one type: figures, picture, fields, formulas. */
 export function section(type) {
-  const about = described.get(type);
+  const about = described.get(type) ?? describedGroups.get(type);
   return [figures(about), `![${pictureText(about)}](blocks/${type}.svg)`, fieldTable(about), formulas(about)].join('\n\n');
 }
 
 function figures(about) {
-  const { id, elements, bytes, bits, tileBits, written } = about;
+  const { type, id, elements, bytes, bits, tileBits, written } = about;
   const facts = [
     ['id', id],
     ['weights per block', elements],
@@ -21,7 +21,7 @@ function figures(about) {
     ['code', codeText(about)],
     ['scales', scaleText(about)],
     ['bits per weight in tiles', number(tileBits)],
-    ['written', written ? 'yes' : 'no'],
+    ...(described.has(type) ? [['written', written ? 'yes' : 'no']] : []),
   ].filter(([, value]) => value !== '');
   return markdownTable([facts.map(([name]) => name), facts.map(([, value]) => value)]);
 }

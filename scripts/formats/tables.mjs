@@ -57,6 +57,18 @@ export const tables = {
     return markdownTable([head, ...rows]);
   },
 
+  grouped() {
+    const head = ['type', 'id', 'weights', 'bytes', 'bits per weight'];
+    const rows = quantization.groupedTypes.map(({ name, id, elements, bytes }) => [
+      code(name),
+      id,
+      elements,
+      bytes,
+      number((8 * bytes) / elements),
+    ]);
+    return markdownTable([head, ...rows]);
+  },
+
   numbers() {
     const head = ['number', 'sign', 'exponent', 'fraction', 'bias'];
     const floats = Object.entries(floatFormats).map(([name, { sign, exponent, fraction, bias }]) => [
@@ -67,14 +79,14 @@ export const tables = {
       bias,
     ]);
     const functions = Object.entries(formulaFunctions).map(([name, text]) => `${name}(x) = ${text}`);
-    return [markdownTable([head, ...floats]), '', '```c', ...functions, '```'].join('\n');
+    return [markdownTable([head, ...floats]), '', '```js', ...functions, '```'].join('\n');
   },
 
   levels() {
     const head = ['code', ...formulaTables.NL.keys()];
     const rows = Object.entries(formulaTables).map(([name, levels]) => [
       code(name),
-      ...levels.map((level) => (Object.is(level, -0) ? '−0' : String(level).replace('-', '−'))),
+      ...levels.map((level) => (Object.is(level, -0) ? '−0' : String(Number(level.toPrecision(8))).replace('-', '−'))),
     ]);
     return markdownTable([head, ...rows]);
   },

@@ -1,3 +1,4 @@
+import { groupedType, isInteger, type GroupedType } from '../grouped/types.js';
 import { ggufLayout } from './types.js';
 
 /** How the bytes of a field are read; all little-endian. `e8m0` is a power of two, `ue4m3` an unsigned FP8, both one byte. */
@@ -61,9 +62,9 @@ export type BlockType = keyof typeof fields;
 /** Byte offsets in a block by the name of the field. */
 export type FieldOffsets<T extends BlockType> = Readonly<Record<keyof (typeof fields)[T], number>>;
 
-function placed(type: BlockType): readonly BlockField[] {
+function placed(layout: Readonly<Record<string, readonly [FieldDtype, number]>>): readonly BlockField[] {
   let offset = 0;
-  return Object.entries<readonly [FieldDtype, number]>(fields[type]).map(([name, [dtype, count]]) => {
+  return Object.entries(layout).map(([name, [dtype, count]]) => {
     const field = { name, offset, bytes: count * dtypeBytes[dtype], dtype, count };
     offset += field.bytes;
     return field;
@@ -72,13 +73,19 @@ function placed(type: BlockType): readonly BlockField[] {
 
 /** Where the fields of a block begin, by type and name: `fieldOffsets.Q4_1.m` is 2. */
 export const fieldOffsets = /* @__PURE__ */ Object.fromEntries(
-  /* @__PURE__ */ Object.keys(fields).map((type) => [
+  /* @__PURE__ */ Object.entries(fields).map(([type, layout]) => [
     type,
-    Object.fromEntries(placed(type as BlockType).map(({ name, offset }) => [name, offset])),
+    Object.fromEntries(placed(layout).map(({ name, offset }) => [name, offset])),
   ]),
 ) as { readonly [T in BlockType]: FieldOffsets<T> };
 
 /** The fields of a block of the type in their order; throws an OptionError with the list of known types for any other. */
 export function blockFields(type: string): readonly BlockField[] {
-  return placed(ggufLayout(type).name as BlockType);
+  const grouped = groupedType(type);
+  return placed(grouped ? groupedFields(grouped) : fields[ggufLayout(type).name as BlockType]);
+}
+
+function groupedFields(type: GroupedType): Record<string, readonly [FieldDtype, number]> {
+  const codes = ['u8', (type.elements * type.bits) / 8] as const;
+  return isInteger(type) ? { scale: ['f32', 1], offset: ['f32', 1], codes } : { scale: ['f32', 1], codes };
 }

@@ -1,5 +1,9 @@
 import type { BlockType } from './block-fields.js';
+import { groupedFormulas } from '../grouped/block-formulas.js';
+import { groupedLevel } from '../grouped/levels.js';
+import { groupedType } from '../grouped/types.js';
 import { e2m1Doubled, nonLinear } from './levels.js';
+import { ggufLayout } from './types.js';
 
 /**
  * What a block means, as text that is also checked: expressions in the syntax that C and JavaScript share (and `**`, the power), over the fields of a block, the
@@ -39,7 +43,7 @@ const sixBits = {
   minimum: 't < 4 ? scales[t + 4] & 63 : (scales[t + 4] >> 4) | ((scales[t] >> 6) << 4)',
 };
 
-/** By GGUF type name. */
+/** By GGUF type name; {@link blockFormula} has the grouped types too. */
 export const blockFormulas: Readonly<Record<BlockType, BlockFormula>> = /* @__PURE__ */ (() => ({
   F32: { values: {}, weight: 'value', meanings: { value: 'the weight, IEEE single precision' } },
   F16: {
@@ -183,6 +187,12 @@ export const blockFormulas: Readonly<Record<BlockType, BlockFormula>> = /* @__PU
   },
 }))();
 
+/** What a block of the type means; throws an OptionError with the list of known types for any other. */
+export function blockFormula(type: string): BlockFormula {
+  const grouped = groupedType(type);
+  return grouped ? groupedFormulas[grouped.kind] : blockFormulas[ggufLayout(type).name as BlockType];
+}
+
 /** Bits of the floating-point numbers in blocks, from the top: sign, exponent, fraction; and the exponent's bias. */
 export const floatFormats = {
   f32: { sign: 1, exponent: 8, fraction: 23, bias: 127 },
@@ -190,14 +200,22 @@ export const floatFormats = {
   bf16: { sign: 1, exponent: 8, fraction: 7, bias: 127 },
 } as const;
 
-/** Functions of a byte x that formulas call: scales of one byte. */
+/** Functions of a byte x that formulas call. */
 export const formulaFunctions = {
   E8M0: '2 ** (x - 127)',
   UE4M3: 'x == 0 || x == 127 ? 0 : x < 8 ? x * 2 ** -9 : (1 + (x & 7) / 8) * 2 ** ((x >> 3) - 7)',
+  E4M3:
+    '(x & 127) == 127 ? NaN : (x & 128 ? -1 : 1) *' +
+    ' ((x & 127) < 8 ? (x & 7) * 2 ** -9 : (1 + (x & 7) / 8) * 2 ** (((x >> 3) & 15) - 7))',
+  E5M2:
+    '(x & 128 ? -1 : 1) * ((x & 127) < 4 ? (x & 3) * 2 ** -16 : (x & 127) >= 124 ? ((x & 3) ? NaN : Infinity)' +
+    ' : (1 + (x & 3) / 4) * 2 ** (((x >> 2) & 31) - 15))',
 } as const;
 
 /** Tables of levels that formulas index with a code. */
 export const formulaTables = /* @__PURE__ */ (() => ({
   NL: nonLinear as readonly number[],
   E2M1: e2m1Doubled.map((level) => level / 2) as readonly number[],
+  NF4: Array.from(nonLinear, (_, code) => groupedLevel('NF4', code)) as readonly number[],
+  FP4: Array.from(nonLinear, (_, code) => groupedLevel('FP4', code)) as readonly number[],
 }))();
