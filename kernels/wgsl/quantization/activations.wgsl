@@ -21,6 +21,13 @@ struct Activations {
 
 /* bindings */
 
+// Of a group of weights, `low` and `high` as halves, with the activations of a token.
+fn product(codes: Codes, low: Half, high: Half, x: Activations) -> f32 {
+  let dots = codes.scale * vec2f(dot_half(low, x.low, x.sums.x), dot_half(high, x.high, x.sums.y));
+  let offsets = codes.offset * vec2f(x.sums);
+  return x.scale * (dots.x + dots.y + offsets.x + offsets.y);
+}
+
 @compute @workgroup_size(64)
 fn prepare(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
   let index = (group.y * groups.x + group.x) * 64u + lane;

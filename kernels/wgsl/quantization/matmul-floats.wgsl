@@ -1,5 +1,5 @@
 // y = x W^T + bias + residual, W in rows of f32, f16 or bf16. Contract: packages/quantization/src/ops/matmul.ts. Behind finish-*.wgsl, words.wgsl
-// and floats.wgsl. Some rows of W and TOKENS tokens a workgroup: LANES invocations share a row and take every LANES-th element of it.
+// and floats.wgsl. A team of LANES invocations has a row of W and TOKENS tokens and takes every LANES-th element of it.
 // Reads the rows of W once per TOKENS tokens; 2 * tokens * rows * inputs operations.
 
 struct Parameters {
@@ -26,7 +26,7 @@ fn multiply(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups
     return;
   }
   let own_row = first_row + lane / LANES;
-  var sums: array<f32, TOKENS>;
+  var sums: array<f32, SUMS>;
   if (own_row < p.rows) {
     let row_at = WEIGHTS_OFFSET + own_row * p.row_bytes;
     for (var k = lane % LANES; k < p.in_features; k += LANES) {

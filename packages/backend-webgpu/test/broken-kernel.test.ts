@@ -39,8 +39,8 @@ describe('the conformance check', () => {
     [
       'results written to the wrong row',
       quantizedMatmulOp,
-      'write_result(token, p.first_row + first_row + row, sum)',
-      'write_result(token, p.first_row + first_row, sum)',
+      'token * p.out_features + row] = sum',
+      'token * p.out_features] = sum',
     ],
   ])('sees %s', async (_what, op: AnyOp, right, wrong) => {
     expect(await verdict(withShader(op, (shader) => shader.replaceAll(right, wrong)))).toMatch(

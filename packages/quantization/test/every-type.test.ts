@@ -24,7 +24,8 @@ it('every type whose weights can be decoded has kernels', () => {
 // Generated cases draw the type: here each one runs on each backend, whatever the number of cases.
 describe.each(
   backendsUnderTest()
-    .filter((under) => under.covers(matmulOp))
+    // How types are decoded does not depend on how sums are added.
+    .filter((under) => under.covers(matmulOp) && under.variant(matmulOp) !== 'dot4+subgroups')
     .map((under) => [under.name, under] as const),
 )('on %s', (_, under) => {
   let backend: Backend;

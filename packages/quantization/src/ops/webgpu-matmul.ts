@@ -13,6 +13,7 @@ import {
   type WebGpuLimits,
 } from '@filigree/core-tensor';
 import activations from '@filigree/wgsl/quantization/activations.wgsl';
+import finishPartials from '@filigree/wgsl/quantization/finish-partials.wgsl';
 import finishPlain from '@filigree/wgsl/quantization/finish-plain.wgsl';
 import finishSubgroups from '@filigree/wgsl/quantization/finish-subgroups.wgsl';
 import halvesDot4 from '@filigree/wgsl/quantization/halves-dot4.wgsl';
@@ -20,6 +21,7 @@ import halvesFloats from '@filigree/wgsl/quantization/halves-floats.wgsl';
 import multiplyBlocks from '@filigree/wgsl/quantization/matmul-blocks.wgsl';
 import multiplyFloats from '@filigree/wgsl/quantization/matmul-floats.wgsl';
 import multiplyTiles from '@filigree/wgsl/quantization/matmul-tiles.wgsl';
+import multiplyVector from '@filigree/wgsl/quantization/matvec-blocks.wgsl';
 import words from '@filigree/wgsl/quantization/words.wgsl';
 import { activationGroup, type ActivationMode } from '../activations.js';
 import { seededBlocks } from '../cases.js';
@@ -32,15 +34,18 @@ type Io = Readonly<Record<string, TensorMeta | undefined>>;
 const tiledFrom = 17;
 /** Rows and tokens of a tile of matmul-tiles.wgsl. */
 const tileSize = 32;
+/** Invocations of a workgroup. */
+const groupSize = 64;
 
 /** How a call is computed. */
 interface Form {
   readonly type: number;
-  /** Rows of weights, and tokens, that a workgroup works on: weights are decoded once for all of its tokens. */
-  readonly rows: number;
-  readonly tokens: number;
   /** Weights and activations go through workgroup memory. */
   readonly tiled: boolean;
+  /** Invocations that share `rows` rows of weights and `tokens` tokens; of a tile, all of them. */
+  readonly lanes: number;
+  readonly rows: number;
+  readonly tokens: number;
   /** Inputs come in groups of {@link activationGroup}; floats, which have no blocks, are taken one by one. */
   readonly grouped: boolean;
   /** Activations are codes in words, and dots are those of four signed bytes. */
@@ -53,18 +58,27 @@ function formOf(io: Io, attributes: Readonly<Record<string, AttributeValue>>, va
   const tokens = io['x']?.shape[0] ?? 1;
   const grouped = !takesFloats(weightLayoutById(type).name);
   const tiled = grouped && tokens >= tiledFrom;
-  const subgroups = variant.subgroups && !tiled;
+  const width = io['x']?.shape[1] ?? 0;
+  const dot4 = variant.dot4 && grouped && attributes['activations'] === 'q8-32';
+  if (tiled) return { type, tiled, lanes: groupSize, rows: tileSize, tokens: tileSize, grouped, dot4, subgroups: false };
   return {
     type,
-    // 64 invocations over the LANES of finish-*.wgsl.
-    rows: tiled ? tileSize : subgroups ? 16 : 8,
-    // Sums that wait at a barrier are dear on software devices.
-    tokens: tiled ? tileSize : tokens === 1 ? 1 : tokens <= 4 ? 4 : subgroups ? 16 : 8,
     tiled,
+    lanes: lanesFor(grouped ? width / activationGroup : width),
+    rows: grouped && tokens === 1 ? 4 : 1,
+    tokens: tokens === 1 ? 1 : tokens <= 4 ? 4 : 8,
     grouped,
-    dot4: variant.dot4 && grouped && attributes['activations'] === 'q8-32',
-    subgroups,
+    dot4,
+    subgroups: variant.subgroups,
   };
+}
+
+/**
+ * Invocations that share a row of `count` groups or elements: as many as still take two each, so that at most a third idles at the end. Not a
+ * matter of the tokens, so that a row's sums are added in the same order for any number of them.
+ */
+function lanesFor(count: number): number {
+  return Math.min(groupSize, Math.max(4, 2 ** Math.floor(Math.log2(Math.max(1, count / 2)))));
 }
 
 /** Bytes of the activations of one group in scratch: codes in words or as f32, then scale and sums. */
@@ -88,7 +102,8 @@ function tokenPieces(io: Io, form: Form, limits: WebGpuLimits): Piece[] {
 }
 
 /** The module for the arguments that are there: absent optional ones have no binding. */
-function composed(io: Io, { type, tokens, tiled, grouped, dot4, subgroups }: Form): string {
+function composed(io: Io, form: Form): string {
+  const { type, tiled, lanes, rows, tokens, grouped, dot4, subgroups } = form;
   const bound = ['x', 'weights', 'bias', 'residual'].filter((argument) => io[argument] !== undefined);
   const all = [...bound, 'y', ...(grouped ? ['scratch'] : [])];
   const elements: Readonly<Record<string, string>> = { weights: 'u32', scratch: 'Activations' };
@@ -104,20 +119,22 @@ function composed(io: Io, { type, tokens, tiled, grouped, dot4, subgroups }: For
 }`;
   const block = `@group(0) @binding(${all.length}) var<uniform> p: Parameters;`;
   const decoder = weightDecoder(weightLayoutById(type).name);
-  const source = grouped
-    ? [decoder, dot4 ? halvesDot4 : halvesFloats, activations, tiled ? multiplyTiles : multiplyBlocks]
-    : [decoder, multiplyFloats];
+  const multiply = tiled ? multiplyTiles : tokens === 1 ? multiplyVector : multiplyBlocks;
+  const source = grouped ? [decoder, dot4 ? halvesDot4 : halvesFloats, activations, multiply] : [decoder, multiplyFloats];
   return [
     subgroups ? 'enable subgroups;' : '',
     dot4 ? 'requires packed_4x8_integer_dot_product;' : '',
-    tiled ? '' : subgroups ? finishSubgroups : finishPlain,
+    ...(tiled ? [] : [finishPartials, subgroups ? finishSubgroups : finishPlain]),
     words,
     ...source,
   ]
     .join('\n')
     .replace('/* bindings */', [...bindings, block, result].join('\n'))
     .replaceAll('OFFSET_WORDS', String(Math.ceil(all.length / 4)))
-    .replaceAll('PARTIALS', `${64 * tokens}u`)
+    .replaceAll('PARTIALS', `${groupSize * rows * tokens}u`)
+    .replaceAll('LANES', `${lanes}u`)
+    .replaceAll('ROWS', `${rows}u`)
+    .replaceAll('SUMS', `${rows * tokens}u`)
     .replaceAll('TOKENS', `${tokens}u`)
     .replaceAll('X_OFFSET', offset('x'))
     .replaceAll('WEIGHTS_OFFSET', offset('weights'));
@@ -130,7 +147,7 @@ export const matmulKernel: WebGpuKernel = {
     return composedShader(`quantization/matmul ${given} ${Object.values(form).join(' ')}`, () => composed(io, form));
   },
   variants: ['dot4', 'subgroups'],
-  selfTest: () => [selfTestCase('Q4_0', 5, 64), selfTestCase('Q5_1', tiledFrom, 64)],
+  selfTest: () => [selfTestCase('Q4_0', 1, 4096), selfTestCase('Q4_0', 5, 64), selfTestCase('Q5_1', tiledFrom, 64)],
   scratch(io, attributes, limits, variant) {
     const form = formOf(io, attributes, variant);
     const bytes = groupsOf(io, form) * scratchBytes(form);
@@ -154,8 +171,9 @@ export const matmulKernel: WebGpuKernel = {
         ranges: { ...piece.ranges, ...some.ranges, ...(form.grouped ? scratch : {}) },
       });
       const pieces = weightPieces('weights', rows, rowBytes, limits);
+      const rowsHere = form.tiled ? form.rows : (groupSize / form.lanes) * form.rows;
       const tokenGroups = Math.ceil(some.count / form.tokens);
-      const products = pieces.map((piece) => dispatch('multiply', Math.ceil(piece.count / form.rows) * tokenGroups, piece));
+      const products = pieces.map((piece) => dispatch('multiply', Math.ceil(piece.count / rowsHere) * tokenGroups, piece));
       if (!form.grouped) return products;
       return [dispatch('prepare', groupsFor(some.count * groupCount)[0], pieces[0]), ...products];
     });
