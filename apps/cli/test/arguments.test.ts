@@ -22,6 +22,10 @@ const documented = {
   generate: ['--prompt', ...shared, ...sampling, '--chat', '--system', '--no-stats', '--json'],
   chat: [...shared, ...sampling, '--system', '--no-stats', '--json'],
   inspect: ['--summary', '--full', '--json'],
+  quantize: [
+    ...['--type', '--rule', '--pure', '--allow-requantize', '--dry-run', '--quality', '--text', '--windows', '--force'],
+    ...['--backend', '--threads', '--json'],
+  ],
   models: ['--json'],
   methods: ['--json'],
   demo: ['--model', '--question', '--threads', '--json'],
