@@ -27,6 +27,11 @@ it.each([
   ['model.layers.3.self_attn.o_proj.weight', 'attention-output'],
   ['model.layers.3.self_attn.v_proj.bias', 'bias'],
   ['language_model.model.layers.3.mlp.down_proj.weight', 'down'],
+  ['model.layers.3.self_attn.k_proj.qweight', 'key'],
+  ['model.layers.3.self_attn.k_proj.g_idx', 'key'],
+  ['model.layers.3.mlp.up_proj.weight_packed', 'up'],
+  ['model.layers.3.mlp.up_proj.weight_scale_inv', 'up'],
+  ['model.layers.3.mlp.up_proj.weight.quant_state.bitsandbytes__nf4', 'up'],
   ['w', 'other'],
 ])('%s of a checkpoint of transformers: %s', (name, part) => {
   expect(tensorPart(name)).toBe(part);

@@ -26,9 +26,13 @@ export const partTitles: Readonly<Record<TensorPart, string>> = {
   other: 'other',
 };
 
+/** Ends of names of what quantised checkpoints have in place of a weight: GPTQ and AWQ, compressed-tensors, FP8, bitsandbytes. */
+const pieces = /\.(?:qweight|qzeros|scales|g_idx|SCB|input_scale|weight[_.].+)$/;
+
 /** The part that a tensor belongs to, by its name in GGUF or in a checkpoint of `transformers`. */
 export function tensorPart(name: string): TensorPart {
-  const gguf = ggufTensorName(name) ?? name;
+  const weight = name.replace(pieces, '.weight');
+  const gguf = ggufTensorName(weight) ?? weight;
   if (gguf.endsWith('.bias')) return 'bias';
   if (gguf.includes('norm')) return 'norm';
   if (gguf.includes('ffn_gate_inp')) return 'router';
