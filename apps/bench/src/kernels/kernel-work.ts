@@ -20,6 +20,8 @@ export type KernelWork = MatmulWork | AttentionWork;
 /** Bytes of weights or caches that all layers of a work have together: more than any last-level cache here holds. */
 const layerBytes = 160 * 2 ** 20;
 const maxLayers = 360;
+/** Operations of a pass through all layers; beyond, a pass only takes longer, and arithmetic hides where its operands come from. */
+const maxOperations = 20e9;
 
 /** As records name it. */
 export function kernelWorkName(work: KernelWork): string {
@@ -42,11 +44,12 @@ export function kernelDemands(work: KernelWork, bytesPerElement: number): { byte
   return { bytes: 2 * kvHeads * keys * headDim * bytesPerElement, operations: 4 * heads * headDim * visible };
 }
 
-/** Layers of a work that are run together: a whole number of circles, so many that their weights or caches come from memory. */
+/** Layers of a work that are run together: a whole number of circles, so many that their weights or caches come from memory where that matters. */
 export function layerCount(work: KernelWork, bytesPerElement: number): number {
   const circle = work.kind === 'matmul' ? work.sizes.length : 1;
-  const wanted = Math.ceil(layerBytes / kernelDemands(work, bytesPerElement).bytes);
-  return circle * Math.ceil(Math.min(wanted, maxLayers) / circle);
+  const { bytes, operations } = kernelDemands(work, bytesPerElement);
+  const wanted = Math.min(layerBytes / bytes, maxOperations / operations, maxLayers);
+  return circle * Math.ceil(wanted / circle);
 }
 
 const smollm2 = { kind: 'attention', heads: 9, kvHeads: 3, headDim: 64 } as const;
