@@ -426,10 +426,23 @@ mod x86 {
         }
         #[inline(always)]
         unsafe fn widen_pairs(p: *const f32) -> (__m512, __m512) {
-            let words = _mm512_loadu_si512(p.cast());
+            // Even halves to the lower half of the vector, odd ones to the upper.
+            let [a, b]: [i64; 2] = [0x0006_0004_0002_0000, 0x0007_0005_0003_0001];
+            let step = 0x0008_0008_0008_0008;
+            let order = _mm512_set_epi64(
+                b + 3 * step,
+                b + 2 * step,
+                b + step,
+                b,
+                a + 3 * step,
+                a + 2 * step,
+                a + step,
+                a,
+            );
+            let halves = _mm512_permutexvar_epi16(order, _mm512_loadu_si512(p.cast()));
             (
-                _mm512_cvtph_ps(_mm512_cvtepi32_epi16(words)),
-                _mm512_cvtph_ps(_mm512_cvtepi32_epi16(_mm512_srli_epi32::<16>(words))),
+                _mm512_cvtph_ps(_mm512_castsi512_si256(halves)),
+                _mm512_cvtph_ps(_mm512_extracti64x4_epi64::<1>(halves)),
             )
         }
         #[inline(always)]

@@ -101,12 +101,12 @@ unsafe fn body<S: Simd, const R: usize, const G: usize>(work: &Work, visits: &[V
             unsafe {
                 let (tile, transposed) = keys.split_at_mut(by_channel);
                 if let Some((k, _)) = direct {
-                    transpose_keys::<S>(source.half, k, dim, reach, ahead, transposed);
+                    transpose_keys::<S>(source.half, k, dim, reach, transposed);
                 } else {
                     source.load_tile::<S>(work.batch, work.kv_head, visit.start, count, tile, values);
                     transpose_floats::<S>(tile.as_ptr(), dim, reach, transposed);
                 }
-                multiply_keys::<S, R, G>(transposed, queries, dim, count, scores);
+                multiply_keys::<S, R, G>(transposed, queries, dim, count, ahead.map_or(&[], |(k, _)| k), scores);
                 if shape.softcap > 0.0 {
                     for scores in scores.chunks_exact_mut(TILE).take(R) {
                         cap_scores(&mut scores[..count], shape.softcap);
@@ -119,6 +119,7 @@ unsafe fn body<S: Simd, const R: usize, const G: usize>(work: &Work, visits: &[V
                     seen: &seen,
                     count,
                     value_dim,
+                    ahead: Ahead::new(ahead.map_or(&[], |(_, v)| v), (value_dim / (G * S::LANES)).max(1) * count),
                 };
                 match direct {
                     Some((_, v)) if source.half => add_values::<S, R, G, false, true>(&weights, v.as_ptr(), output),
@@ -156,7 +157,7 @@ unsafe fn body<S: Simd, const R: usize, const G: usize>(work: &Work, visits: &[V
     }
 }
 
-/// scores[row][key] = Σ_d kᵀ[d][key] · q[row][d], d ascending; keys rounded up to whole register blocks.
+/// scores[row][key] = Σ_d kᵀ[d][key] · q[row][d], d ascending; keys rounded up to whole register blocks; keys `ahead` are asked for.
 ///
 /// # Safety
 /// Buffers as sized by [`body`].
@@ -166,9 +167,11 @@ unsafe fn multiply_keys<S: Simd, const R: usize, const G: usize>(
     queries: &[f32],
     dim: usize,
     count: usize,
+    ahead: &[u8],
     scores: &mut [f32],
 ) {
     let (k, q, s) = (keys.as_ptr(), queries.as_ptr(), scores.as_mut_ptr());
+    let ahead = Ahead::new(ahead, count.div_ceil(G * S::LANES) * dim);
     let mut key = 0;
     while key < count {
         // SAFETY: G · LANES divides TILE, so the block lies within the rows of `keys` and `scores`.
@@ -176,6 +179,7 @@ unsafe fn multiply_keys<S: Simd, const R: usize, const G: usize>(
             let mut sums = [[S::splat(0.0); G]; R];
             let mut elements = [S::splat(0.0); G];
             for channel in 0..dim {
+                ahead.ask::<S>(key / (G * S::LANES) * dim + channel);
                 for part in 0..G {
                     elements[part] = S::load(k.add(channel * TILE + key + part * S::LANES));
                 }
@@ -262,29 +266,14 @@ unsafe fn transpose_floats<S: Simd>(from: *const f32, dim: usize, reach: usize, 
     }
 }
 
-/// As [`transpose_floats`] from the bytes of a cache, f32 or f16, while the keys and values `ahead` are asked for.
+/// As [`transpose_floats`] from the bytes of a cache, f32 or f16.
 ///
 /// # Safety
 /// As for [`transpose_floats`]; 2 · LANES divides the dim of f16 keys.
 #[inline(always)]
-unsafe fn transpose_keys<S: Simd>(
-    half: bool,
-    keys: &[u8],
-    dim: usize,
-    reach: usize,
-    ahead: Option<(&[u8], &[u8])>,
-    transposed: &mut [f32],
-) {
+unsafe fn transpose_keys<S: Simd>(half: bool, keys: &[u8], dim: usize, reach: usize, transposed: &mut [f32]) {
     let mut pairs = [0f32; 16 * 16];
     for key in (0..reach).step_by(S::LANES) {
-        if let Some((k, v)) = ahead {
-            for bytes in [k, v] {
-                let part = bytes.len() * S::LANES / reach;
-                for line in (0..part).step_by(64) {
-                    S::prefetch(bytes.as_ptr().wrapping_add(key / S::LANES * part + line));
-                }
-            }
-        }
         // SAFETY: `keys` holds `reach` rows; LANES divides them, and dim as asked for.
         unsafe {
             if !half {
@@ -314,6 +303,35 @@ struct Weights<'a, const R: usize> {
     seen: &'a [u64; R],
     count: usize,
     value_dim: usize,
+    /// Values to ask for meanwhile.
+    ahead: Ahead<'a>,
+}
+
+/// What is asked for step by step of a loop: a few cache lines each, as many at once would wait for each other.
+#[derive(Clone, Copy)]
+struct Ahead<'a> {
+    bytes: &'a [u8],
+    /// Bytes of a step, whole lines.
+    part: usize,
+}
+
+impl<'a> Ahead<'a> {
+    fn new(bytes: &'a [u8], steps: usize) -> Self {
+        Self {
+            bytes,
+            part: bytes.len().div_ceil(steps).next_multiple_of(64),
+        }
+    }
+
+    #[inline(always)]
+    fn ask<S: Simd>(self, step: usize) {
+        let from = step * self.part;
+        if from < self.bytes.len() {
+            for line in (from..from + self.part).step_by(64) {
+                S::prefetch(self.bytes.as_ptr().wrapping_add(line));
+            }
+        }
+    }
 }
 
 /// output[row][d] = output · alpha + Σ_key p[row][key] · v[key][d], keys ascending. `values` are rows of f32, or of f16 if HALF.
@@ -364,6 +382,7 @@ unsafe fn add_channels<S: Simd, const R: usize, const G: usize, const GUARDED: b
         }
         let mut elements = [S::splat(0.0); G];
         for key in 0..weights.count {
+            weights.ahead.ask::<S>(channel / (G * S::LANES) * weights.count + key);
             for part in 0..G {
                 let element = key * value_dim + channel + part * S::LANES;
                 elements[part] = if HALF {
