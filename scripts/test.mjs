@@ -20,7 +20,7 @@ const native = rust || existsSync(addonFile);
 if (rust && !rest) {
   await check('rustfmt', 'cargo', ['fmt', '--check'], crates);
   await check('clippy', 'cargo', ['clippy', '--release', '--locked', '--all-targets', '--', '-D', 'warnings'], crates);
-  const args = ['test', '--release', '--locked', '-p', 'filigree-kernels'];
+  const args = ['test', '--release', '--locked'];
   await cargoTest('cargo test', args, { ...crates, tier: 'short' });
 }
 if (rust) await buildAddon();

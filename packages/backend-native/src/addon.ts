@@ -22,5 +22,6 @@ export interface Addon {
   readonly ABI: number;
   opTable(): { name: string; hash: string }[];
   cpuPaths(): string[];
+  defaultThreads(): number;
   readonly Engine: new (threads: number, cpu: string) => Engine;
 }

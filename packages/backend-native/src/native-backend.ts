@@ -18,7 +18,6 @@ import {
   type Recording,
   type Tensor,
 } from '@filigree/core-tensor';
-import { availableParallelism } from 'node:os';
 import type { Engine } from './addon.js';
 import { typedError } from './errors.js';
 import { loadAddon } from './load-addon.js';
@@ -26,7 +25,7 @@ import { Message } from './message.js';
 import { NativeRecording, type Captured } from './recording.js';
 
 export interface NativeBackendOptions {
-  /** Threads that compute, 1 … 256. Default: the cores this process may use, at most 16. */
+  /** Threads that compute, 1 … 256. Default: `defaultThreads()`, the physical cores this process may use. */
   readonly threads?: number | undefined;
   /** CPU path: `scalar`, `avx2`, `avx512`, `neon`. Default: `FILIGREE_CPU`, else the best of this machine. */
   readonly cpu?: string | undefined;
@@ -79,7 +78,7 @@ export class NativeBackend extends BaseBackend {
         `createNativeBackend: CPU path '${cpu}' is not available here; this machine has ${paths.join(', ')}`,
       );
     }
-    const threads = options.threads ?? Math.min(availableParallelism(), 16);
+    const threads = options.threads ?? addon.defaultThreads();
     if (!Number.isInteger(threads) || threads < 1 || threads > 256) {
       throw new OptionError(`createNativeBackend: threads is ${threads}, it takes a whole number from 1 to 256`);
     }

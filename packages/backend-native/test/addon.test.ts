@@ -1,4 +1,4 @@
-import { addonOps, cpuPaths, createNativeBackend } from '@filigree/backend-native';
+import { addonOps, cpuPaths, createNativeBackend, defaultThreads } from '@filigree/backend-native';
 import {
   BackendVersionError,
   defineOp,
@@ -11,7 +11,9 @@ import {
   type AnyOp,
   type TensorMeta,
 } from '@filigree/core-tensor';
+import { spawnSync } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import { afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
 
@@ -110,6 +112,27 @@ describe('the CPU path', () => {
 
   it.each([0, -1, 1.5, 257, NaN])('threads: %s is refused', (threads) => {
     expect(() => createNativeBackend({ threads })).toThrow(OptionError);
+  });
+});
+
+describe('the default number of threads', () => {
+  it('is what defaultThreads() says', () => {
+    const backend = createNativeBackend();
+    expect(backend.capabilities.threads).toBe(defaultThreads());
+    backend.dispose();
+  });
+
+  it('is at most the CPUs and at most 16', () => {
+    expect(defaultThreads()).toBeGreaterThanOrEqual(1);
+    expect(defaultThreads()).toBeLessThanOrEqual(Math.min(availableParallelism(), 16));
+  });
+
+  it.skipIf(process.platform !== 'linux')('is 1 for a process that is held to one CPU', () => {
+    const allowed = /^Cpus_allowed_list:\s*(\d+)/m.exec(readFileSync('/proc/self/status', 'utf8'))?.[1] ?? '0';
+    const addon = fileURLToPath(new URL('../native/filigree.node', import.meta.url));
+    const program = `console.log(require(${JSON.stringify(addon)}).defaultThreads())`;
+    const { stdout } = spawnSync('taskset', ['-c', allowed, process.execPath, '-e', program], { encoding: 'utf8' });
+    expect(stdout.trim()).toBe('1');
   });
 });
 

@@ -31,9 +31,10 @@ export function backendOption(): Option {
 }
 
 export function threadsOption(): Option {
-  return new Option('--threads <n>', 'threads of the native backend; default: the cores of this machine').argParser(
-    wholeNumber(1, 256),
-  );
+  return new Option(
+    '--threads <n>',
+    'threads of the native backend; default: the physical cores it may use, at most 16',
+  ).argParser(wholeNumber(1, 256));
 }
 
 /** Options of every command that generates text. */

@@ -6,6 +6,7 @@ mod memory;
 mod message;
 mod slabs;
 mod stream;
+mod threads;
 mod workers;
 
 use filigree_kernels::{all_ops, layout_hash, Cpu};
@@ -41,6 +42,12 @@ pub fn op_table() -> Vec<OpEntry> {
 #[napi]
 pub fn cpu_paths() -> Vec<String> {
     Cpu::available().into_iter().map(|path| path.name().to_string()).collect()
+}
+
+/// Threads of a pool when nobody says: physical cores that this process may use, at most 16.
+#[napi]
+pub fn default_threads() -> u32 {
+    threads::default_threads() as u32
 }
 
 fn to_error(failure: Failure) -> Error {
