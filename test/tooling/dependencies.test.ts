@@ -29,7 +29,7 @@ function fromCrates(path: string): string[] {
 }
 
 const manifests = [root, ...folders].map((folder) => join(folder, 'package.json')).filter((path) => existsSync(path));
-const crates = ['kernels', 'addon'].map((name) => join(root, 'kernels/native', name, 'Cargo.toml'));
+const crates = ['kernels', 'addon', 'pool-bench'].map((name) => join(root, 'kernels/native', name, 'Cargo.toml'));
 const used = new Set([...manifests.flatMap(fromNpm), ...crates.flatMap(fromCrates)]);
 
 const page = readFileSync(join(root, 'docs/dependencies.md'), 'utf8');

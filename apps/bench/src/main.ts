@@ -1,3 +1,4 @@
+import { defaultThreads } from '@filigree/backend-native';
 import { Command, CommanderError, InvalidArgumentError } from 'commander';
 import { availableParallelism, loadavg } from 'node:os';
 import { plotPath, writePlot } from './plot/write-plot.js';
@@ -8,7 +9,7 @@ import { formatTable } from './table.js';
 interface Flags {
   readonly json: boolean;
   readonly svg?: string;
-  readonly threads: number;
+  readonly threads?: number;
   readonly rounds: number;
   readonly model: readonly string[];
   readonly context: readonly number[];
@@ -33,7 +34,7 @@ function createCommand(): Command {
     .argument('[suite]', 'what to measure; without it the suites are listed')
     .option('--json', 'print the records as JSON', false)
     .option('--svg <path>', 'write a plot: to this .svg file, or as <suite>.svg into this folder')
-    .option('--threads <n>', 'threads of ours and of the peers', positiveInteger, availableParallelism())
+    .option('--threads <n>', 'threads of ours and of the peers', positiveInteger)
     .option('--rounds <n>', 'rounds of which medians are taken', positiveInteger, 5)
     .option('--model <id>', 'only this model of the suite (may be repeated)', (id, ids: string[]) => [...ids, id], [])
     .option(
@@ -82,7 +83,7 @@ export async function main(argv: readonly string[]): Promise<number> {
   let records: BenchRecord[];
   try {
     records = await suite.run({
-      threads: flags.threads,
+      threads: flags.threads ?? defaultThreads(),
       rounds: flags.rounds,
       models: flags.model,
       contexts: flags.context,

@@ -1,7 +1,15 @@
 import type { Roofline } from './measure/roofline.js';
 
 /** Units, and whether more or less of them is better. */
-const better = { 'tokens/s': 'more', 'GB/s': 'more', 'GOP/s': 'more', ms: 'less', MiB: 'less', bytes: 'less' } as const;
+const better = {
+  'tokens/s': 'more',
+  'GB/s': 'more',
+  'GOP/s': 'more',
+  ms: 'less',
+  µs: 'less',
+  MiB: 'less',
+  bytes: 'less',
+} as const;
 export type Unit = keyof typeof better;
 
 export interface Rounds {

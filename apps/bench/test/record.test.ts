@@ -6,7 +6,7 @@ import { formatTable } from '../src/table.js';
 
 const measured = { suite: 'test', work: 'some work', cpu: 'here' } as const;
 const better = fc.constantFrom<Unit>('tokens/s', 'GB/s', 'GOP/s');
-const worse = fc.constantFrom<Unit>('ms', 'MiB', 'bytes');
+const worse = fc.constantFrom<Unit>('ms', 'µs', 'MiB', 'bytes');
 const value = fc.double({ min: 1e-3, max: 1e6, noNaN: true });
 
 describe('a ratio', () => {
