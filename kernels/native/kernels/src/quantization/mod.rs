@@ -6,6 +6,8 @@ pub mod encode;
 pub mod format;
 pub mod matmul;
 pub mod panel;
+#[cfg(target_arch = "x86_64")]
+pub mod panel_x86;
 pub mod product;
 pub mod repack;
 pub mod rows;

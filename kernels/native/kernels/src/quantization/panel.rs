@@ -1,14 +1,18 @@
-//! Float path: one fused multiply-add per weight and token. Blocks are decoded 32 inputs × 16 rows at a time to an f32 panel; float types are
-//! read from the tile as they are.
+//! Float path: one fused multiply-add per weight and token. Codes are decoded a few steps of 32 inputs × 16 rows at a time to an
+//! f32 panel; float types are read from the tile as they are.
 //!
 //! y[t, r] = Σ_k w[r, k] · x[t, k], k ascending, one f32 accumulator per output: the same order for every T, path and thread count.
 
 use super::format::{Codes, Scales, TileLayout, WeightType, STEP, TILE_ROWS};
 use super::rows::{factors, StepScales};
 use crate::simd::Simd;
+use crate::Cpu;
+use std::ops::Range;
 
-/// 32 inputs × 16 rows.
-pub type Panel = [f32; STEP * TILE_ROWS];
+/// Steps that are decoded at once: their floats stay in the first cache level.
+pub const PANEL_STEPS: usize = 4;
+/// Weights of a few steps, 16 rows per input.
+pub type Panel = [f32; PANEL_STEPS * STEP * TILE_ROWS];
 
 /// Words of vector c of one step: lane r's four codes in bytes 0 … 3.
 ///
@@ -70,11 +74,22 @@ pub fn tile_scales(layout: &TileLayout, tile: &[u8], step: usize) -> [[(f32, f32
     [rows.map(|halves| halves[0]), rows.map(|halves| halves[1])]
 }
 
-/// Decodes the 32 inputs from `first`, a multiple of 32, of a block type into the panel.
-#[inline(always)]
-pub fn decode_panel(layout: &TileLayout, tile: &[u8], first: usize, panel: &mut Panel) {
+/// Decodes steps of a type that has codes to floats, 16 rows per input.
+pub fn decode(cpu: Cpu, layout: &TileLayout, tile: &[u8], steps: Range<usize>, out: &mut [f32]) {
+    #[cfg(target_arch = "x86_64")]
+    if super::panel_x86::decode(cpu, layout, tile, steps.clone(), out) {
+        return;
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = cpu;
+    for (step, out) in steps.zip(out.chunks_exact_mut(STEP * TILE_ROWS)) {
+        decode_step(layout, tile, step, out);
+    }
+}
+
+/// What every path decodes: w = scale · level + offset, rounded once.
+fn decode_step(layout: &TileLayout, tile: &[u8], step: usize, out: &mut [f32]) {
     let kind = layout.kind;
-    let step = first / STEP;
     let at = layout.codes + step * kind.code_bytes();
     let codes = &tile[at..at + kind.code_bytes()];
     let scales = tile_scales(layout, tile, step);
@@ -91,7 +106,7 @@ pub fn decode_panel(layout: &TileLayout, tile: &[u8], first: usize, panel: &mut 
                 } else {
                     (i32::from(code) + bias) as f32
                 };
-                panel[(4 * c + i) * TILE_ROWS + r] = scales[r].0.mul_add(level, scales[r].1);
+                out[(4 * c + i) * TILE_ROWS + r] = scales[r].0.mul_add(level, scales[r].1);
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use super::activations::Activations;
 use super::format::{TileLayout, WeightType, STEP, TILE_ROWS};
-use super::panel::{decode_panel, multiply, Panel};
+use super::panel::{decode, multiply, Panel, PANEL_STEPS};
 use super::repack::pack_tile;
 use super::tile_scalar;
 #[cfg(target_arch = "x86_64")]
@@ -255,46 +255,59 @@ fn integer<const NT: usize>(
 fn float<const NT: usize>(layout: &TileLayout, input: &Input, weights: &[u8], token: usize, acc: &mut Sums<NT>) {
     let (cpu, k) = (input.cpu, layout.k);
     let x = &input.x[token * k..(token + NT) * k];
+    if layout.kind.is_float() {
+        return float_inputs(cpu, layout.kind, weights, x, k, 0, acc);
+    }
+    #[cfg(target_arch = "x86_64")]
+    if NT == 1 && super::panel_x86::one_token(cpu, layout, weights, x, &mut acc[0]) {
+        return;
+    }
+    let mut panel: Panel = [0.0; PANEL_STEPS * STEP * TILE_ROWS];
+    for first in (0..layout.steps).step_by(PANEL_STEPS) {
+        let steps = first..(first + PANEL_STEPS).min(layout.steps);
+        let panel = &mut panel[..steps.len() * STEP * TILE_ROWS];
+        decode(cpu, layout, weights, steps, panel);
+        float_inputs(cpu, WeightType::F32, bytemuck::cast_slice(panel), x, k, first * STEP, acc);
+    }
+}
+
+/// The inputs from `first` on whose plain values are in `weights`.
+fn float_inputs<const NT: usize>(
+    cpu: Cpu,
+    kind: WeightType,
+    weights: &[u8],
+    x: &[f32],
+    k: usize,
+    first: usize,
+    acc: &mut Sums<NT>,
+) {
     let acc = acc.as_mut_slice();
-    simd_dispatch!(cpu, float_body(layout: &TileLayout, weights: &[u8], x: &[f32], acc: &mut [[f32; TILE_ROWS]]));
+    simd_dispatch!(cpu, float_body(kind: WeightType, weights: &[u8], x: &[f32], k: usize, first: usize, acc: &mut [[f32; TILE_ROWS]]));
 }
 
 /// # Safety
 /// As for [`Simd`].
 #[inline(always)]
-unsafe fn float_body<S: Simd>(layout: &TileLayout, weights: &[u8], x: &[f32], acc: &mut [[f32; TILE_ROWS]]) {
-    let k = layout.k;
-    if layout.kind.is_float() {
-        assert!(weights.len() >= k * layout.kind.block().1 * TILE_ROWS);
-        // SAFETY: the tile has k inputs by the assertion.
-        return unsafe { float_inputs::<S>(layout.kind, weights.as_ptr(), x, k, 0, k, acc) };
-    }
-    let mut panel: Panel = [0.0; STEP * TILE_ROWS];
-    for first in (0..k).step_by(STEP) {
-        decode_panel(layout, weights, first, &mut panel);
-        // SAFETY: a panel has STEP inputs.
-        unsafe { float_inputs::<S>(WeightType::F32, panel.as_ptr().cast(), x, k, first, STEP, acc) };
-    }
-}
-
-/// # Safety
-/// As for [`multiply`]; x holds acc.len() rows of k.
-#[inline(always)]
-unsafe fn float_inputs<S: Simd>(
+unsafe fn float_body<S: Simd>(
     kind: WeightType,
-    weights: *const u8,
+    weights: &[u8],
     x: &[f32],
     k: usize,
     first: usize,
-    count: usize,
     acc: &mut [[f32; TILE_ROWS]],
 ) {
-    match acc.len() {
-        16 => multiply::<S, 16>(kind, weights, x, k, first, count, sized(acc)),
-        8 => multiply::<S, 8>(kind, weights, x, k, first, count, sized(acc)),
-        4 => multiply::<S, 4>(kind, weights, x, k, first, count, sized(acc)),
-        2 => multiply::<S, 2>(kind, weights, x, k, first, count, sized(acc)),
-        _ => multiply::<S, 1>(kind, weights, x, k, first, count, sized(acc)),
+    let count = (weights.len() / (kind.block().1 * TILE_ROWS)).min(k - first);
+    assert!(x.len() >= acc.len() * k);
+    let weights = weights.as_ptr();
+    // SAFETY: there are `count` inputs by its definition, and as many rows of x as of sums by the assertion.
+    unsafe {
+        match acc.len() {
+            16 => multiply::<S, 16>(kind, weights, x, k, first, count, sized(acc)),
+            8 => multiply::<S, 8>(kind, weights, x, k, first, count, sized(acc)),
+            4 => multiply::<S, 4>(kind, weights, x, k, first, count, sized(acc)),
+            2 => multiply::<S, 2>(kind, weights, x, k, first, count, sized(acc)),
+            _ => multiply::<S, 1>(kind, weights, x, k, first, count, sized(acc)),
+        }
     }
 }
 

@@ -25,7 +25,7 @@ macro_rules! grouped {
         impl Kind for $name { const KIND: WeightType = WeightType::$name(Group::G32); }
     )* };
 }
-grouped!(Int2, Int3, Int4, Int8);
+grouped!(Int2, Int3, Int4, Int8, Nf4, Bnb4, E4m3, E5m2);
 kinds!(Q1_0, Q2_0, Q2K, Q3K, Q4_0, Q4_1, Q4K, Q5_0, Q5_1, Q5K, Q6K, Q8_0, Iq4Nl, Iq4Xs, Mxfp4, Nvfp4, Tq1, Tq2);
 
 /// Bytes ahead of the current step that one-token calls ask into the first cache level: a few steps.
@@ -37,7 +37,7 @@ const FAR: usize = 8192;
 /// tile. Lines that are asked for out of order, or left to the loads, halve the bandwidth.
 #[inline]
 #[target_feature(enable = "avx2")]
-unsafe fn prefetch(layout: &TileLayout, tile: *const u8, step: usize) {
+pub(super) unsafe fn prefetch(layout: &TileLayout, tile: *const u8, step: usize) {
     let share = layout.bytes / layout.steps;
     let (from, to) = (step * share / 64, ((step + 1) * share).div_ceil(64));
     for line in from..to {
@@ -50,7 +50,7 @@ unsafe fn prefetch(layout: &TileLayout, tile: *const u8, step: usize) {
 /// The eight code vectors of a step, as [`WeightType::decode`] gives them.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vbmi,avx512vnni,avx2,fma,f16c")]
-unsafe fn codes512<F: Kind>(p: *const u8) -> [__m512i; 8] {
+pub(super) unsafe fn codes512<F: Kind>(p: *const u8) -> [__m512i; 8] {
     let load = |i: usize| _mm512_loadu_si512(p.add(64 * i).cast());
     let mask = |at: usize, c: usize| p.add(at + 8 * c).cast::<u64>().read_unaligned();
     let byte = |value: i8| _mm512_set1_epi8(value);
@@ -103,7 +103,7 @@ unsafe fn halves512(p: *const u8) -> __m512 {
 /// Scales and offsets of the two halves of a step; where a type has one for both, the second is not used.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vbmi,avx512vnni,avx2,fma,f16c")]
-unsafe fn scales512<F: Kind>(layout: &TileLayout, tile: *const u8, step: usize) -> [[__m512; 2]; 2] {
+pub(super) unsafe fn scales512<F: Kind>(layout: &TileLayout, tile: *const u8, step: usize) -> [[__m512; 2]; 2] {
     let kind = F::KIND;
     let zero = _mm512_setzero_ps();
     let at = tile.add(layout.scales + step * kind.scale_bytes());
@@ -215,7 +215,7 @@ pub unsafe fn tile512<F: Kind, const NT: usize>(
 /// As [`codes512`], of eight of the rows.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn codes256<F: Kind>(p: *const u8, half: usize) -> [__m256i; 8] {
+pub(super) unsafe fn codes256<F: Kind>(p: *const u8, half: usize) -> [__m256i; 8] {
     let load = |i: usize| _mm256_loadu_si256(p.add(64 * i + 32 * half).cast());
     let byte = |value: i8| _mm256_set1_epi8(value);
     let table = |levels: &[u8; 16]| _mm256_broadcastsi128_si256(_mm_loadu_si128(levels.as_ptr().cast()));
@@ -312,7 +312,7 @@ unsafe fn halves256(p: *const u8) -> __m256 {
 /// As [`scales512`], of eight of the rows.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn scales256<F: Kind>(layout: &TileLayout, tile: *const u8, step: usize, half: usize) -> [[__m256; 2]; 2] {
+pub(super) unsafe fn scales256<F: Kind>(layout: &TileLayout, tile: *const u8, step: usize, half: usize) -> [[__m256; 2]; 2] {
     let kind = F::KIND;
     let zero = _mm256_setzero_ps();
     let at = tile.add(layout.scales + step * kind.scale_bytes());

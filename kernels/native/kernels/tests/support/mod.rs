@@ -343,7 +343,7 @@ fn shapes(random: &mut Random) -> Vec<Case> {
 }
 
 /// GGUF type id, elements and bytes of a block.
-const TYPES: [(usize, usize, usize); 31] = [
+pub const TYPES: [(usize, usize, usize); 31] = [
     (0, 1, 4),
     (1, 1, 2),
     (30, 1, 2),
