@@ -8,7 +8,8 @@
 //! pool; tokens are taken 16, 8, 4, 2, 1 at a time. Every output is computed by the same sequence of operations whatever T, the tile, the
 //! thread and the op are, so rows are bit-equal alone, in a batch, and fused. x is quantised once per call.
 //!
-//! Bytes: N·K·bpw/8 + 4·T·(K + N). Operations: 2·T·N·K. T = 1 is memory-bound, from T ≈ 16 on it is bound by `vpdpbusd`.
+//! Bytes: N·K·bpw/8 + 4·T·(K + N). Operations: 2·T·N·K. T = 1 is memory-bound, from T ≈ 16 on arithmetic is the bound: `vpdpbusd`, or
+//! FMA where inputs are not quantised.
 
 use super::format::{WeightType, TILE_ROWS};
 use super::product::{Form, Input, Weight};

@@ -1,6 +1,7 @@
 //! Quantised and float weights: GGUF blocks, the r16 execution layout, fused matmul.
 
 pub mod activations;
+pub mod blocks;
 pub mod dequantize_rows;
 pub mod encode;
 pub mod format;

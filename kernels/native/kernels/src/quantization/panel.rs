@@ -1,18 +1,18 @@
 //! Float path: one fused multiply-add per weight and token. Codes are decoded a few steps of 32 inputs × 16 rows at a time to an
 //! f32 panel; float types are read from the tile as they are.
 //!
-//! y[t, r] = Σ_k w[r, k] · x[t, k], k ascending, one f32 accumulator per output: the same order for every T, path and thread count.
+//! y[t, r] = Σ_k w[r, k] · x[t, k], k ascending, one f32 accumulator per output: the same order for every T, path and thread count. Sums
+//! stay in registers: 16 tokens × 16 rows on AVX-512, 6 × 16 on AVX2.
 
+use super::blocks::BLOCK;
 use super::format::{Codes, Scales, TileLayout, WeightType, STEP, TILE_ROWS};
 use super::rows::{factors, StepScales};
 use crate::simd::Simd;
-use crate::Cpu;
+use crate::{simd_dispatch, Cpu};
 use std::ops::Range;
 
 /// Steps that are decoded at once: their floats stay in the first cache level.
-pub const PANEL_STEPS: usize = 4;
-/// Weights of a few steps, 16 rows per input.
-pub type Panel = [f32; PANEL_STEPS * STEP * TILE_ROWS];
+const PANEL_STEPS: usize = 4;
 
 /// Words of vector c of one step: lane r's four codes in bytes 0 … 3.
 ///
@@ -112,13 +112,76 @@ fn decode_step(layout: &TileLayout, tile: &[u8], step: usize, out: &mut [f32]) {
     }
 }
 
-/// acc[t][r] += Σ w[k][r] · x[t][k] for `count` inputs from `first`; `x` has rows of `width`. `weights` are values of a float type, 16 rows per
-/// input, from input `first` on: a tile as it is, or a panel.
+/// acc[t][r] += Σ w[k][r] · x[t][k] of a tile and NT tokens; `x` has rows of k inputs, or of 16 tokens is a block.
+pub fn product<const NT: usize>(layout: &TileLayout, cpu: Cpu, weights: &[u8], x: &[f32], acc: &mut [[f32; TILE_ROWS]; NT]) {
+    let k = layout.k;
+    if layout.kind.is_float() {
+        return float_inputs(cpu, layout.kind, weights, x, k, 0, acc);
+    }
+    #[cfg(target_arch = "x86_64")]
+    if NT == 1 && super::panel_x86::one_token(cpu, layout, weights, x, &mut acc[0]) {
+        return;
+    }
+    let mut panel = [0f32; PANEL_STEPS * STEP * TILE_ROWS];
+    for first in (0..layout.steps).step_by(PANEL_STEPS) {
+        let steps = first..(first + PANEL_STEPS).min(layout.steps);
+        let panel = &mut panel[..steps.len() * STEP * TILE_ROWS];
+        decode(cpu, layout, weights, steps, panel);
+        float_inputs(cpu, WeightType::F32, bytemuck::cast_slice(panel), x, k, first * STEP, acc);
+    }
+}
+
+/// The inputs from `first` on whose plain values are in `weights`.
+fn float_inputs<const NT: usize>(
+    cpu: Cpu,
+    kind: WeightType,
+    weights: &[u8],
+    x: &[f32],
+    k: usize,
+    first: usize,
+    acc: &mut [[f32; TILE_ROWS]; NT],
+) {
+    let acc = acc.as_mut_slice();
+    simd_dispatch!(cpu, float_body(kind: WeightType, weights: &[u8], x: &[f32], k: usize, first: usize, acc: &mut [[f32; TILE_ROWS]]));
+}
+
+/// # Safety
+/// As for [`Simd`].
+#[inline(always)]
+unsafe fn float_body<S: Simd>(
+    kind: WeightType,
+    weights: &[u8],
+    x: &[f32],
+    k: usize,
+    first: usize,
+    acc: &mut [[f32; TILE_ROWS]],
+) {
+    let count = (weights.len() / (kind.block().1 * TILE_ROWS)).min(k - first);
+    assert!(x.len() >= acc.len() * k);
+    let weights = weights.as_ptr();
+    // SAFETY: there are `count` inputs by its definition, and as many rows of x as of sums by the assertion.
+    unsafe {
+        match acc.len() {
+            16 => multiply::<S, 16>(kind, weights, x, k, first, count, sized(acc)),
+            8 => multiply::<S, 8>(kind, weights, x, k, first, count, sized(acc)),
+            4 => multiply::<S, 4>(kind, weights, x, k, first, count, sized(acc)),
+            2 => multiply::<S, 2>(kind, weights, x, k, first, count, sized(acc)),
+            _ => multiply::<S, 1>(kind, weights, x, k, first, count, sized(acc)),
+        }
+    }
+}
+
+fn sized<const NT: usize>(acc: &mut [[f32; TILE_ROWS]]) -> &mut [[f32; TILE_ROWS]; NT] {
+    acc.try_into().expect("token blocks have 16, 8, 4, 2 or 1 rows")
+}
+
+/// acc[t][r] += Σ w[k][r] · x[t][k] for `count` inputs from `first`. `x` has rows of `width` inputs; of 16 tokens it is a block, 16 floats per
+/// input. `weights` are values of a float type, 16 rows per input, from input `first` on: a tile as it is, or a panel.
 ///
 /// # Safety
 /// As for [`Simd`]; `weights` has `count` inputs and `x` NT rows.
 #[inline(always)]
-pub unsafe fn multiply<S: Simd, const NT: usize>(
+unsafe fn multiply<S: Simd, const NT: usize>(
     kind: WeightType,
     weights: *const u8,
     x: &[f32],
@@ -127,29 +190,90 @@ pub unsafe fn multiply<S: Simd, const NT: usize>(
     count: usize,
     acc: &mut [[f32; TILE_ROWS]; NT],
 ) {
-    debug_assert!(x.len() >= (NT - 1) * width + first + count);
-    let size = kind.block().1;
-    for part in 0..TILE_ROWS / S::LANES {
-        let lane = part * S::LANES;
-        // SAFETY: 16 lanes per accumulator and input; weights and x rows are in bounds by the contract.
-        unsafe {
-            let mut sums = [S::splat(0.0); NT];
-            for t in 0..NT {
-                sums[t] = S::load(acc[t].as_ptr().add(lane));
+    debug_assert!(x.len() >= NT * width && first + count <= width);
+    let strides @ (token, input) = if NT == BLOCK { (1, BLOCK) } else { (width, 1) };
+    // SAFETY: tokens and inputs are in x by the contract.
+    unsafe {
+        let x = x.as_ptr().add(first * input);
+        macro_rules! tokens {
+            ($from:expr, $count:expr) => {
+                let x = x.add($from * token);
+                group::<S, $count>(kind, weights, x, strides, count, &mut acc[$from..$from + $count])
+            };
+        }
+        // Sums of both row vectors and of as many tokens as the registers hold: 16 on AVX2.
+        match NT {
+            16 if S::LANES < 16 => {
+                tokens!(0, 6);
+                tokens!(6, 6);
+                tokens!(12, 4);
             }
-            for k in 0..count {
-                let at = weights.add((k * TILE_ROWS + lane) * size);
-                let weights = match kind {
-                    WeightType::F16 => S::load_f16(at.cast()),
-                    WeightType::BF16 => S::load_bf16(at.cast()),
-                    _ => S::load(at.cast()),
-                };
-                for t in 0..NT {
-                    sums[t] = S::fma(weights, S::splat(*x.get_unchecked(t * width + first + k)), sums[t]);
+            8 if S::LANES < 16 => {
+                tokens!(0, 4);
+                tokens!(4, 4);
+            }
+            _ => {
+                tokens!(0, NT);
+            }
+        }
+    }
+}
+
+/// Row vectors of a tile that are multiplied at once: all of them, but not all lanes of the scalar path.
+const fn row_vectors<S: Simd>() -> usize {
+    let vectors = TILE_ROWS / S::LANES;
+    if vectors < 4 {
+        vectors
+    } else {
+        4
+    }
+}
+
+/// [`multiply`] of G tokens whose sums stay in registers; x has floats from one token and one input to the next.
+///
+/// # Safety
+/// As for [`multiply`].
+#[inline(always)]
+unsafe fn group<S: Simd, const G: usize>(
+    kind: WeightType,
+    weights: *const u8,
+    x: *const f32,
+    (token, input): (usize, usize),
+    count: usize,
+    acc: &mut [[f32; TILE_ROWS]],
+) {
+    let size = kind.block().1;
+    let vectors = row_vectors::<S>();
+    for from in (0..TILE_ROWS).step_by(vectors * S::LANES) {
+        // SAFETY: 16 lanes per accumulator and input; weights and x are in bounds by the contract.
+        unsafe {
+            let mut sums = [[S::splat(0.0); 4]; G];
+            for t in 0..G {
+                for v in 0..vectors {
+                    sums[t][v] = S::load(acc[t].as_ptr().add(from + v * S::LANES));
                 }
             }
-            for t in 0..NT {
-                S::store(acc[t].as_mut_ptr().add(lane), sums[t]);
+            for k in 0..count {
+                let mut w = [S::splat(0.0); 4];
+                for v in 0..vectors {
+                    let at = weights.add((k * TILE_ROWS + from + v * S::LANES) * size);
+                    w[v] = match kind {
+                        WeightType::F16 => S::load_f16(at.cast()),
+                        WeightType::BF16 => S::load_bf16(at.cast()),
+                        _ => S::load(at.cast()),
+                    };
+                }
+                for t in 0..G {
+                    let x = S::splat(*x.add(t * token + k * input));
+                    for v in 0..vectors {
+                        sums[t][v] = S::fma(w[v], x, sums[t][v]);
+                    }
+                }
+            }
+            for t in 0..G {
+                for v in 0..vectors {
+                    S::store(acc[t].as_mut_ptr().add(from + v * S::LANES), sums[t][v]);
+                }
             }
         }
     }

@@ -1,16 +1,16 @@
 //! One tile of weights times a block of tokens: what every fused matmul is made of.
 
 use super::activations::Activations;
-use super::format::{TileLayout, WeightType, STEP, TILE_ROWS};
-use super::panel::{decode, multiply, Panel, PANEL_STEPS};
+use super::blocks::{Blocks, BLOCK};
+use super::format::{TileLayout, WeightType, TILE_ROWS};
+use super::panel;
 use super::repack::pack_tile;
 use super::tile_scalar;
 #[cfg(target_arch = "x86_64")]
 use super::tile_x86 as x86;
 use crate::call::{Call, TensorRef};
 use crate::pool::Pool;
-use crate::simd::Simd;
-use crate::{ensure, simd_dispatch, Cpu, KernelError};
+use crate::{ensure, Cpu, KernelError};
 
 /// Sums of NT tokens for the 16 rows of a tile.
 pub type Sums<const NT: usize> = [[f32; TILE_ROWS]; NT];
@@ -21,6 +21,8 @@ pub struct Input<'a> {
     x: &'a [f32],
     pub tokens: usize,
     quantized: Option<Activations>,
+    /// x again where a weight takes it as it is and there are enough tokens.
+    blocks: Option<Blocks>,
 }
 
 /// A weight [N, K] in file rows or tiles.
@@ -120,11 +122,14 @@ impl Form {
         }
         let quantized =
             (!biases.is_empty() && !x.is_empty()).then(|| Activations::quantize(x, tokens, self.k, &biases, cpu, pool));
+        let plain = weights.iter().any(|weight| weight.meta.is_none());
+        let blocks = (plain && tokens >= BLOCK && self.k > 0).then(|| Blocks::pack(x, tokens, self.k, cpu, pool));
         Ok(Input {
             cpu,
             x,
             tokens,
             quantized,
+            blocks,
         })
     }
 }
@@ -134,6 +139,9 @@ impl Input<'_> {
     pub fn keep(self) {
         if let Some(quantized) = self.quantized {
             quantized.keep();
+        }
+        if let Some(blocks) = self.blocks {
+            blocks.keep();
         }
     }
 }
@@ -171,7 +179,14 @@ impl Weight<'_> {
         let mut sums = [[0f32; TILE_ROWS]; NT];
         match (&input.quantized, self.meta) {
             (Some(quantized), Some(meta)) => integer::<NT>(&self.layout, input.cpu, quantized, meta, weights, token, &mut sums),
-            _ => float::<NT>(&self.layout, input, weights, token, &mut sums),
+            _ => {
+                let k = self.layout.k;
+                let x = match &input.blocks {
+                    Some(blocks) if NT == BLOCK => blocks.at(token),
+                    _ => &input.x[token * k..(token + NT) * k],
+                };
+                panel::product::<NT>(&self.layout, input.cpu, weights, x, &mut sums);
+            }
         }
         if let Some(bias) = self.bias {
             for row in self.rows(tile) {
@@ -250,67 +265,4 @@ fn integer<const NT: usize>(
         return super::tile_neon::tile::<NT>(layout, weights, codes, meta, acc);
     }
     tile_scalar::tile::<NT>(layout, weights, codes, meta, acc);
-}
-
-fn float<const NT: usize>(layout: &TileLayout, input: &Input, weights: &[u8], token: usize, acc: &mut Sums<NT>) {
-    let (cpu, k) = (input.cpu, layout.k);
-    let x = &input.x[token * k..(token + NT) * k];
-    if layout.kind.is_float() {
-        return float_inputs(cpu, layout.kind, weights, x, k, 0, acc);
-    }
-    #[cfg(target_arch = "x86_64")]
-    if NT == 1 && super::panel_x86::one_token(cpu, layout, weights, x, &mut acc[0]) {
-        return;
-    }
-    let mut panel: Panel = [0.0; PANEL_STEPS * STEP * TILE_ROWS];
-    for first in (0..layout.steps).step_by(PANEL_STEPS) {
-        let steps = first..(first + PANEL_STEPS).min(layout.steps);
-        let panel = &mut panel[..steps.len() * STEP * TILE_ROWS];
-        decode(cpu, layout, weights, steps, panel);
-        float_inputs(cpu, WeightType::F32, bytemuck::cast_slice(panel), x, k, first * STEP, acc);
-    }
-}
-
-/// The inputs from `first` on whose plain values are in `weights`.
-fn float_inputs<const NT: usize>(
-    cpu: Cpu,
-    kind: WeightType,
-    weights: &[u8],
-    x: &[f32],
-    k: usize,
-    first: usize,
-    acc: &mut Sums<NT>,
-) {
-    let acc = acc.as_mut_slice();
-    simd_dispatch!(cpu, float_body(kind: WeightType, weights: &[u8], x: &[f32], k: usize, first: usize, acc: &mut [[f32; TILE_ROWS]]));
-}
-
-/// # Safety
-/// As for [`Simd`].
-#[inline(always)]
-unsafe fn float_body<S: Simd>(
-    kind: WeightType,
-    weights: &[u8],
-    x: &[f32],
-    k: usize,
-    first: usize,
-    acc: &mut [[f32; TILE_ROWS]],
-) {
-    let count = (weights.len() / (kind.block().1 * TILE_ROWS)).min(k - first);
-    assert!(x.len() >= acc.len() * k);
-    let weights = weights.as_ptr();
-    // SAFETY: there are `count` inputs by its definition, and as many rows of x as of sums by the assertion.
-    unsafe {
-        match acc.len() {
-            16 => multiply::<S, 16>(kind, weights, x, k, first, count, sized(acc)),
-            8 => multiply::<S, 8>(kind, weights, x, k, first, count, sized(acc)),
-            4 => multiply::<S, 4>(kind, weights, x, k, first, count, sized(acc)),
-            2 => multiply::<S, 2>(kind, weights, x, k, first, count, sized(acc)),
-            _ => multiply::<S, 1>(kind, weights, x, k, first, count, sized(acc)),
-        }
-    }
-}
-
-fn sized<const NT: usize>(acc: &mut [[f32; TILE_ROWS]]) -> &mut [[f32; TILE_ROWS]; NT] {
-    acc.try_into().expect("token blocks have 16, 8, 4, 2 or 1 rows")
 }
