@@ -15,7 +15,7 @@ import * as fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { backendsUnderTest, type BackendUnderTest } from './backends.js';
 import { firstDifference, toleranceOf } from './compare.js';
-import { casesPerOp } from './tier.js';
+import { casesPerOp, fullTier } from './tier.js';
 
 export interface ConformanceOptions {
   /** Cases that must have run per op and backend; the suite fails when it shrinks. */
@@ -106,6 +106,9 @@ export async function expectAgreement(backend: Backend, op: AnyOp, reference: Ba
   return ran;
 }
 
+/** Ten times the cases of ops with many shaders take minutes on a software device. */
+const agreementMs = fullTier ? 600_000 : 120_000;
+
 function checkBackend(ops: readonly AnyOp[], under: BackendUnderTest, minimum: number): void {
   describe(under.name, () => {
     let backend: Backend;
@@ -130,7 +133,7 @@ function checkBackend(ops: readonly AnyOp[], under: BackendUnderTest, minimum: n
         });
         continue;
       }
-      it(`${op.name} agrees with its reference`, async () => {
+      it(`${op.name} agrees with its reference`, { timeout: agreementMs }, async () => {
         // What an op before this one failed with was reported there.
         await backend.sync().catch(() => undefined);
         const before = backend.memory();

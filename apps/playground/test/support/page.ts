@@ -30,9 +30,9 @@ export async function answer(page: Page, count: number): Promise<Answer> {
   return { tokens, text: (await item.locator('p').textContent()) ?? '' };
 }
 
-/** Waits until an answer has begun to grow. */
+/** Waits until an answer has text; the first tokens may be parts of a character, and have none. */
 export async function begun(page: Page): Promise<void> {
-  await page.locator('#conversation li.writing[data-tokens]').waitFor();
+  await page.locator('#conversation li.writing p:not(:empty)').waitFor({ state: 'attached' });
 }
 
 /** The value of a term in the strip of figures. */
