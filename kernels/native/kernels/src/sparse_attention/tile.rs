@@ -62,9 +62,14 @@ pub unsafe fn multiply_keys<S: Simd, const NV: usize, const KU: usize>(tile: &Ti
             multiply_block::<S, NV, KU>(tile, key, queries, scores);
             key += KU;
         }
-        while key < tile.count {
+        // Where KU is no multiple of TAIL, a last block could reach beyond what is readable.
+        while key < tile.count && key + TAIL <= tile.count.next_multiple_of(TAIL) {
             multiply_block::<S, NV, TAIL>(tile, key, queries, scores);
             key += TAIL;
+        }
+        while key < tile.count {
+            multiply_block::<S, NV, 1>(tile, key, queries, scores);
+            key += 1;
         }
     }
 }
