@@ -1,4 +1,12 @@
-import { isFloat, type AnyOp, type DType, type NumberArray, type Tolerance } from '@filigree/core-tensor';
+import {
+  isFloat,
+  statedTolerance,
+  type AnyOp,
+  type AttributeValue,
+  type DType,
+  type NumberArray,
+  type Tolerance,
+} from '@filigree/core-tensor';
 
 const exact: Tolerance = { absolute: 0, relative: 0 };
 const byDType: Readonly<Partial<Record<DType, Tolerance>>> = {
@@ -8,9 +16,14 @@ const byDType: Readonly<Partial<Record<DType, Tolerance>>> = {
   bf16: { absolute: 2e-2, relative: 2e-2 },
 };
 
-/** The tolerance an op states for an output, or the one of its dtype. */
-export function toleranceOf(op: AnyOp, output: string, dtype: DType): Tolerance {
-  return op.tolerance?.[output] ?? op.tolerance?.['default'] ?? (isFloat(dtype) ? byDType[dtype] : undefined) ?? exact;
+/** The tolerance an op states for an output of a call, or the one of its dtype. */
+export function toleranceOf(
+  op: AnyOp,
+  output: string,
+  dtype: DType,
+  attributes: Readonly<Record<string, AttributeValue>>,
+): Tolerance {
+  return statedTolerance(op, output, attributes) ?? (isFloat(dtype) ? byDType[dtype] : undefined) ?? exact;
 }
 
 /** The first element that differs by more than the tolerance, in words; undefined when all agree. NaN equals NaN, ∞ equals ∞. */

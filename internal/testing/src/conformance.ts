@@ -58,9 +58,9 @@ export async function runCase(backend: Backend, op: AnyOp, generated: OpCase, pa
 }
 
 /** What differs between two runs of a case, or undefined. */
-export function difference(op: AnyOp, actual: Results, expected: Results): string | undefined {
+export function difference(op: AnyOp, { attributes }: OpCase, actual: Results, expected: Results): string | undefined {
   for (const [name, { data, dtype }] of Object.entries(expected)) {
-    const found = firstDifference(actual[name].data, data, toleranceOf(op, name, dtype));
+    const found = firstDifference(actual[name].data, data, toleranceOf(op, name, dtype, attributes));
     if (found !== undefined) return `${op.name}: ${name} ${found}`;
   }
   return undefined;
@@ -97,7 +97,7 @@ export async function expectAgreement(backend: Backend, op: AnyOp, reference: Ba
   await fc.assert(
     fc.asyncProperty(op.cases(fc), fc.boolean(), async (generated, padded) => {
       const actual = await runCase(backend, op, generated, padded);
-      const found = difference(op, actual, await runCase(reference, op, generated));
+      const found = difference(op, generated, actual, await runCase(reference, op, generated));
       if (found !== undefined) throw new Error(found);
       ran++;
     }),
@@ -157,7 +157,7 @@ function checkBackend(ops: readonly AnyOp[], under: BackendUnderTest, minimum: n
           await fc.assert(
             fc.asyncProperty(op.cases(fc), fc.nat(999), async (generated, seed) => {
               const special = withSpecials(generated, seed);
-              const found = difference(op, await runCase(backend, op, special), await runCase(reference, op, special));
+              const found = difference(op, special, await runCase(backend, op, special), await runCase(reference, op, special));
               if (found !== undefined) throw new Error(found);
             }),
             { numRuns: casesPerOp, seed: 20261125 },

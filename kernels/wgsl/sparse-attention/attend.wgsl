@@ -7,6 +7,39 @@
 
 const NONE = -1e30;
 
+// Whether q, k, v and the weights of the values are rounded to bfloat16. Scores are then exponents of two and the largest one is the next
+// integer: what weights are relative to has no part in how they round.
+const BF16 = ROUNDED;
+const LOG2_E = 1.4426950408889634;
+const LN_2 = 0.6931471805599453;
+
+fn number(x: f32) -> f32 {
+  if (!BF16) {
+    return x;
+  }
+  let bits = bitcast<u32>(x);
+  let magnitude = bits & 0x7fffffffu;
+  if (magnitude > 0x7f800000u || magnitude == 0u) {
+    return x;
+  }
+  return bitcast<f32>((bits + 0x7fffu + ((bits >> 16u) & 1u)) & 0xffff0000u);
+}
+
+// What a score is raised to: x <= 0.
+fn weight(x: f32) -> f32 {
+  if (BF16) {
+    return number(exp2(x));
+  }
+  return exp(x);
+}
+
+fn next_largest(largest: f32) -> f32 {
+  if (BF16) {
+    return ceil(largest);
+  }
+  return largest;
+}
+
 struct Row {
   batch: u32,
   head: u32,
@@ -47,11 +80,14 @@ fn key_row(row: Row, position: u32) -> u32 {
 fn score(row: Row, key: u32) -> f32 {
   var dot = 0.0;
   for (var channel = 0u; channel < p.dim; channel++) {
-    dot += q[row.q_at + channel] * load_k(key * p.dim + channel);
+    dot += number(q[row.q_at + channel]) * number(load_k(key * p.dim + channel));
   }
-  let scaled = dot * p.scale;
+  var scaled = dot * p.scale;
   if (p.softcap > 0.0) {
-    return p.softcap * tanh(clamp(scaled / p.softcap, -10.0, 10.0));
+    scaled = p.softcap * tanh(clamp(scaled / p.softcap, -10.0, 10.0));
+  }
+  if (BF16) {
+    return scaled * LOG2_E;
   }
   return scaled;
 }
@@ -71,6 +107,10 @@ fn begin(row: Row) -> State {
   if (p.resume == 1u) {
     let before = lse[row.lse_at];
     if (before > NONE) {
+      if (BF16) {
+        let largest = ceil(before * LOG2_E);
+        return State(largest, exp2(before * LOG2_E - largest));
+      }
       return State(before, 1.0);
     }
   }
@@ -78,7 +118,8 @@ fn begin(row: Row) -> State {
 }
 
 fn log_sum(state: State) -> f32 {
-  return select(negative_infinity(), state.largest + log(state.sum), state.sum > 0.0);
+  let largest = select(state.largest, state.largest * LN_2, BF16);
+  return select(negative_infinity(), largest + log(state.sum), state.sum > 0.0);
 }
 
 // ---- rows: one invocation a query row
@@ -89,7 +130,7 @@ var<private> state: State;
 fn begin_row(row: Row) {
   state = begin(row);
   for (var channel = 0u; channel < p.value_dim; channel++) {
-    output[channel] = select(0.0, o[row.o_at + channel], p.resume == 1u);
+    output[channel] = select(0.0, o[row.o_at + channel] * state.sum, p.resume == 1u);
   }
 }
 
@@ -99,13 +140,13 @@ fn see_key(row: Row, position: u32) {
     return;
   }
   let own = score(row, key);
-  let largest = max(state.largest, own);
-  let alpha = exp(state.largest - largest);
-  let probability = exp(own - largest);
+  let largest = next_largest(max(state.largest, own));
+  let alpha = weight(state.largest - largest);
+  let probability = weight(own - largest);
   state.sum = state.sum * alpha + probability;
   state.largest = largest;
   for (var channel = 0u; channel < p.value_dim; channel++) {
-    output[channel] = output[channel] * alpha + probability * load_v(key * p.value_dim + channel);
+    output[channel] = output[channel] * alpha + probability * number(load_v(key * p.value_dim + channel));
   }
 }
 
@@ -130,7 +171,7 @@ fn begin_split(row: Row, lane: u32) {
     let channel = lane + 64u * part;
     channels[part] = 0.0;
     if (p.resume == 1u && channel < p.value_dim) {
-      channels[part] = o[row.o_at + channel];
+      channels[part] = o[row.o_at + channel] * state.sum;
     }
   }
 }
@@ -151,10 +192,11 @@ fn see_keys(row: Row, lane: u32, position: u32, visible: bool) {
   for (var other = 0u; other < 64u; other++) {
     largest = max(largest, scores[other]);
   }
-  probabilities[lane] = select(0.0, exp(own - largest), key < p.key_rows);
+  largest = next_largest(largest);
+  probabilities[lane] = select(0.0, weight(own - largest), key < p.key_rows);
   keys[lane] = key;
   workgroupBarrier();
-  let alpha = exp(state.largest - largest);
+  let alpha = weight(state.largest - largest);
   var sum = state.sum * alpha;
   for (var part = 0u; part < CHANNELS_PER_LANE; part++) {
     channels[part] *= alpha;
@@ -166,7 +208,7 @@ fn see_keys(row: Row, lane: u32, position: u32, visible: bool) {
       for (var part = 0u; part < CHANNELS_PER_LANE; part++) {
         let channel = lane + 64u * part;
         if (channel < p.value_dim) {
-          channels[part] += probability * load_v(keys[other] * p.value_dim + channel);
+          channels[part] += probability * number(load_v(keys[other] * p.value_dim + channel));
         }
       }
     }

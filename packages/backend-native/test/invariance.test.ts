@@ -28,8 +28,10 @@ import {
   lowerMask,
   plannedAttention,
   planTensor,
+  precisions,
   queryLayouts,
   streaming,
+  type Precision,
   type QueryLayout,
 } from '@filigree/sparse-attention';
 import { fullTier } from '@filigree/testing';
@@ -74,6 +76,7 @@ interface AttentionCase {
   readonly dim: number;
   readonly dtype: 'f32' | 'f16';
   readonly layout: QueryLayout;
+  readonly precision: Precision;
   /** Queries per call of the run in pieces. */
   readonly piece: number;
 }
@@ -87,6 +90,7 @@ const attentionCase: fc.Arbitrary<AttentionCase> = fc.record({
   dim: fc.constantFrom(4, 16, 34, 64),
   dtype: fc.constantFrom('f32' as const, 'f16' as const),
   layout: fc.constantFrom(...queryLayouts),
+  precision: fc.constantFrom(...precisions),
   piece: fc.oneof(fc.constant(1), fc.integer({ min: 1, max: 40 })),
 });
 
@@ -247,6 +251,7 @@ describe.each(cpuPaths())('on the %s path', (cpu) => {
             window,
             lengthK: c.past + to,
             queryLayout: c.layout,
+            precision: c.precision,
           }),
         );
       expect(await run(c.piece)).toEqual(await run(c.length));
@@ -266,7 +271,10 @@ describe.each(cpuPaths())('on the %s path', (cpu) => {
         inPieces(c, piece, (from, to) => {
           const mask = streaming(pattern)({ batch: 1, heads, lenQ: [to - from], lenK: [c.past + to] });
           const plan = planTensor(backend, lowerMask(mask));
-          return plannedAttention(upload(backend, queriesOf(all, c, from, to)), k, v, plan, { queryLayout: c.layout });
+          return plannedAttention(upload(backend, queriesOf(all, c, from, to)), k, v, plan, {
+            queryLayout: c.layout,
+            precision: c.precision,
+          });
         });
       expect(await run(16 * Math.ceil(c.piece / 16))).toEqual(await run(c.length));
     });
@@ -293,7 +301,10 @@ describe.each(cpuPaths())('on the %s path', (cpu) => {
             ranges: Int32Array.from(ranges),
           };
           const plan = planTensor(backend, lowerMask(mask));
-          return plannedAttention(upload(backend, queriesOf(all, c, 0, c.length)), k, v, plan, { queryLayout: c.layout });
+          return plannedAttention(upload(backend, queriesOf(all, c, 0, c.length)), k, v, plan, {
+            queryLayout: c.layout,
+            precision: c.precision,
+          });
         });
       const whole = await run(64);
       expect(await run(16)).toEqual(whole);
@@ -302,7 +313,8 @@ describe.each(cpuPaths())('on the %s path', (cpu) => {
   });
 
   it('has the same bits on 1, 2, 3 and 8 threads', async () => {
-    const steps: [string, (backend: Backend, seed: number, rows: number) => Tensor][] = [
+    type Step = [string, (backend: Backend, seed: number, rows: number) => Tensor];
+    const steps: Step[] = [
       ['matmul', (on, seed, rows) => matmul(upload(on, rough(seed, [rows, 130])), upload(on, rough(seed + 1, [130, 140])))],
       ['rms-norm', (on, seed, rows) => rmsNorm(upload(on, rough(seed, [rows * 9, 96])), upload(on, rough(seed + 1, [96])))],
       ['softmax', (on, seed, rows) => softmax(upload(on, rough(seed, [rows, 999])))],
@@ -319,15 +331,16 @@ describe.each(cpuPaths())('on the %s path', (cpu) => {
             upload(on, seededTensor(seed, [32], { low: 0, high: 1 })),
           ),
       ],
-      [
-        'attention',
+      ...precisions.map((precision): Step => [
+        `attention in ${precision}`,
         (on, seed, rows) =>
           attention(
             upload(on, rough(seed, [1, 6, rows, 32])),
             upload(on, rough(seed + 1, [1, 2, rows + 600, 32])),
             upload(on, rough(seed + 2, [1, 2, rows + 600, 32])),
+            { precision },
           ).o,
-      ],
+      ]),
       [
         'quantised matmul',
         (on, seed, rows) =>

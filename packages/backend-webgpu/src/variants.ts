@@ -9,6 +9,7 @@ import {
   type OpCase,
   type ShaderVariant,
   sizeOf,
+  statedTolerance,
   type Tensor,
   type WebGpuKernel,
 } from '@filigree/core-tensor';
@@ -57,7 +58,7 @@ export async function selfTest(
     outputs = run(tensors);
     for (const [name, host] of Object.entries(expected)) {
       const values = await (outputs[name] ?? tensors[name]).readNumbers();
-      const wrong = firstWrong(op, name, values, host);
+      const wrong = firstWrong(op, name, attributes, values, host);
       if (wrong !== undefined) return `${name} ${wrong}`;
     }
     return undefined;
@@ -81,8 +82,14 @@ function expectedOf(op: AnyOp, { inputs, attributes }: OpCase): Record<string, H
   return Object.fromEntries([...op.outputs, ...op.mutates].map((name) => [name, io[name]]));
 }
 
-function firstWrong(op: AnyOp, name: string, actual: ArrayLike<number>, expected: HostTensor): string | undefined {
-  const stated = op.tolerance?.[name] ?? op.tolerance?.['default'];
+function firstWrong(
+  op: AnyOp,
+  name: string,
+  attributes: OpCase['attributes'],
+  actual: ArrayLike<number>,
+  expected: HostTensor,
+): string | undefined {
+  const stated = statedTolerance(op, name, attributes);
   const { absolute, relative } =
     stated ?? (isFloat(expected.dtype) ? { absolute: 1e-4, relative: 1e-4 } : { absolute: 0, relative: 0 });
   for (let index = 0; index < expected.data.length; index++) {

@@ -23,7 +23,7 @@ async function verdict(op: AnyOp): Promise<string | undefined> {
   if (!op.cases) throw new Error(`${op.name} has no cases`);
   const result = await fc.check(
     fc.asyncProperty(op.cases(fc), async (generated) => {
-      const found = difference(op, await runCase(backend, op, generated), await runCase(reference, op, generated));
+      const found = difference(op, generated, await runCase(backend, op, generated), await runCase(reference, op, generated));
       if (found !== undefined) throw new Error(found);
     }),
     { numRuns: 20, seed: 1, endOnFailure: true },

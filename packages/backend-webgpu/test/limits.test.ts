@@ -78,7 +78,7 @@ describe('tensors above the binding limit', () => {
         return count > 1 && count < 40 && fits(op, one, backend);
       });
       for (const one of large.slice(0, 5)) {
-        expect(difference(op, await runCase(backend, op, one), await runCase(reference, op, one))).toBeUndefined();
+        expect(difference(op, one, await runCase(backend, op, one), await runCase(reference, op, one))).toBeUndefined();
         split++;
       }
       await backend.sync();

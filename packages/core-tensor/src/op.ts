@@ -30,6 +30,8 @@ export interface Tolerance {
   readonly relative: number;
 }
 
+export type Tolerances = Readonly<Record<string, Tolerance>>;
+
 /** Maps declared input names to values; a name that ends in `?` is optional. */
 export type InputsOf<I extends readonly string[], T> = {
   readonly [K in I[number] as K extends `${string}?` ? never : K]: T;
@@ -69,7 +71,7 @@ export interface OpDefinition<I extends readonly string[], O extends readonly st
   /** Bytes of workspace the kernels may use. */
   scratch?(inputs: InputsOf<I, TensorMeta>, attributes: Attributes<A>): number;
   /** By output name, or `default`. Without it: exact for integers, 1e-5 for f32, 2e-3 for f16, 2e-2 for bf16, 1e-10 for f64. */
-  readonly tolerance?: Readonly<Record<string, Tolerance>>;
+  readonly tolerance?: Tolerances | ((attributes: Attributes<A>) => Tolerances);
   /** Generates valid inputs: the conformance suite compares every backend with `reference` on them. */
   readonly cases?: (fc: typeof FastCheck) => FastCheck.Arbitrary<OpCase>;
 }
@@ -85,7 +87,7 @@ export interface AnyOp {
   readonly native?: string | undefined;
   readonly webgpu?: WebGpuKernel | undefined;
   readonly nativeOnly?: string | undefined;
-  readonly tolerance?: Readonly<Record<string, Tolerance>> | undefined;
+  readonly tolerance?: Tolerances | ((attributes: Readonly<Record<string, AttributeValue>>) => Tolerances) | undefined;
   readonly cases?: ((fc: typeof FastCheck) => FastCheck.Arbitrary<OpCase>) | undefined;
   readonly infer: (
     inputs: Readonly<Record<string, TensorMeta | undefined>>,
@@ -123,6 +125,16 @@ export function defineOp<const I extends readonly string[], const O extends read
   Object.defineProperty(call, 'name', { value: name });
   const op = Object.assign(call, { mutates: [], dynamic: [], ...rest }) as unknown as Op<I, O, A>;
   return op;
+}
+
+/** The tolerance that an op states for an output of a call; undefined: the one of its dtype. */
+export function statedTolerance(
+  op: AnyOp,
+  output: string,
+  attributes: Readonly<Record<string, AttributeValue>>,
+): Tolerance | undefined {
+  const stated = typeof op.tolerance === 'function' ? op.tolerance(attributes) : op.tolerance;
+  return stated?.[output] ?? stated?.['default'];
 }
 
 /** True for values made by {@link defineOp}. */

@@ -23,7 +23,7 @@ it.each(
   const reference = createReferenceBackend();
   for (const generated of [longCase(1, 'q8-32'), longCase(3, 'none')]) {
     const found = await runCase(backend, matmulOp, generated);
-    expect(difference(matmulOp, found, await runCase(reference, matmulOp, generated))).toBeUndefined();
+    expect(difference(matmulOp, generated, found, await runCase(reference, matmulOp, generated))).toBeUndefined();
   }
   backend.dispose();
 });

@@ -4,7 +4,7 @@ export * from './mask.js';
 export * from './methods/sliding-window.js';
 export * from './methods/streaming.js';
 export * from './ops/attention.js';
-export { queryLayouts, type QueryLayout } from './ops/check.js';
+export { precisions, queryLayouts, type Precision, type QueryLayout } from './ops/check.js';
 export * from './ops/planned-attention.js';
 export * from './plan.js';
 export * from './range-pattern.js';

@@ -1,5 +1,13 @@
 import { caseTensor, defineOp, DTypeError, ExecutionError, OptionError, ShapeError, type Tensor } from '@filigree/core-tensor';
-import { attentionOutputs, keyCapacity, queryLayouts, type QueryLayout } from './check.js';
+import {
+  attentionOutputs,
+  attentionTolerance,
+  keyCapacity,
+  precisions,
+  queryLayouts,
+  type Precision,
+  type QueryLayout,
+} from './check.js';
 import { pagedCase } from './cases.js';
 import { attendRow, geometryOf } from './reference.js';
 import { attentionKernel } from './webgpu.js';
@@ -15,6 +23,10 @@ import { attentionKernel } from './webgpu.js';
  * key j visible iff j ≤ position; window W > 0: position − j < W. softcap c > 0: scores become c·tanh(score / c). A query without keys gives
  * o = 0, lse = −∞. 2·cells·(D + Dv) operations; nothing of size Lq × Lk.
  *
+ * precision `bf16` rounds q, k and v to bfloat16 (to nearest, ties to even), sums their products in f32 and scales the sums; the weights of the values
+ * are rounded too, as 2^(score·log2 e − M) with an integer M, and o and lse come from the sum of the rounded ones. Relative error of o (RMS) on normally
+ * distributed q, k and v of 64 channels: 3.3e-3. CPUs with AVX-512 BF16 multiply pairs; other paths and WebGPU round and take no less time.
+ *
  * Dao, "FlashAttention-2", arXiv:2307.08691.
  */
 export const attentionOp = /* @__PURE__ */ defineOp({
@@ -29,6 +41,7 @@ export const attentionOp = /* @__PURE__ */ defineOp({
     /** Keys of every batch element, where `lengths` is not given; −1: all. */
     lengthK: { type: 'number', default: -1 },
     queryLayout: { type: 'enum', values: queryLayouts, default: 'bhld' },
+    precision: { type: 'enum', values: precisions, default: 'f32' },
   },
   dynamic: ['lengthK'],
   infer({ q, k, v, table, lengths }, { lengthK, window, queryLayout }) {
@@ -42,7 +55,7 @@ export const attentionOp = /* @__PURE__ */ defineOp({
       throw new OptionError(`attention: window is ${window}, it must be a non-negative integer`);
     return outputs;
   },
-  reference(io, { scale, softcap, causal, window, lengthK, queryLayout }) {
+  reference(io, { scale, softcap, causal, window, lengthK, queryLayout, precision }) {
     const geometry = geometryOf(io.q, io.k, io.v, io.table, queryLayout);
     const capacity = keyCapacity(io.k, io.table);
     for (let batch = 0; batch < geometry.batch; batch++) {
@@ -56,13 +69,13 @@ export const attentionOp = /* @__PURE__ */ defineOp({
           if ((!causal || key <= position) && (window === 0 || position - key < window)) keys.push(key);
         }
         for (let head = 0; head < geometry.heads; head++)
-          attendRow(io, geometry, { batch, head, query }, keys, { scale, softcap });
+          attendRow(io, geometry, { batch, head, query }, keys, { scale, softcap, precision });
       }
     }
   },
   native: 'sparse_attention_attention',
   webgpu: attentionKernel,
-  tolerance: { o: { absolute: 5e-5, relative: 1e-4 }, lse: { absolute: 1e-4, relative: 1e-5 } },
+  tolerance: attentionTolerance,
   cases: (fc) =>
     pagedCase(fc).chain(({ batch, lengthQ, lengthK, inputs, queryLayout, dim }) =>
       fc.record({
@@ -77,6 +90,7 @@ export const attentionOp = /* @__PURE__ */ defineOp({
           window: fc.constantFrom(0, 0, 1, 5, lengthQ + 40),
           lengthK: fc.constant(lengthK),
           queryLayout: fc.constant(queryLayout),
+          precision: fc.constantFrom(...precisions),
         }),
       }),
     ),
@@ -93,6 +107,8 @@ export interface AttentionOptions {
   readonly lengths?: Tensor | undefined;
   readonly lengthK?: number;
   readonly queryLayout?: QueryLayout;
+  /** Default `f32`; `bf16` takes less time where the CPU multiplies bfloat16, for the error that {@link attentionOp} states. */
+  readonly precision?: Precision | undefined;
 }
 
 /** Dense attention; see {@link attentionOp}. */

@@ -1,8 +1,21 @@
-import { DTypeError, formatShape, ShapeError, type TensorMeta } from '@filigree/core-tensor';
+import { DTypeError, formatShape, ShapeError, type TensorMeta, type Tolerance } from '@filigree/core-tensor';
 
 /** Order of the axes of q and o: [B,Hq,Lq,D] or [B,Lq,Hq,D]. */
 export const queryLayouts = ['bhld', 'blhd'] as const;
 export type QueryLayout = (typeof queryLayouts)[number];
+
+/** What products are made of: f32, or numbers rounded to bfloat16 whose products are summed in f32. */
+export const precisions = ['f32', 'bf16'] as const;
+export type Precision = (typeof precisions)[number];
+
+/**
+ * How far a kernel may be from the reference. One rounding of a weight may go the other way in `bf16`, which moves a row by up to 2^−9 of the
+ * distance of two values; those of the cases are in ±8.
+ */
+export function attentionTolerance({ precision }: { readonly precision?: unknown }): Record<'o' | 'lse', Tolerance> {
+  if (precision === 'bf16') return { o: { absolute: 2 ** -5, relative: 1e-4 }, lse: { absolute: 2 ** -7, relative: 1e-5 } };
+  return { o: { absolute: 5e-5, relative: 1e-4 }, lse: { absolute: 1e-4, relative: 1e-5 } };
+}
 
 /** Checks q, k, v and the page table of an executor; returns the shapes of its outputs. */
 export function attentionOutputs(

@@ -3,7 +3,15 @@ import { slidingWindow } from '../methods/sliding-window.js';
 import { streaming } from '../methods/streaming.js';
 import { lowerMask, packPlan, unpackPlan, type AttnPlan } from '../plan.js';
 import { pagedCase } from './cases.js';
-import { attentionOutputs, keyCapacity, queryLayouts, type QueryLayout } from './check.js';
+import {
+  attentionOutputs,
+  attentionTolerance,
+  keyCapacity,
+  precisions,
+  queryLayouts,
+  type Precision,
+  type QueryLayout,
+} from './check.js';
 import { attendRow, geometryOf } from './reference.js';
 import { plannedAttentionKernel } from './webgpu.js';
 
@@ -20,13 +28,14 @@ export const plannedAttentionOp = /* @__PURE__ */ defineOp({
     scale: { type: 'number' },
     softcap: { type: 'number', default: 0 },
     queryLayout: { type: 'enum', values: queryLayouts, default: 'bhld' },
+    precision: { type: 'enum', values: precisions, default: 'f32' },
   },
   infer({ q, k, v, plan, table }, { queryLayout }) {
     if (plan.dtype !== 'i32' || plan.shape.length !== 1)
       throw new DTypeError('planned-attention: plan must be i32 [words], made by packPlan');
     return attentionOutputs('planned-attention', { q, k, v, table }, queryLayout);
   },
-  reference(io, { scale, softcap, queryLayout }) {
+  reference(io, { scale, softcap, queryLayout, precision }) {
     const geometry = geometryOf(io.q, io.k, io.v, io.table, queryLayout);
     const plan = unpackPlan(io.plan.data);
     const capacity = keyCapacity(io.k, io.table);
@@ -35,14 +44,14 @@ export const plannedAttentionOp = /* @__PURE__ */ defineOp({
         throw new ExecutionError(`planned-attention: the plan's ${plan.lenK[batch]} keys exceed ${capacity}`);
       for (let head = 0; head < geometry.heads; head++) {
         for (let query = 0; query < geometry.lengthQ; query++) {
-          attendRow(io, geometry, { batch, head, query }, visibleKeys(plan, batch, head, query), { scale, softcap });
+          attendRow(io, geometry, { batch, head, query }, visibleKeys(plan, batch, head, query), { scale, softcap, precision });
         }
       }
     }
   },
   native: 'sparse_attention_planned_attention',
   webgpu: plannedAttentionKernel,
-  tolerance: { o: { absolute: 5e-5, relative: 1e-4 }, lse: { absolute: 1e-4, relative: 1e-5 } },
+  tolerance: attentionTolerance,
   cases: (fc) =>
     pagedCase(fc).chain(({ batch, heads, lengthQ, lengthK, inputs, queryLayout, dim }) => {
       const pattern = fc.oneof(
@@ -63,6 +72,7 @@ export const plannedAttentionOp = /* @__PURE__ */ defineOp({
           scale: fc.constant(1 / Math.sqrt(dim)),
           softcap: fc.constantFrom(0, 0, 5),
           queryLayout: fc.constant(queryLayout),
+          precision: fc.constantFrom(...precisions),
         }),
       });
     }),
@@ -96,7 +106,13 @@ export function plannedAttention(
   k: Tensor,
   v: Tensor,
   plan: Tensor,
-  options: { scale?: number; softcap?: number; table?: Tensor | undefined; queryLayout?: QueryLayout } = {},
+  options: {
+    scale?: number;
+    softcap?: number;
+    table?: Tensor | undefined;
+    queryLayout?: QueryLayout;
+    precision?: Precision | undefined;
+  } = {},
 ): { o: Tensor; lse: Tensor } {
   const { table, scale = 1 / Math.sqrt(q.shape[3]), ...rest } = options;
   return plannedAttentionOp({ q, k, v, plan, table }, { scale, ...rest });

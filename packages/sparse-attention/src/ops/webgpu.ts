@@ -29,12 +29,19 @@ type Io = Readonly<Record<string, TensorMeta | undefined>>;
 const splitUpTo = 8;
 
 /** The module of an executor for the arguments that are there: absent optional ones have no binding and no offset. */
-function shaderOf(op: string, source: string, io: Io, names: readonly string[], nativeHalf: boolean): string {
+function shaderOf(
+  op: string,
+  source: string,
+  io: Io,
+  names: readonly string[],
+  nativeHalf: boolean,
+  precision: unknown,
+): string {
   const given = names.filter((name) => io[name] !== undefined).join();
   // In steps of 64, so that heads of similar size share a pipeline.
   const channelsPerLane = Math.max(1, Math.ceil((io['v']?.shape[3] ?? 1) / 64));
-  return composedShader(`${op} ${given} ${io['k']?.dtype} ${channelsPerLane} ${nativeHalf}`, () =>
-    compose(source, io, names, nativeHalf, channelsPerLane),
+  return composedShader(`${op} ${given} ${io['k']?.dtype} ${channelsPerLane} ${nativeHalf} ${precision}`, () =>
+    compose(source, io, names, nativeHalf, channelsPerLane).replaceAll('ROUNDED', String(precision === 'bf16')),
   );
 }
 
@@ -156,7 +163,8 @@ function dispatches(io: Io, layout: unknown, limits: WebGpuLimits, extra: readon
 }
 
 export const attentionKernel: WebGpuKernel = {
-  shader: ({ f16 }, io) => shaderOf('sparse-attention/attention', dense, io, ['q', 'k', 'v', 'table', 'lengths'], f16),
+  shader: ({ f16 }, io, { precision }) =>
+    shaderOf('sparse-attention/attention', dense, io, ['q', 'k', 'v', 'table', 'lengths'], f16, precision),
   variants: ['f16'],
   selfTest: () => halfCase({ causal: true, window: 0, lengthK: 20 }),
   plan(io, { scale, softcap, causal, window, lengthK, queryLayout }, limits) {
@@ -172,7 +180,8 @@ export const attentionKernel: WebGpuKernel = {
 };
 
 export const plannedAttentionKernel: WebGpuKernel = {
-  shader: ({ f16 }, io) => shaderOf('sparse-attention/planned-attention', planned, io, ['q', 'k', 'v', 'plan', 'table'], f16),
+  shader: ({ f16 }, io, { precision }) =>
+    shaderOf('sparse-attention/planned-attention', planned, io, ['q', 'k', 'v', 'plan', 'table'], f16, precision),
   variants: ['f16'],
   selfTest: () => {
     const { inputs, attributes } = halfCase({});

@@ -15,7 +15,7 @@ import {
 } from '@filigree/core-tensor';
 import { appendOp, type KvStep, type PagePool } from '@filigree/kv-cache';
 import { dequantizeRowsOp, gatedLinear, ggufLayout, projectQkv } from '@filigree/quantization';
-import { attention, plannedAttention } from '@filigree/sparse-attention';
+import { attention, plannedAttention, type Precision } from '@filigree/sparse-attention';
 import type { ModelConfig, RopeConfig } from '../config/model-config.js';
 import { disposeDecoderWeights, type DecoderWeights, type LayerWeights } from './decoder-weights.js';
 import type { Hooks } from './hooks.js';
@@ -49,6 +49,7 @@ export class Decoder {
     readonly backend: Backend,
     readonly config: ModelConfig,
     readonly weights: DecoderWeights,
+    readonly attentionPrecision: Precision = 'f32',
   ) {
     const rotation = (rope: RopeConfig): Rotation => {
       const { inverseFrequencies, scale } = ropeFrequencies(rope);
@@ -149,6 +150,7 @@ export class Decoder {
       softcap: attentionSoftcap,
       table: place.table,
       queryLayout: 'blhd' as const,
+      precision: this.attentionPrecision,
     };
     const queries = reshape(q, [1, count, heads, headDim]);
     const { o } =

@@ -2,6 +2,7 @@ import type { ByteSource } from '@filigree/checkpoint';
 import { OptionError, throwIfAborted, type Backend } from '@filigree/core-tensor';
 import type { RawKvType } from '@filigree/kv-cache';
 import type { ActivationMode } from '@filigree/quantization';
+import { precisions, type Precision } from '@filigree/sparse-attention';
 import { defaultBackend } from '#default-backend';
 import { WeightLoader } from '../weights/weight-loader.js';
 import { loadDecoderWeights } from './decoder-weights.js';
@@ -29,6 +30,11 @@ export interface LoadModelOptions {
   readonly kvType?: RawKvType | undefined;
   /** Default `q8-32`: inputs of quantised matrices are quantised to 8 bits in groups of 32. `none` keeps f32. */
   readonly activations?: ActivationMode | undefined;
+  /**
+   * Default `f32`. `bf16` makes the products of attention from bfloat16, summed in f32: long prompts take less time where the CPU has AVX-512 BF16.
+   * SmolLM2 135M on 1,024 tokens of prose, everything else in f32: mean KL of the logits 4.3e-5, largest 1.3e-3.
+   */
+  readonly attentionPrecision?: Precision | undefined;
   /** Map the file into memory where the backend can (default true). Changing a mapped file is undefined. */
   readonly mmap?: boolean | undefined;
   readonly signal?: AbortSignal | undefined;
@@ -77,7 +83,7 @@ async function build(files: ModelFiles, backend: Backend, options: LoadModelOpti
   const context = contextOf(options.context, config.contextLength);
   const tokenizer = await files.tokenizer();
   const decoderWeights = await loadDecoderWeights(loader, config, options.activations);
-  const decoder = new Decoder(backend, config, decoderWeights);
+  const decoder = new Decoder(backend, config, decoderWeights, options.attentionPrecision);
   try {
     await backend.sync();
     throwIfAborted(signal);
@@ -97,13 +103,15 @@ async function build(files: ModelFiles, backend: Backend, options: LoadModelOpti
   }
 }
 
-function checkOptions({ context, kvType, activations, threads, backend }: LoadModelOptions): void {
+function checkOptions({ context, kvType, activations, attentionPrecision, threads, backend }: LoadModelOptions): void {
   if (context !== undefined && (!Number.isInteger(context) || context < 1))
     throw new OptionError(`loadModel: context is ${context}, it must be a positive integer`);
   if (kvType !== undefined && !['f32', 'f16'].includes(kvType))
     throw new OptionError(`loadModel: kvType is ${JSON.stringify(kvType)}, it must be f32 or f16`);
   if (activations !== undefined && !['none', 'q8-32'].includes(activations))
     throw new OptionError(`loadModel: activations is ${JSON.stringify(activations)}, it must be none or q8-32`);
+  if (attentionPrecision !== undefined && !precisions.includes(attentionPrecision))
+    throw new OptionError(`loadModel: attentionPrecision is ${JSON.stringify(attentionPrecision)}, it must be f32 or bf16`);
   if (threads !== undefined && backend !== undefined)
     throw new OptionError('loadModel: threads belongs to the backend; give one of the two');
 }

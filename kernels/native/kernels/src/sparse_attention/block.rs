@@ -1,11 +1,11 @@
 //! One work item: a block of query positions of the heads that share a KV head, against their key ranges.
 //!
 //! Many rows go through `lanes` (queries in vector lanes), few through `rows` (keys and channels in lanes). Both do the same operations in
-//! the same order for every row.
+//! the same order for every row. bfloat16 takes `lanes` for any number of rows.
 
 use super::call::Work;
 use super::chunk::Chunk;
-use super::keys::{visits_of, KeyRange, Visit};
+use super::keys::{begin_even, visits_of, KeyRange, Visit};
 use super::{lanes, rows};
 use crate::Cpu;
 use std::cell::RefCell;
@@ -94,6 +94,9 @@ fn pass(cpu: Cpu, work: &Work, heads: Range<usize>, indices: Range<usize>, buffe
     work.ranges
         .of_block(work.batch, heads.start, first, count, positions, work.length_k, &mut ranges);
     visits_of(&ranges, &mut visits);
+    if work.shape.bf16 {
+        begin_even(&mut visits);
+    }
     if let Some(segments) = work.segments() {
         visits.retain(|visit| segments.contains(&visit.segment()));
     }
@@ -105,7 +108,7 @@ fn pass(cpu: Cpu, work: &Work, heads: Range<usize>, indices: Range<usize>, buffe
         queries.extend(heads.clone().flat_map(|head| run.clone().map(move |index| (head, index))));
     }
     let whole = work.shape.dim.is_multiple_of(lanes) && work.shape.value_dim.is_multiple_of(lanes);
-    if lanes > 1 && whole && queries.len() <= lanes / 2 {
+    if lanes > 1 && whole && !work.shape.bf16 && queries.len() <= lanes / 2 {
         for chunk in queries.chunks(rows::MOST_ROWS) {
             rows::run(cpu, work, &visits, chunk, buffers);
         }

@@ -34,10 +34,12 @@ pub struct Shape {
     /// Element strides of q per position and head; those of o follow with `value_dim`.
     pub position_stride: usize,
     pub head_stride: usize,
-    /// scale · log2 e, applied to q; with a softcap, scale alone.
+    /// scale · log2 e, applied to q, or to the dots of bfloat16; with a softcap, scale alone.
     pub query_scale: f32,
     /// 0: none.
     pub softcap: f32,
+    /// Products of numbers rounded to bfloat16.
+    pub bf16: bool,
 }
 
 impl Shape {
@@ -95,7 +97,7 @@ fn natural(largest: f32, sum: f32) -> f32 {
     largest * std::f32::consts::LN_2 + sum.ln()
 }
 
-fn shape_of(call: &Call, attrs: (usize, usize, usize)) -> Result<Shape, KernelError> {
+fn shape_of(call: &Call, attrs: (usize, usize, usize, usize)) -> Result<Shape, KernelError> {
     let (q, k, v) = (call.input(0)?, call.input(1)?, call.input(2)?);
     ensure!(
         q.shape.len() == 4 && k.shape.len() == 4 && v.shape.len() == 4,
@@ -140,11 +142,12 @@ fn shape_of(call: &Call, attrs: (usize, usize, usize)) -> Result<Shape, KernelEr
             scale * std::f32::consts::LOG2_E
         },
         softcap,
+        bf16: call.attr_usize(attrs.3)? == 1,
     })
 }
 
 pub fn dense(call: &mut Call) -> Result<(), KernelError> {
-    let shape = shape_of(call, (0, 1, 5))?;
+    let shape = shape_of(call, (0, 1, 5, 6))?;
     let (causal, window) = (call.attr_bool(2)?, call.attr_usize(3)?);
     let length_k = call.attr(4)?;
     let pages = call.input(1)?.shape[0];
@@ -181,7 +184,7 @@ pub fn dense(call: &mut Call) -> Result<(), KernelError> {
 }
 
 pub fn planned(call: &mut Call) -> Result<(), KernelError> {
-    let shape = shape_of(call, (0, 1, 2))?;
+    let shape = shape_of(call, (0, 1, 2, 3))?;
     let plan = call.input(3)?.i32s()?;
     let table = call.optional(4).map(|table| table.i32s()).transpose()?;
     let page_size = call.input(1)?.shape[2];

@@ -1,5 +1,6 @@
 //! Where keys and values come from (pages, f32 or f16), and which of them a block of queries sees.
 
+use super::arithmetic::{pack_rows, Arithmetic};
 use super::tile::Tile;
 use crate::call::{checked_product, DType, TensorRef};
 use crate::simd::Simd;
@@ -87,13 +88,13 @@ impl<'a> KeySource<'a> {
         Some((bytes(self.k, self.dim), bytes(self.v, self.value_dim)))
     }
 
-    /// The tile of positions `from … from + count`: f32 where it lies when it lies in one piece and as much as register blocks of `padding`
-    /// keys may read is there, otherwise in the buffers.
+    /// The tile of positions `from … from + count` in words: f32 where it lies when it lies in one piece and as much as register blocks of
+    /// `padding` keys may read is there, otherwise in the buffers.
     ///
     /// # Safety
-    /// As for [`Simd`]; `keys` has room for `count + padding` keys, `values` for `count` values.
+    /// As for [`Arithmetic`]; `keys` has room for `count + padding` keys, `values` for `count` values.
     #[inline(always)]
-    pub unsafe fn tile<S: Simd>(
+    pub unsafe fn tile<A: Arithmetic>(
         &self,
         (batch, head): (usize, usize),
         from: usize,
@@ -102,26 +103,37 @@ impl<'a> KeySource<'a> {
         keys: &mut [f32],
         values: &mut [f32],
     ) -> Tile {
-        let direct = self
-            .direct(batch, head, from, count.next_multiple_of(padding))
-            .filter(|_| !self.half);
-        let (keys, values) = match direct {
-            // Arguments are aligned to their elements.
-            Some((k, v)) => (k.as_ptr().cast(), v.as_ptr().cast()),
-            None => {
-                // SAFETY: the caller's promise.
-                unsafe { self.load_tile::<S>(batch, head, from, count, keys, values) };
-                (keys.as_ptr(), values.as_ptr())
-            }
-        };
-        let (dim, value_dim) = (self.dim, self.value_dim);
-        Tile {
-            keys,
-            values,
-            count,
-            dim,
-            value_dim,
+        let reach = if A::BF16 { count } else { count.next_multiple_of(padding) };
+        let direct = self.direct(batch, head, from, reach).filter(|_| !self.half);
+        if direct.is_none() {
+            // SAFETY: the caller's promise.
+            unsafe { self.load_tile::<A::S>(batch, head, from, count, keys, values) };
         }
+        let (keys, values) = (keys.as_mut_ptr(), values.as_mut_ptr());
+        // Arguments are aligned to their elements.
+        let (k, v) = match direct {
+            Some((k, v)) => (k.as_ptr().cast(), v.as_ptr().cast()),
+            None => (keys.cast_const(), values.cast_const()),
+        };
+        let mut tile = Tile {
+            keys: k,
+            values: v,
+            count,
+            dim: self.dim,
+            value_dim: self.value_dim,
+        };
+        if A::BF16 {
+            tile.dim = self.dim.div_ceil(A::PACKED);
+            // SAFETY: `count` rows each; words lie no further than the numbers they are made of.
+            unsafe {
+                for key in 0..count {
+                    A::pack_row(k.add(key * self.dim), self.dim, keys.add(key * tile.dim));
+                }
+                pack_rows::<A>(v, count, self.value_dim, values);
+            }
+            (tile.keys, tile.values) = (keys, values);
+        }
+        tile
     }
 
     /// Copies (and widens) the keys and values of positions `from … from + count` into row-major tiles.
@@ -454,6 +466,16 @@ impl Visit {
     /// All keys from `start` to `end`.
     pub fn all(&self) -> u64 {
         u64::MAX >> (64 - (self.end - self.start))
+    }
+}
+
+/// Lets every visit begin at an even position, where pairs of keys do; a key before its ranges is one that nobody sees.
+pub fn begin_even(visits: &mut [Visit]) {
+    for visit in visits {
+        let odd = visit.start % 2;
+        visit.start -= odd;
+        visit.open <<= odd;
+        visit.tested <<= odd;
     }
 }
 

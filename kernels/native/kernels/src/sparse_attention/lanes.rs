@@ -3,8 +3,9 @@
 //! stored once per tile of at most 64 keys.
 //!
 //! The rows of a pass are cut into chunks of as many lanes as the registers hold. A tile is brought in once for all of them: f32 keys and
-//! values are read where they lie, f16 ones are widened.
+//! values are read where they lie, f16 ones are widened, and bfloat16 is rounded and packed.
 
+use super::arithmetic::{pack_rows, Arithmetic, Floats, Rounded};
 use super::block::{Buffers, Query};
 use super::call::Work;
 use super::chunk::{cut, Chunk, MOST_LANES, MOST_VECTORS};
@@ -16,7 +17,38 @@ use crate::{simd_dispatch, Cpu};
 
 /// Computes the rows of a pass.
 pub fn run(cpu: Cpu, work: &Work, visits: &[Visit], queries: &[Query], buffers: &mut Buffers) {
-    simd_dispatch!(cpu, rows(work: &Work, visits: &[Visit], queries: &[Query], buffers: &mut Buffers));
+    if !work.shape.bf16 {
+        simd_dispatch!(cpu, floats(work: &Work, visits: &[Visit], queries: &[Query], buffers: &mut Buffers));
+        return;
+    }
+    #[cfg(target_arch = "x86_64")]
+    if cpu == Cpu::Avx512 && is_x86_feature_detected!("avx512bf16") {
+        #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512bf16,avx2,fma,f16c")]
+        unsafe fn pairs(work: &Work, visits: &[Visit], queries: &[Query], buffers: &mut Buffers) {
+            // SAFETY: this function carries the features.
+            unsafe { rows::<super::arithmetic::Pairs>(work, visits, queries, buffers) }
+        }
+        // SAFETY: the features were detected.
+        unsafe { pairs(work, visits, queries, buffers) };
+        return;
+    }
+    simd_dispatch!(cpu, rounded(work: &Work, visits: &[Visit], queries: &[Query], buffers: &mut Buffers));
+}
+
+/// # Safety
+/// As for [`Simd`].
+#[inline(always)]
+unsafe fn floats<S: Simd>(work: &Work, visits: &[Visit], queries: &[Query], buffers: &mut Buffers) {
+    // SAFETY: the caller's promise.
+    unsafe { rows::<Floats<S>>(work, visits, queries, buffers) }
+}
+
+/// # Safety
+/// As for [`Simd`].
+#[inline(always)]
+unsafe fn rounded<S: Simd>(work: &Work, visits: &[Visit], queries: &[Query], buffers: &mut Buffers) {
+    // SAFETY: the caller's promise.
+    unsafe { rows::<Rounded<S>>(work, visits, queries, buffers) }
 }
 
 /// Running results of the lanes of a pass: o [Dv][lanes of a chunk], maxima and sums; of the segment, and of the segments before.
@@ -31,9 +63,9 @@ struct State<'a> {
 }
 
 /// # Safety
-/// As for [`Simd`].
+/// As for [`Arithmetic`].
 #[inline(always)]
-unsafe fn rows<S: Simd>(work: &Work, visits: &[Visit], queries: &[Query], buffers: &mut Buffers) {
+unsafe fn rows<A: Arithmetic>(work: &Work, visits: &[Visit], queries: &[Query], buffers: &mut Buffers) {
     let shape = work.shape;
     let Buffers {
         keys,
@@ -47,9 +79,9 @@ unsafe fn rows<S: Simd>(work: &Work, visits: &[Visit], queries: &[Query], buffer
         ..
     } = buffers;
     // 16 registers hold two vectors × six keys, 32 hold three × eight; four × four are better than three and one.
-    let (best, most) = if S::LANES == 8 { (2, 2) } else { (3, MOST_VECTORS) };
-    cut(work, queries, S::LANES, (best, most), chunks);
-    let lanes = chunks.last().map_or(0, |chunk| chunk.lane + chunk.vectors * S::LANES);
+    let (best, most) = if A::S::LANES == 8 { (2, 2) } else { (3, MOST_VECTORS) };
+    cut(work, queries, A::S::LANES, (best, most), chunks);
+    let lanes = chunks.last().map_or(0, |chunk| chunk.lane + chunk.vectors * A::S::LANES);
     let keys = keys.of((TILE + tile::PADDING) * shape.dim);
     let values = values.of(TILE * shape.value_dim);
     let scores = scores.of((TILE + tile::PADDING) * MOST_LANES);
@@ -71,14 +103,14 @@ unsafe fn rows<S: Simd>(work: &Work, visits: &[Visit], queries: &[Query], buffer
     // SAFETY: the caller's promise; buffers are sized for all chunks.
     unsafe {
         for chunk in chunks.iter() {
-            pack_queries::<S>(work, &queries[chunk.rows.clone()], chunk, &mut q[chunk.lane * shape.dim..]);
+            pack_queries::<A>(work, &queries[chunk.rows.clone()], chunk, &mut q[chunk.lane * shape.dim..]);
         }
         for visits in visits.chunk_by(|a, b| a.segment() == b.segment()) {
             state.output.fill(0.0);
             state.largest.fill(NONE);
             state.sums.fill(0.0);
             for visit in visits {
-                let tile = work.source.tile::<S>(
+                let tile = work.source.tile::<A>(
                     (work.batch, work.kv_head),
                     visit.start,
                     visit.end - visit.start,
@@ -88,17 +120,17 @@ unsafe fn rows<S: Simd>(work: &Work, visits: &[Visit], queries: &[Query], buffer
                 );
                 for chunk in chunks.iter() {
                     if chunk.reaches(visit) {
-                        visit_tile::<S>(work, visit, &tile, chunk, q, scores, &mut state);
+                        visit_tile::<A>(work, visit, &tile, chunk, q, scores, &mut state);
                     }
                 }
             }
             for chunk in chunks.iter() {
-                end_segment::<S>(work, queries, visits[0].segment(), chunk, &mut state);
+                end_segment::<A::S>(work, queries, visits[0].segment(), chunk, &mut state);
             }
         }
         if work.segments().is_none() {
             for chunk in chunks.iter() {
-                finish::<S>(work, &queries[chunk.rows.clone()], chunk, &mut state);
+                finish::<A::S>(work, &queries[chunk.rows.clone()], chunk, &mut state);
             }
         }
     }
@@ -109,52 +141,58 @@ fn in_line(rows: &[Query]) -> bool {
     matches!((rows.first(), rows.last()), (Some(first), Some(last)) if first.0 == last.0 && last.1 - first.1 + 1 == rows.len())
 }
 
-/// qᵀ [D][lanes of the chunk], scaled.
+/// qᵀ [D][lanes of the chunk]: scaled, or in words of bfloat16.
 ///
 /// # Safety
-/// As for [`Simd`]; `q` has room for the chunk.
+/// As for [`Arithmetic`]; `q` has room for the chunk.
 #[inline(always)]
-unsafe fn pack_queries<S: Simd>(work: &Work, rows: &[Query], chunk: &Chunk, q: &mut [f32]) {
-    let (shape, width) = (work.shape, chunk.vectors * S::LANES);
+unsafe fn pack_queries<A: Arithmetic>(work: &Work, rows: &[Query], chunk: &Chunk, q: &mut [f32]) {
+    let (shape, width) = (work.shape, chunk.vectors * A::S::LANES);
     let q = &mut q[..shape.dim * width];
-    for (vector, rows) in rows.chunks(S::LANES).enumerate() {
-        let straight = rows.len() == S::LANES && shape.dim.is_multiple_of(S::LANES) && in_line(rows);
+    for (vector, rows) in rows.chunks(A::S::LANES).enumerate() {
+        let straight = rows.len() == A::S::LANES && shape.dim.is_multiple_of(A::S::LANES) && in_line(rows);
         if straight {
             let from = shape.row(work.batch, rows[0].0, rows[0].1) * shape.dim;
             let stride = shape.position_stride * shape.dim;
-            let source = &work.q[from..from + (S::LANES - 1) * stride + shape.dim];
-            for channel in (0..shape.dim).step_by(S::LANES) {
+            let source = &work.q[from..from + (A::S::LANES - 1) * stride + shape.dim];
+            for channel in (0..shape.dim).step_by(A::S::LANES) {
                 // SAFETY: LANES rows of `source`, `stride` apart, have `dim` elements each; LANES divides `dim`.
                 unsafe {
-                    let to = q.as_mut_ptr().add(channel * width + vector * S::LANES);
-                    S::transpose(source.as_ptr().add(channel), stride, to, width);
+                    let to = q.as_mut_ptr().add(channel * width + vector * A::S::LANES);
+                    A::S::transpose(source.as_ptr().add(channel), stride, to, width);
                 }
             }
             continue;
         }
         for channel in 0..shape.dim {
-            q[channel * width + vector * S::LANES..][..S::LANES].fill(0.0);
+            q[channel * width + vector * A::S::LANES..][..A::S::LANES].fill(0.0);
         }
         for (lane, &(head, index)) in rows.iter().enumerate() {
             let from = shape.row(work.batch, head, index) * shape.dim;
             for (channel, &value) in work.q[from..from + shape.dim].iter().enumerate() {
-                q[channel * width + vector * S::LANES + lane] = value;
+                q[channel * width + vector * A::S::LANES + lane] = value;
             }
         }
     }
-    for at in (0..q.len()).step_by(S::LANES) {
+    if A::BF16 {
+        let words = q.as_mut_ptr();
+        // SAFETY: a word lies no further than the numbers it is made of.
+        unsafe { pack_rows::<A>(words, shape.dim, width, words) };
+        return;
+    }
+    for at in (0..q.len()).step_by(A::S::LANES) {
         // SAFETY: LANES divides the length.
         unsafe {
             let p = q.as_mut_ptr().add(at);
-            S::store(p, S::mul(S::load(p), S::splat(shape.query_scale)));
+            A::S::store(p, A::S::mul(A::S::load(p), A::S::splat(shape.query_scale)));
         }
     }
 }
 
 /// # Safety
-/// As for [`Simd`]; buffers as sized by [`rows`].
+/// As for [`Arithmetic`]; buffers as sized by [`rows`].
 #[inline(always)]
-unsafe fn visit_tile<S: Simd>(
+unsafe fn visit_tile<A: Arithmetic>(
     work: &Work,
     visit: &Visit,
     tile: &Tile,
@@ -165,17 +203,17 @@ unsafe fn visit_tile<S: Simd>(
 ) {
     // SAFETY: the caller's promise. Registers: keys (channels) × vectors accumulators, the vectors of q (p), one broadcast.
     unsafe {
-        match (chunk.vectors, S::LANES) {
-            (1, 16 | 4) => visit_lanes::<S, 1, 16, 16>(work, visit, tile, chunk, q, scores, state),
-            (2, 16 | 4) => visit_lanes::<S, 2, 8, 8>(work, visit, tile, chunk, q, scores, state),
-            (3, 16 | 4) => visit_lanes::<S, 3, 8, 8>(work, visit, tile, chunk, q, scores, state),
-            (4, 16 | 4) => visit_lanes::<S, 4, 4, 4>(work, visit, tile, chunk, q, scores, state),
-            (1, 8) => visit_lanes::<S, 1, 8, 8>(work, visit, tile, chunk, q, scores, state),
-            (2, 8) => visit_lanes::<S, 2, 6, 6>(work, visit, tile, chunk, q, scores, state),
-            (1, _) => visit_lanes::<S, 1, 4, 4>(work, visit, tile, chunk, q, scores, state),
-            (2, _) => visit_lanes::<S, 2, 4, 4>(work, visit, tile, chunk, q, scores, state),
-            (3, _) => visit_lanes::<S, 3, 2, 2>(work, visit, tile, chunk, q, scores, state),
-            _ => visit_lanes::<S, 4, 2, 2>(work, visit, tile, chunk, q, scores, state),
+        match (chunk.vectors, A::S::LANES) {
+            (1, 16 | 4) => visit_lanes::<A, 1, 16, 16>(work, visit, tile, chunk, q, scores, state),
+            (2, 16 | 4) => visit_lanes::<A, 2, 8, 8>(work, visit, tile, chunk, q, scores, state),
+            (3, 16 | 4) => visit_lanes::<A, 3, 8, 8>(work, visit, tile, chunk, q, scores, state),
+            (4, 16 | 4) => visit_lanes::<A, 4, 4, 4>(work, visit, tile, chunk, q, scores, state),
+            (1, 8) => visit_lanes::<A, 1, 8, 8>(work, visit, tile, chunk, q, scores, state),
+            (2, 8) => visit_lanes::<A, 2, 6, 6>(work, visit, tile, chunk, q, scores, state),
+            (1, _) => visit_lanes::<A, 1, 4, 4>(work, visit, tile, chunk, q, scores, state),
+            (2, _) => visit_lanes::<A, 2, 4, 4>(work, visit, tile, chunk, q, scores, state),
+            (3, _) => visit_lanes::<A, 3, 2, 2>(work, visit, tile, chunk, q, scores, state),
+            _ => visit_lanes::<A, 4, 2, 2>(work, visit, tile, chunk, q, scores, state),
         }
     }
 }
@@ -185,7 +223,7 @@ unsafe fn visit_tile<S: Simd>(
 /// # Safety
 /// As for [`visit_tile`].
 #[inline(always)]
-unsafe fn visit_lanes<S: Simd, const NV: usize, const KU: usize, const CU: usize>(
+unsafe fn visit_lanes<A: Arithmetic, const NV: usize, const KU: usize, const CU: usize>(
     work: &Work,
     visit: &Visit,
     tile: &Tile,
@@ -194,7 +232,7 @@ unsafe fn visit_lanes<S: Simd, const NV: usize, const KU: usize, const CU: usize
     scores: &mut [f32],
     state: &mut State,
 ) {
-    let (shape, width) = (work.shape, NV * S::LANES);
+    let (shape, width) = (work.shape, NV * A::S::LANES);
     let count = visit.end - visit.start;
     let q = &q[chunk.lane * shape.dim..][..shape.dim * width];
     let output = &mut state.output[chunk.lane * shape.value_dim..][..shape.value_dim * width];
@@ -203,23 +241,23 @@ unsafe fn visit_lanes<S: Simd, const NV: usize, const KU: usize, const CU: usize
         &mut state.sums[chunk.lane..][..width],
     );
     let mut bits = [[u32::MAX; NV]; TILE];
-    let hidden = chunk.mask(S::LANES, visit, &mut bits);
+    let hidden = chunk.mask(A::S::LANES, visit, &mut bits);
     // SAFETY: the slices have the lengths the functions ask for; the tile is padded.
     unsafe {
-        tile::multiply_keys::<S, NV, KU>(tile, q, scores);
+        tile::multiply_keys::<A, NV, KU>(tile, q, shape.query_scale, scores);
         if shape.softcap > 0.0 {
             tile::cap_scores(&mut scores[..count * width], shape.softcap);
         }
         let alpha = if hidden {
-            tile::normalize::<S, NV, true>(scores, count, &bits, largest, sums)
+            tile::normalize::<A, NV, true>(scores, count, &bits, largest, sums)
         } else {
-            tile::normalize::<S, NV, false>(scores, count, &bits, largest, sums)
+            tile::normalize::<A, NV, false>(scores, count, &bits, largest, sums)
         };
         // 0 · NaN is NaN: values that are not finite must not reach lanes that do not see their key.
-        if hidden && !tile.finite_values() {
-            tile::add_values::<S, NV, CU, true>(tile, scores, &alpha, &bits, output);
+        if hidden && !tile.finite_values::<A>() {
+            tile::add_values::<A, NV, CU, true>(tile, scores, &alpha, &bits, output);
         } else {
-            tile::add_values::<S, NV, CU, false>(tile, scores, &alpha, &bits, output);
+            tile::add_values::<A, NV, CU, false>(tile, scores, &alpha, &bits, output);
         }
     }
 }

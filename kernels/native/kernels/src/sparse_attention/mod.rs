@@ -1,5 +1,6 @@
 //! Attention executors: dense and planned, over contiguous or paged keys and values.
 
+mod arithmetic;
 mod block;
 mod call;
 mod chunk;
@@ -15,12 +16,12 @@ pub const OPS: &[OpSpec] = &[
     OpSpec {
         name: "sparse_attention_attention",
         signature:
-            "sparse_attention_attention(q,k,v,table?,lengths?)->(o,lse)[scale,softcap,causal,window,lengthK,queryLayout]",
+            "sparse_attention_attention(q,k,v,table?,lengths?)->(o,lse)[scale,softcap,causal,window,lengthK,queryLayout,precision]",
         run: call::dense,
     },
     OpSpec {
         name: "sparse_attention_planned_attention",
-        signature: "sparse_attention_planned_attention(q,k,v,plan,table?)->(o,lse)[scale,softcap,queryLayout]",
+        signature: "sparse_attention_planned_attention(q,k,v,plan,table?)->(o,lse)[scale,softcap,queryLayout,precision]",
         run: call::planned,
     },
 ];

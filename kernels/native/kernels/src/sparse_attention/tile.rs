@@ -1,6 +1,7 @@
 //! The arithmetic of a chunk of lanes on one tile of keys. Every lane's operations are a function of its own row: dots run over channels in
-//! order, sums over keys in order.
+//! order, sums over keys in order. Words are what the arithmetic makes of numbers: one f32, or two bfloat16.
 
+use super::arithmetic::{Arithmetic, V};
 use super::keys::TILE;
 use super::partial::NONE;
 use crate::simd::{exp2_down, Simd};
@@ -8,9 +9,11 @@ use crate::simd::{exp2_down, Simd};
 /// Tiles and scores are padded by as many keys, which register blocks may reach.
 pub const PADDING: usize = 4;
 
-/// Keys and values of a tile, row-major f32: `count` keys, and enough readable memory behind them for whole register blocks.
+/// Keys and values of a tile, row-major words: `count` keys, and enough readable memory behind them for whole register blocks.
 pub struct Tile {
+    /// A row of `dim` words per key.
     pub keys: *const f32,
+    /// A row of `value_dim` words per key, or per pair of keys.
     pub values: *const f32,
     pub count: usize,
     pub dim: usize,
@@ -21,10 +24,12 @@ impl Tile {
     /// True when no value is NaN or ±∞.
     ///
     /// # Safety
-    /// `values` has `count` rows.
-    pub unsafe fn finite_values(&self) -> bool {
+    /// `values` has the rows of `count` keys.
+    pub unsafe fn finite_values<A: Arithmetic>(&self) -> bool {
+        let length = self.count.div_ceil(A::PACKED) * self.value_dim;
         // SAFETY: the caller's promise.
-        all_finite(unsafe { std::slice::from_raw_parts(self.values, self.count * self.value_dim) })
+        let values = unsafe { std::slice::from_raw_parts(self.values, length) };
+        !values.iter().fold(false, |found, &word| found | A::has_special(word))
     }
 }
 
@@ -49,26 +54,31 @@ pub fn cap_scores(scores: &mut [f32], cap: f32) {
 /// Keys or channels of the register blocks at the end, where fewer than a whole block are left.
 const TAIL: usize = PADDING;
 
-/// scores[key][lane] = Σ_d k[key][d] · q[d][lane], d ascending; KU keys at a time.
+/// scores[key][lane] = Σ_d k[key][d] · q[d][lane], d ascending; KU keys at a time. bfloat16 is multiplied by `scale` behind the sum.
 ///
 /// # Safety
-/// As for [`Simd`]; the tile has `count` rounded up to TAIL readable keys, q [D][NV · LANES], scores as many rows of NV · LANES.
+/// As for [`Arithmetic`]; the tile has `count` rounded up to TAIL readable keys, q [D][NV · LANES], scores as many rows of NV · LANES.
 #[inline(always)]
-pub unsafe fn multiply_keys<S: Simd, const NV: usize, const KU: usize>(tile: &Tile, queries: &[f32], scores: &mut [f32]) {
+pub unsafe fn multiply_keys<A: Arithmetic, const NV: usize, const KU: usize>(
+    tile: &Tile,
+    queries: &[f32],
+    scale: f32,
+    scores: &mut [f32],
+) {
     let mut key = 0;
     // SAFETY: the caller's promise; rows from `count` on are scratch.
     unsafe {
         while key + KU <= tile.count {
-            multiply_block::<S, NV, KU>(tile, key, queries, scores);
+            multiply_block::<A, NV, KU>(tile, key, queries, scale, scores);
             key += KU;
         }
         // Where KU is no multiple of TAIL, a last block could reach beyond what is readable.
         while key < tile.count && key + TAIL <= tile.count.next_multiple_of(TAIL) {
-            multiply_block::<S, NV, TAIL>(tile, key, queries, scores);
+            multiply_block::<A, NV, TAIL>(tile, key, queries, scale, scores);
             key += TAIL;
         }
         while key < tile.count {
-            multiply_block::<S, NV, 1>(tile, key, queries, scores);
+            multiply_block::<A, NV, 1>(tile, key, queries, scale, scores);
             key += 1;
         }
     }
@@ -77,13 +87,14 @@ pub unsafe fn multiply_keys<S: Simd, const NV: usize, const KU: usize>(tile: &Ti
 /// # Safety
 /// As for [`multiply_keys`], with `key + KU` readable keys.
 #[inline(always)]
-unsafe fn multiply_block<S: Simd, const NV: usize, const KU: usize>(
+unsafe fn multiply_block<A: Arithmetic, const NV: usize, const KU: usize>(
     tile: &Tile,
     key: usize,
     queries: &[f32],
+    scale: f32,
     scores: &mut [f32],
 ) {
-    let (width, dim) = (NV * S::LANES, tile.dim);
+    let (width, dim) = (NV * A::S::LANES, tile.dim);
     // SAFETY: the caller's promise.
     unsafe {
         let (k, q, s) = (
@@ -91,73 +102,89 @@ unsafe fn multiply_block<S: Simd, const NV: usize, const KU: usize>(
             queries.as_ptr(),
             scores.as_mut_ptr().add(key * width),
         );
-        let mut sums = [[S::splat(0.0); NV]; KU];
-        let mut query = [S::splat(0.0); NV];
+        let mut sums = [[A::S::splat(0.0); NV]; KU];
+        let mut query = [A::S::splat(0.0); NV];
         for channel in 0..dim {
             for vector in 0..NV {
-                query[vector] = S::load(q.add(channel * width + vector * S::LANES));
+                query[vector] = A::S::load(q.add(channel * width + vector * A::S::LANES));
             }
             for (unit, sums) in sums.iter_mut().enumerate() {
-                let element = S::splat(*k.add(unit * dim + channel));
+                let element = A::S::splat(*k.add(unit * dim + channel));
                 for vector in 0..NV {
-                    sums[vector] = S::fma(element, query[vector], sums[vector]);
+                    sums[vector] = A::multiply_add(element, query[vector], sums[vector]);
                 }
             }
         }
         for (unit, sums) in sums.iter().enumerate() {
             for (vector, &sum) in sums.iter().enumerate() {
-                S::store(s.add(unit * width + vector * S::LANES), sum);
+                // In f32 the scale is in q.
+                let sum = if A::BF16 { A::S::mul(sum, A::S::splat(scale)) } else { sum };
+                A::S::store(s.add(unit * width + vector * A::S::LANES), sum);
             }
         }
     }
 }
 
-/// Scores → probabilities relative to the running maximum; keys ascending. Returns the factors of what was summed before.
+/// Scores → probabilities relative to the running maximum, in words; keys ascending. Returns the factors of what was summed before.
+///
+/// The maximum of bfloat16 is the next integer: factors are then powers of two, and a probability rounds to the same digits whatever the
+/// maximum is.
 ///
 /// # Safety
-/// As for [`Simd`]; scores [count][NV · LANES], largest and sums [NV · LANES].
+/// As for [`Arithmetic`]; scores [count][NV · LANES], largest and sums [NV · LANES].
 #[inline(always)]
-pub unsafe fn normalize<S: Simd, const NV: usize, const HIDDEN: bool>(
+pub unsafe fn normalize<A: Arithmetic, const NV: usize, const HIDDEN: bool>(
     scores: &mut [f32],
     count: usize,
     bits: &[[u32; NV]; TILE],
     largest: &mut [f32],
     sums: &mut [f32],
-) -> [S::V; NV] {
-    let width = NV * S::LANES;
+) -> [V<A>; NV] {
+    let width = NV * A::S::LANES;
     // SAFETY: keys below count, lanes below width.
     unsafe {
-        let mut alpha = [S::splat(1.0); NV];
+        let mut alpha = [A::S::splat(1.0); NV];
         for vector in 0..NV {
-            let at = scores.as_mut_ptr().add(vector * S::LANES);
+            let at = scores.as_mut_ptr().add(vector * A::S::LANES);
             let (largest, sums) = (
-                largest.as_mut_ptr().add(vector * S::LANES),
-                sums.as_mut_ptr().add(vector * S::LANES),
+                largest.as_mut_ptr().add(vector * A::S::LANES),
+                sums.as_mut_ptr().add(vector * A::S::LANES),
             );
-            let before = S::load(largest);
+            let before = A::S::load(largest);
             // Several at once, as a maximum takes longer than a load; the order makes no difference.
             let mut tops = [before; 4];
             for key in 0..count {
-                let mut score = S::load(at.add(key * width));
+                let mut score = A::S::load(at.add(key * width));
                 if HIDDEN {
-                    score = S::select(bits[key][vector], score, S::splat(NONE));
+                    score = A::S::select(bits[key][vector], score, A::S::splat(NONE));
                 }
-                tops[key % 4] = S::max(score, tops[key % 4]);
+                tops[key % 4] = A::S::max(score, tops[key % 4]);
             }
-            let top = S::max(S::max(tops[0], tops[1]), S::max(tops[2], tops[3]));
-            alpha[vector] = exp2_down::<S>(S::sub(before, top));
-            S::store(largest, top);
-            let mut sum = S::mul(S::load(sums), alpha[vector]);
-            for key in 0..count {
-                let p = at.add(key * width);
-                let mut probability = exp2_down::<S>(S::sub(S::load(p), top));
-                if HIDDEN {
-                    probability = S::select(bits[key][vector], probability, S::splat(0.0));
+            let mut top = A::S::max(A::S::max(tops[0], tops[1]), A::S::max(tops[2], tops[3]));
+            if A::BF16 {
+                let zero = A::S::splat(0.0);
+                top = A::S::sub(zero, A::S::floor(A::S::sub(zero, top)));
+            }
+            alpha[vector] = exp2_down::<A::S>(A::S::sub(before, top));
+            A::S::store(largest, top);
+            let mut sum = A::S::mul(A::S::load(sums), alpha[vector]);
+            for word in 0..count.div_ceil(A::PACKED) {
+                let first = word * A::PACKED;
+                // Numbers of the word; one behind the last key is 0.
+                let mut numbers = [A::S::splat(0.0); 2];
+                for key in first..count.min(first + A::PACKED) {
+                    let probability = exp2_down::<A::S>(A::S::sub(A::S::load(at.add(key * width)), top));
+                    numbers[key - first] = if HIDDEN {
+                        A::S::select(bits[key][vector], probability, A::S::splat(0.0))
+                    } else {
+                        probability
+                    };
                 }
-                sum = S::add(sum, probability);
-                S::store(p, probability);
+                let p = A::pack(numbers[0], numbers[1]);
+                sum = A::accumulate(p, sum);
+                A::S::store(at.add(word * width), p);
             }
-            S::store(sums, sum);
+            A::S::store(sums, sum);
         }
         alpha
     }
@@ -166,12 +193,12 @@ pub unsafe fn normalize<S: Simd, const NV: usize, const HIDDEN: bool>(
 /// output[d][lane] = output · alpha + Σ_key p[key][lane] · v[key][d], keys ascending.
 ///
 /// # Safety
-/// As for [`Simd`]; scores [count][NV · LANES], output [Dv][NV · LANES].
+/// As for [`Arithmetic`]; scores [words of count][NV · LANES], output [Dv][NV · LANES].
 #[inline(always)]
-pub unsafe fn add_values<S: Simd, const NV: usize, const CU: usize, const GUARDED: bool>(
+pub unsafe fn add_values<A: Arithmetic, const NV: usize, const CU: usize, const GUARDED: bool>(
     tile: &Tile,
     scores: &[f32],
-    alpha: &[S::V; NV],
+    alpha: &[V<A>; NV],
     bits: &[[u32; NV]; TILE],
     output: &mut [f32],
 ) {
@@ -179,15 +206,15 @@ pub unsafe fn add_values<S: Simd, const NV: usize, const CU: usize, const GUARDE
     // SAFETY: channels below value_dim, keys below count.
     unsafe {
         while channel + CU <= tile.value_dim {
-            add_channels::<S, NV, CU, GUARDED>(tile, channel, scores, alpha, bits, output);
+            add_channels::<A, NV, CU, GUARDED>(tile, channel, scores, alpha, bits, output);
             channel += CU;
         }
         while channel + TAIL <= tile.value_dim {
-            add_channels::<S, NV, TAIL, GUARDED>(tile, channel, scores, alpha, bits, output);
+            add_channels::<A, NV, TAIL, GUARDED>(tile, channel, scores, alpha, bits, output);
             channel += TAIL;
         }
         while channel < tile.value_dim {
-            add_channels::<S, NV, 1, GUARDED>(tile, channel, scores, alpha, bits, output);
+            add_channels::<A, NV, 1, GUARDED>(tile, channel, scores, alpha, bits, output);
             channel += 1;
         }
     }
@@ -196,44 +223,45 @@ pub unsafe fn add_values<S: Simd, const NV: usize, const CU: usize, const GUARDE
 /// # Safety
 /// As for [`add_values`]; `channel + CU ≤ Dv`.
 #[inline(always)]
-unsafe fn add_channels<S: Simd, const NV: usize, const CU: usize, const GUARDED: bool>(
+unsafe fn add_channels<A: Arithmetic, const NV: usize, const CU: usize, const GUARDED: bool>(
     tile: &Tile,
     channel: usize,
     scores: &[f32],
-    alpha: &[S::V; NV],
+    alpha: &[V<A>; NV],
     bits: &[[u32; NV]; TILE],
     output: &mut [f32],
 ) {
-    let width = NV * S::LANES;
+    let width = NV * A::S::LANES;
     // SAFETY: as for `add_values`.
     unsafe {
         let o = output.as_mut_ptr().add(channel * width);
-        let mut sums = [[S::splat(0.0); NV]; CU];
+        let mut sums = [[A::S::splat(0.0); NV]; CU];
         for (unit, sums) in sums.iter_mut().enumerate() {
             for vector in 0..NV {
-                sums[vector] = S::mul(S::load(o.add(unit * width + vector * S::LANES)), alpha[vector]);
+                sums[vector] = A::S::mul(A::S::load(o.add(unit * width + vector * A::S::LANES)), alpha[vector]);
             }
         }
-        let mut p = [S::splat(0.0); NV];
-        for key in 0..tile.count {
+        let mut p = [A::S::splat(0.0); NV];
+        for word in 0..tile.count.div_ceil(A::PACKED) {
             for vector in 0..NV {
-                p[vector] = S::load(scores.as_ptr().add(key * width + vector * S::LANES));
+                p[vector] = A::S::load(scores.as_ptr().add(word * width + vector * A::S::LANES));
             }
             for (unit, sums) in sums.iter_mut().enumerate() {
-                let value = S::splat(*tile.values.add(key * tile.value_dim + channel + unit));
+                let value = *tile.values.add(word * tile.value_dim + channel + unit);
                 for vector in 0..NV {
-                    let sum = S::fma(p[vector], value, sums[vector]);
                     sums[vector] = if GUARDED {
-                        S::select(bits[key][vector], sum, sums[vector])
+                        let (first, last) = (word * A::PACKED, (word + 1) * A::PACKED - 1);
+                        let seen = [bits[first][vector], if last < tile.count { bits[last][vector] } else { 0 }];
+                        A::multiply_add_seen(p[vector], value, sums[vector], seen)
                     } else {
-                        sum
+                        A::multiply_add(p[vector], A::S::splat(value), sums[vector])
                     };
                 }
             }
         }
         for (unit, sums) in sums.iter().enumerate() {
             for (vector, &sum) in sums.iter().enumerate() {
-                S::store(o.add(unit * width + vector * S::LANES), sum);
+                A::S::store(o.add(unit * width + vector * A::S::LANES), sum);
             }
         }
     }

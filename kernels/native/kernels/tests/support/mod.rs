@@ -492,18 +492,19 @@ fn attention(random: &mut Random) -> Vec<Case> {
         Argument::zeros(DType::F32, &[1, heads, queries]),
     ];
     let window = random.pick(&[0, 3, 70]);
+    let bf16 = random.pick(&[0.0, 1.0]);
     vec![
         Case {
             op: "sparse_attention_attention",
             inputs: vec![q.clone(), k.clone(), v.clone(), table.clone(), None],
             outputs: outputs.clone(),
-            attrs: vec![0.25, random.pick(&[0.0, 5.0]), 1.0, window as f64, length as f64, 1.0],
+            attrs: vec![0.25, random.pick(&[0.0, 5.0]), 1.0, window as f64, length as f64, 1.0, bf16],
         },
         Case {
             op: "sparse_attention_planned_attention",
             inputs: vec![q, k, v, Some(plan(heads, queries, length, random)), table],
             outputs,
-            attrs: vec![0.25, 0.0, 1.0],
+            attrs: vec![0.25, 0.0, 1.0, bf16],
         },
     ]
 }
