@@ -1,29 +1,8 @@
 import { numberToF16, Random, type HostTensor } from '@filigree/core-tensor';
-import { weightLayoutById, rowBytes } from './gguf/types.js';
-import { codesAt } from './grouped/blocks.js';
+import { blockFields } from './gguf/block-fields.js';
+import { rowBytes, weightLayoutById } from './gguf/types.js';
 import { groupedType } from './grouped/types.js';
 import { packTile, tileBytes, tileRows } from './packed-layout.js';
-
-/** Bytes of the f16 fields (scales, offsets) in a block, by type: random bits there would mostly be huge or NaN. */
-const halfFields: Readonly<Record<string, readonly number[]>> = {
-  F16: [0],
-  Q4_0: [0],
-  Q4_1: [0, 2],
-  Q5_0: [0],
-  Q5_1: [0, 2],
-  Q8_0: [0],
-  Q2_K: [80, 82],
-  Q3_K: [108],
-  Q4_K: [0, 2],
-  Q5_K: [0, 2],
-  Q6_K: [208],
-  IQ4_NL: [0],
-  IQ4_XS: [0],
-  TQ1_0: [52],
-  TQ2_0: [64],
-  Q1_0: [0],
-  Q2_0: [0],
-};
 
 /** Random blocks [rows, rowBytes] of a type whose scales are of the size real weights have. */
 export function seededBlocks(seed: number, typeId: number, rows: number, inFeatures: number): HostTensor {
@@ -33,19 +12,20 @@ export function seededBlocks(seed: number, typeId: number, rows: number, inFeatu
   const data = new Uint8Array(rows * width);
   for (let index = 0; index < data.length; index++) data[index] = random.nextInt(256);
   const view = new DataView(data.buffer);
+  const [fields, grouped] = [blockFields(layout.name), groupedType(layout.name)];
   for (let block = 0; block + layout.bytes <= data.length; block += layout.bytes) {
     if (layout.name === 'F32') view.setFloat32(block, random.nextNormal() / 8, true);
     if (layout.name === 'BF16') view.setUint16(block, numberToBits(random.nextNormal() / 8), true);
     if (layout.name === 'NVFP4') for (let sub = 0; sub < 4; sub++) data[block + sub] = random.nextInt(32);
     if (layout.name === 'MXFP4') data[block] = 118 + random.nextInt(8);
-    const grouped = groupedType(layout.name);
     // Neither NaN nor large values.
     if (grouped?.kind === 'E4M3' || grouped?.kind === 'E5M2')
       for (let at = block; at < block + layout.bytes; at++) data[at] &= 0xbf;
-    for (const at of grouped ? [0, 4].slice(0, codesAt(grouped) / 4) : [])
-      view.setFloat32(block + at, (random.nextFloat() - 0.3) / 16, true);
-    for (const at of halfFields[layout.name] ?? [])
-      view.setUint16(block + at, numberToF16((random.nextFloat() - 0.3) / 16), true);
+    // Scales and offsets: random bits there would mostly be huge or NaN.
+    for (const { dtype, offset } of layout.name === 'F32' ? [] : fields) {
+      if (dtype === 'f16') view.setUint16(block + offset, numberToF16((random.nextFloat() - 0.3) / 16), true);
+      if (dtype === 'f32') view.setFloat32(block + offset, (random.nextFloat() - 0.3) / 16, true);
+    }
   }
   return { shape: [rows, width], dtype: 'u8', data };
 }

@@ -46,5 +46,5 @@ export {
   type CheckpointQuantization,
 } from './checkpoints/convert.js';
 export { convertGptq, type GptqOptions } from './checkpoints/gptq.js';
-export { convertedBytes, type ConvertedWeight } from './checkpoints/grouped-rows.js';
+export type { ConvertedWeight } from './checkpoints/grouped-rows.js';
 export type { CheckpointPart, CheckpointParts } from './checkpoints/parts.js';

@@ -5,7 +5,6 @@ import {
   convertAwq,
   convertBitsandbytes4,
   convertCheckpointWeight,
-  convertedBytes,
   convertFp8,
   convertGptq,
   convertInt8,
@@ -53,7 +52,7 @@ describe('GPTQ', () => {
       const converted = convertGptq('w', parts, { bits, sym: false, checkpointFormat: v1 ? 'gptq' : 'gptq_v2' });
       expect(converted.type).toBe(`INT${bits}_G64`);
       expect(weightsOf(converted)).toEqual(weights);
-      expect(converted.blocks.length).toBe(convertedBytes(converted));
+      expect(converted.blocks.length).toBe(N * rowBytes(converted.type, K));
     }
   });
 

@@ -16,7 +16,7 @@ import type { Context } from '../context.js';
 import { UsageError } from '../errors.js';
 import { backendOption, threadsOption, type BackendName } from '../options/model-options.js';
 import { wholeNumber } from '../options/numbers.js';
-import { readPackageFile } from '../package-files.js';
+import { speech } from '../package-files.js';
 import { downloadProgress } from '../progress.js';
 import { compareModels, windowTokens, type Quality } from '../quality/compare-models.js';
 import { qualityText } from '../quantize/quality-report.js';
@@ -131,11 +131,10 @@ async function writeQuantized(
   };
   const file = await openGguf(path, { signal });
   try {
-    const report = planGguf(file, plan);
-    if (options.dryRun) return report;
+    if (options.dryRun) return planGguf(file, plan);
     const backend = await openBackend({ ...options, backend: options.backend ?? 'native' }, context);
     try {
-      await quantizeGguf(file, output, {
+      return await quantizeGguf(file, output, {
         ...plan,
         backend,
         signal,
@@ -143,7 +142,6 @@ async function writeQuantized(
           progress.update('quantize', doneBytes, totalBytes);
         },
       });
-      return report;
     } finally {
       progress.stop();
       backend.dispose();
@@ -167,7 +165,7 @@ async function measureQuality(
     try {
       for (const path of [before, after]) models.push(await loadModel(path, { backend, signal }));
       const [original, quantized] = models;
-      const tokens = original.tokenize(text ?? readPackageFile('text/state-of-the-union-1961.txt'));
+      const tokens = original.tokenize(text ?? speech());
       if (tokens.length < windowTokens)
         throw new UsageError(
           `--quality needs ${windowTokens} tokens of text; ${options.text ?? 'the text'} has ${tokens.length}`,

@@ -1,5 +1,5 @@
 import { bytes, percent, rate, seconds } from '../format/numbers.js';
-import { table } from '../format/table.js';
+import { right, table } from '../format/table.js';
 import { klDivergence } from '../quality/divergence.js';
 import { decodeLogits, type PromptRun } from './prompt-run.js';
 
@@ -20,8 +20,6 @@ export function demoRows(runs: readonly (readonly [attention: string, run: Promp
     kl: klDivergence(truth, decodeLogits(logits)),
   }));
 }
-
-const right = (title: string) => ({ title, right: true }) as const;
 
 export function demoTable(rows: readonly DemoRow[], title: (text: string) => string): string {
   const cells = rows.map((row) => [

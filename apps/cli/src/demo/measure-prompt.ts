@@ -1,7 +1,7 @@
 import { argMax, type Tensor } from '@filigree/core-tensor';
 import type { Pattern } from '@filigree/sparse-attention';
 import { chunkTokens, type Model, type Session } from '@filigree/transformer';
-import { readPackageFile } from '../package-files.js';
+import { speech } from '../package-files.js';
 import { encodeLogits, type PromptRun } from './prompt-run.js';
 
 /** Tokens of the demo's prompt. */
@@ -9,9 +9,9 @@ export const promptLength = 3000;
 /** Tokens decoded after it. */
 const decodeLength = 64;
 
-/** The first tokens of a speech: John F. Kennedy, State of the Union, January 30, 1961; a work of the United States government. */
+/** The first tokens of the {@link speech}. */
 export function demoPrompt(model: Model): number[] {
-  return model.tokenize(readPackageFile('text/state-of-the-union-1961.txt')).slice(0, promptLength);
+  return model.tokenize(speech()).slice(0, promptLength);
 }
 
 /** Reads the prompt densely or by a pattern, goes on greedily and densely for some tokens, and says what that took. */

@@ -3,6 +3,9 @@ import Table from 'cli-table3';
 /** A column: its title, and `right` for numbers. */
 export type Column = string | { readonly title: string; readonly right: true };
 
+/** A column of numbers. */
+export const right = (title: string): Column => ({ title, right: true });
+
 const noBorders = {
   top: '',
   'top-mid': '',

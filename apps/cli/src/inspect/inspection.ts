@@ -1,4 +1,5 @@
 import type { GgufValue } from '@filigree/checkpoint';
+import { groupBy } from '../group-by.js';
 import { tensorPart, tensorParts, type TensorPart } from './tensor-part.js';
 
 /** A tensor as it lies in a file. */
@@ -67,14 +68,4 @@ export function totals(tensors: readonly InspectedTensor[]): Share {
   const sum = (value: (tensor: InspectedTensor) => number): number =>
     tensors.reduce((total, tensor) => total + value(tensor), 0);
   return { tensors: tensors.length, parameters: sum((tensor) => tensor.parameters), bytes: sum((tensor) => tensor.bytes) };
-}
-
-function groupBy<K>(tensors: readonly InspectedTensor[], keyOf: (tensor: InspectedTensor) => K): Map<K, InspectedTensor[]> {
-  const groups = new Map<K, InspectedTensor[]>();
-  for (const tensor of tensors) {
-    const group = groups.get(keyOf(tensor));
-    if (group) group.push(tensor);
-    else groups.set(keyOf(tensor), [tensor]);
-  }
-  return groups;
 }

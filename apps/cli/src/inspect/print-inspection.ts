@@ -1,12 +1,10 @@
 import type { GgufValue } from '@filigree/checkpoint';
 import { amount, bitsPerWeight, bytes, grouped, percent, significant } from '../format/numbers.js';
 import { printable } from '../format/printable.js';
-import { pairs, table } from '../format/table.js';
+import { pairs, right, table } from '../format/table.js';
 import { partShares, typeShares, totals, type Inspection, type Share } from './inspection.js';
 import { metadataJson, metadataText } from './metadata.js';
 import { partTitles } from './tensor-part.js';
-
-const right = (title: string) => ({ title, right: true }) as const;
 
 /** The inspection as an object of plain JSON; its keys are an interface. */
 export function inspectionJson(inspection: Inspection, full: boolean): Record<string, unknown> {

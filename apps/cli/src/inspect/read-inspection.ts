@@ -1,9 +1,9 @@
 import {
   fileSource,
   httpSource,
+  openGguf,
   parseModelName,
   readGguf,
-  readGgufShards,
   readSafetensors,
   readSafetensorsIndex,
   resolveModel,
@@ -13,7 +13,7 @@ import {
   type SafetensorsFile,
 } from '@filigree/checkpoint';
 import { stat } from 'node:fs/promises';
-import { basename, dirname, join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { UnknownFormatError } from '../errors.js';
 import type { InspectedTensor, Inspection } from './inspection.js';
 
@@ -58,7 +58,7 @@ async function inspectSource(source: ByteSource, path: string | undefined, signa
     if (format === 'gguf') {
       if (path === undefined) return await inspectGguf(await readGguf(source, { signal }));
       await source.close?.();
-      return await inspectGguf(await readGgufShards(beside, basename(path), { signal }));
+      return await inspectGguf(await openGguf(path, { signal }));
     }
     if (format === 'safetensors') return await inspectSafetensors(await readSafetensors(source, { signal }));
     if (path === undefined) throw new UnknownFormatError(`${source.name}: an index of shards must be a local file`);

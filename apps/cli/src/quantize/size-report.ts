@@ -1,6 +1,8 @@
+import { sizeOf } from '@filigree/core-tensor';
 import type { QuantizedTensorReport } from '@filigree/quantization';
 import { bitsPerWeight, bytes, percent, significant } from '../format/numbers.js';
-import { table } from '../format/table.js';
+import { right, table } from '../format/table.js';
+import { groupBy } from '../group-by.js';
 
 /** Sizes of a model before and after. */
 export interface Sizes {
@@ -15,26 +17,16 @@ export function sizesOf(tensors: readonly QuantizedTensorReport[]): Sizes {
   return {
     bytesBefore: sum(({ bytesBefore }) => bytesBefore),
     bytesAfter: sum(({ bytesAfter }) => bytesAfter),
-    weights: sum(weightsOf),
+    weights: sum(({ shape }) => sizeOf(shape)),
   };
 }
 
-function weightsOf({ shape }: QuantizedTensorReport): number {
-  return shape.reduce((product, size) => product * size, 1);
-}
-
-const right = (title: string) => ({ title, right: true }) as const;
-
 /** One line for the tensors that differ in their layer alone and have the same types, the largest first. */
 export function sizeTable(tensors: readonly QuantizedTensorReport[], title: (text: string) => string): string {
-  const groups = new Map<string, QuantizedTensorReport[]>();
-  for (const tensor of tensors) {
-    const name = tensor.name.replace(/^blk\.\d+\./, 'blk.*.');
-    const key = `${name} ${tensor.from} ${tensor.to}`;
-    groups.set(key, [...(groups.get(key) ?? []), tensor]);
-  }
-  const rows = [...groups.entries()]
-    .map(([key, members]) => ({ name: key.split(' ')[0], members, sizes: sizesOf(members) }))
+  const nameOf = ({ name }: QuantizedTensorReport): string => name.replace(/^blk\.\d+\./, 'blk.*.');
+  const groups = groupBy(tensors, (tensor) => `${nameOf(tensor)} ${tensor.from} ${tensor.to}`);
+  const rows = [...groups.values()]
+    .map((members) => ({ name: nameOf(members[0]), members, sizes: sizesOf(members) }))
     .sort((a, b) => b.sizes.bytesBefore - a.sizes.bytesBefore)
     .map(({ name, members, sizes }) => [
       name,
@@ -54,14 +46,10 @@ function sizeCells({ bytesBefore, bytesAfter, weights }: Sizes): string[] {
 
 /** What happened to tensors whose rows are no whole blocks of the type that the recipe names; undefined where all are. */
 export function fallbackNote(tensors: readonly QuantizedTensorReport[]): string | undefined {
-  const counts = new Map<string, number>();
-  for (const { instead, to } of tensors) {
-    if (instead === undefined) continue;
-    const key = `${to} instead of ${instead}`;
-    counts.set(key, (counts.get(key) ?? 0) + 1);
-  }
-  if (counts.size === 0) return undefined;
-  const parts = [...counts].map(([key, count]) => `${count} take ${key}`);
+  const fallen = tensors.filter(({ instead }) => instead !== undefined);
+  if (fallen.length === 0) return undefined;
+  const groups = groupBy(fallen, ({ to, instead }) => `${to} instead of ${instead}`);
+  const parts = [...groups].map(([key, members]) => `${members.length} take ${key}`);
   return `Rows of some tensors are no whole blocks: ${parts.join(', ')}.`;
 }
 

@@ -30,10 +30,8 @@ export function convertBitsandbytes4(name: string, parts: CheckpointParts): Conv
     );
   const { blocksize } = state;
   const scales = blockScales(reader, state, Math.ceil((outFeatures * inFeatures) / blocksize));
-  // Blocks run over the end of rows: within 32 inputs of a row the block is one in any case.
-  const share =
-    inFeatures % blocksize === 0 ? blocksize : [64, 32].find((size) => inFeatures % size === 0 && blocksize % size === 0);
-  const out = new GroupedRows(reader, state.quant_type === 'fp4' ? 'FP4' : 'NF4', outFeatures, inFeatures, share ?? inFeatures);
+  // Blocks may run over the end of rows: groups that divide both lie within one.
+  const out = new GroupedRows(reader, state.quant_type === 'fp4' ? 'FP4' : 'NF4', outFeatures, inFeatures, blocksize);
   for (let n = 0; n < outFeatures; n++) {
     for (let k = 0; k < inFeatures; k++) {
       const at = n * inFeatures + k;

@@ -150,12 +150,7 @@ function scaleGrid(reader: PartReader, part: string, outFeatures: number, inFeat
       `${part} is [${shape.join(', ')}]; there are scales of the tensor [1], of rows [${outFeatures}, 1], of groups and of blocks [${grid.join(', ')}]`,
     );
   const index = (n: number, k: number): number => Math.floor(n / blockSide) * columns + Math.floor(k / blockSide);
-  return { values, share: inFeatures % blockSide === 0 ? blockSide : divisorOf(inFeatures), index };
-}
-
-/** The largest block size that divides both the blocks and the rows. */
-function divisorOf(inFeatures: number): number {
-  return [64, 32].find((size) => inFeatures % size === 0) ?? inFeatures;
+  return { values, share: blockSide, index };
 }
 
 /**

@@ -20,7 +20,7 @@ export const checkpointPartNames: readonly string[] = [
   ...['weight', 'weight_packed', 'weight_scale', 'weight_zero_point', 'weight_g_idx', 'weight_shape'],
   ...['weight_global_scale', 'weight_scale_2', 'weight_scale_inv', 'SCB'],
   ...['weight.absmax', 'weight.nested_absmax', 'weight.nested_quant_map'],
-  ...['weight.quant_state.bitsandbytes__nf4', 'weight.quant_state.bitsandbytes__fp4'],
+  ...bitsandbytesStates,
 ];
 
 /** Parts that tell a quantised layer from a plain one, which has a `weight` of floats and perhaps a bias. */

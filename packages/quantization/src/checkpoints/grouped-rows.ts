@@ -1,6 +1,5 @@
 import { codesAt, putGroupedCode } from '../grouped/blocks.js';
 import { groupedType, groupSizes, isInteger, type GroupedKind, type GroupedType } from '../grouped/types.js';
-import { weightLayout } from '../gguf/types.js';
 import type { PartReader } from './parts.js';
 
 /** A weight of a checkpoint as rows of blocks, which `QuantizedLinear` runs. */
@@ -24,7 +23,7 @@ export class GroupedRows {
   readonly #rowBytes: number;
   readonly #view: DataView;
 
-  /** @param share inputs that are sure to share a scale; blocks are the largest that divide it. */
+  /** @param share inputs that are sure to share a scale; blocks are the largest that divide it and the rows. */
   constructor(
     reader: PartReader,
     kind: GroupedKind,
@@ -35,7 +34,7 @@ export class GroupedRows {
     const size = groupSizes.findLast((candidate) => share % candidate === 0 && inFeatures % candidate === 0);
     if (size === undefined || share <= 0)
       throw reader.error(
-        `groups of ${share} of ${inFeatures} inputs are no multiples of ${groupSizes[0]}, which is the smallest group that runs`,
+        `groups of ${share} and rows of ${inFeatures} inputs are not both multiples of ${groupSizes[0]}, the smallest group that runs`,
       );
     const type = groupedType(`${kind}_G${size}`);
     if (!type) throw reader.error(`${kind} is no grouped type`);
@@ -75,12 +74,6 @@ export class GroupedRows {
     const { type, outFeatures, inFeatures, bytes } = this;
     return { type: type.name, outFeatures, inFeatures, blocks: bytes, ...(inputOrder ? { inputOrder } : {}) };
   }
-}
-
-/** Bytes that a converted weight [outFeatures, inFeatures] takes. */
-export function convertedBytes({ type, outFeatures, inFeatures }: Omit<ConvertedWeight, 'blocks'>): number {
-  const { elements, bytes } = weightLayout(type);
-  return (outFeatures * inFeatures * bytes) / elements;
 }
 
 /** The integer kind of so many bits. */

@@ -1,5 +1,6 @@
-import { bf16ToNumber, f16ToNumber } from '@filigree/core-tensor';
 import { CheckpointFormatError } from '../errors.js';
+import { decodeRow } from '../gguf/decode-row.js';
+import { rowBytes } from '../gguf/types.js';
 import { e4m3, e5m2 } from '../grouped/levels.js';
 
 /** A tensor of a checkpoint on the host: its bytes as in the file. `dtype` as safetensors spells it. */
@@ -63,20 +64,18 @@ export class PartReader {
   /** Elements of a floating-point part. */
   floats(part: string): Float32Array {
     const { dtype, bytes } = this.#part(part);
-    const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-    const read = (size: number, at: (byte: number) => number): Float32Array =>
-      Float32Array.from({ length: bytes.byteLength / size }, (_, index) => at(size * index));
     switch (dtype) {
       case 'F32':
-        return read(4, (byte) => view.getFloat32(byte, true));
       case 'F16':
-        return read(2, (byte) => f16ToNumber(view.getUint16(byte, true)));
-      case 'BF16':
-        return read(2, (byte) => bf16ToNumber(view.getUint16(byte, true)));
+      case 'BF16': {
+        const values = new Float32Array(bytes.byteLength / rowBytes(dtype, 1));
+        decodeRow(dtype, bytes, 0, values.length, values);
+        return values;
+      }
       case 'F8_E4M3':
-        return read(1, (byte) => e4m3(bytes[byte]));
+        return Float32Array.from(bytes, e4m3);
       case 'F8_E5M2':
-        return read(1, (byte) => e5m2(bytes[byte]));
+        return Float32Array.from(bytes, e5m2);
       default:
         throw this.error(`${part} is ${dtype}, it takes floats`);
     }

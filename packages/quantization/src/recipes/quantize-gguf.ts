@@ -1,4 +1,5 @@
 import {
+  ggufByteLength,
   openGguf,
   readTensorChunks,
   writeGguf,
@@ -10,7 +11,7 @@ import {
 } from '@filigree/checkpoint';
 import { createReferenceBackend, fromArray, throwIfAborted, type Backend } from '@filigree/core-tensor';
 import { NonFiniteWeightError } from '../errors.js';
-import { ggufLayout, rowBytes } from '../gguf/types.js';
+import { rowBytes } from '../gguf/types.js';
 import { dequantizeRows } from '../ops/dequantize-rows.js';
 import { quantize } from '../ops/quantize.js';
 import { planQuantization, type ModelFacts, type PlanQuantizationOptions, type TensorPlan } from './plan-quantization.js';
@@ -52,7 +53,7 @@ export function planGguf(file: GgufFile, options: PlanQuantizationOptions): Quan
   return plans.map((plan, index) => ({
     ...plan,
     bytesBefore: file.tensors[index].byteLength,
-    bytesAfter: plan.to === plan.from ? file.tensors[index].byteLength : byteLength(plan),
+    bytesAfter: ggufByteLength(plan.to as GgufType, plan.shape) ?? file.tensors[index].byteLength,
   }));
 }
 
@@ -164,9 +165,4 @@ function factsOf(file: GgufFile): ModelFacts {
     queryGroup: heads / (count('attention.head_count_kv') ?? heads),
     experts: count('expert_count') ?? 0,
   };
-}
-
-function byteLength({ to, shape }: TensorPlan): number {
-  const { elements, bytes } = ggufLayout(to);
-  return (shape.reduce((product, size) => product * size, 1) / elements) * bytes;
 }

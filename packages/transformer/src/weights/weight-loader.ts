@@ -47,7 +47,8 @@ export class WeightLoader {
       throw new UnsupportedTensorType(this.source.name, info.name, info.type, kernelTypes);
     const width = this.#rowBytes(info, columns);
     const mapped = this.#map(info, rows, width);
-    const blocks = mapped ?? (await this.#upload(info, rows, width));
+    const { signal } = this.options;
+    const blocks = mapped ?? (await this.#upload(readTensorChunks(info, signal ? { signal } : {}), [rows, width]));
     this.options.onBytes(info.byteLength);
     return { blocks, type: info.type };
   }
@@ -63,11 +64,7 @@ export class WeightLoader {
       throw new ModelFormatError(
         `${this.source.name}: weight "${name}" is [${outFeatures}, ${inFeatures}], the model needs [${rows}, ${columns}]`,
       );
-    const blocks = empty(this.backend, [rows, rowBytes(type, columns)], 'u8');
-    for (let at = 0; at < bytes.length; at += uploadBytes) {
-      this.backend.write(blocks.storage, at, bytes.subarray(at, at + uploadBytes));
-      await this.backend.ready();
-    }
+    const blocks = await this.#upload(pieces(bytes), [rows, rowBytes(type, columns)]);
     this.options.onBytes(byteLength);
     return {
       blocks,
@@ -129,11 +126,13 @@ export class WeightLoader {
     return new Tensor(new Storage(this.backend, handle, info.byteLength), [rows, width], 'u8');
   }
 
-  async #upload(info: WeightInfo, rows: number, width: number): Promise<Tensor> {
-    const blocks = empty(this.backend, [rows, width], 'u8');
+  /** Bytes in pieces as u8 of the shape; gives back what it has when they fail. */
+  async #upload(chunks: Iterable<Uint8Array> | AsyncIterable<Uint8Array>, shape: readonly number[]): Promise<Tensor> {
+    const blocks = empty(this.backend, shape, 'u8');
     try {
       let at = 0;
-      for await (const chunk of readTensorChunks(info, this.options.signal ? { signal: this.options.signal } : {})) {
+      for await (const chunk of chunks) {
+        throwIfAborted(this.options.signal);
         this.backend.write(blocks.storage, at, chunk);
         at += chunk.length;
         await this.backend.ready();
@@ -144,4 +143,8 @@ export class WeightLoader {
       throw error;
     }
   }
+}
+
+function* pieces(bytes: Uint8Array): Generator<Uint8Array, void, undefined> {
+  for (let at = 0; at < bytes.length; at += uploadBytes) yield bytes.subarray(at, at + uploadBytes);
 }
