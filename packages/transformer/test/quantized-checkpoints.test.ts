@@ -239,3 +239,35 @@ it('a weight whose parts do not fit is named', async () => {
   expect(backend.memory().liveBytes).toBe(0);
   backend.dispose();
 });
+
+it('token embeddings that lookups cannot decode are refused', async () => {
+  const { plain } = await writeBoth('embeddings', formats.fp8);
+  const target = join(folder, 'nvfp4-embeddings');
+  cpSync(plain, target, { recursive: true });
+  const file = await readSafetensors(await fileSource(join(plain, 'model.safetensors')));
+  const tensors: SafetensorsTensorEntry[] = [];
+  for (const info of file.tensors) {
+    const layer = 'model.embed_tokens';
+    if (info.name !== `${layer}.weight`) {
+      tensors.push({ name: info.name, dtype: info.dtype, shape: info.shape, data: await file.readBytes(info) });
+      continue;
+    }
+    const [rows, columns] = info.shape;
+    const part = (name: string, dtype: Part['dtype'], shape: readonly number[], data: Uint8Array): void => {
+      tensors.push({ name: `${layer}.${name}`, dtype, shape, data });
+    };
+    part('weight_packed', 'U8', [rows, columns / 2], new Uint8Array((rows * columns) / 2));
+    part('weight_scale', 'F8_E4M3', [rows, columns / 16], new Uint8Array((rows * columns) / 16));
+    part('weight_global_scale', 'F32', [1], bytesOf(Float32Array.of(2)));
+  }
+  await file.close();
+  await writeSafetensors(join(target, 'model.safetensors'), tensors, { format: 'pt' });
+  const settings = JSON.parse(readFileSync(join(source, 'config.json'), 'utf8')) as Record<string, unknown>;
+  const quantization = { quant_method: 'compressed-tensors', format: 'nvfp4-pack-quantized' };
+  writeFileSync(join(target, 'config.json'), JSON.stringify({ ...settings, quantization_config: quantization }));
+  const [, createBackend] = backends[0];
+  const backend = createBackend();
+  await expect(loadModel(target, { backend })).rejects.toThrow(/token embeddings have a factor/);
+  expect(backend.memory().liveBytes).toBe(0);
+  backend.dispose();
+});

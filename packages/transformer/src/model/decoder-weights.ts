@@ -1,5 +1,6 @@
 import { keep, type Linear, type Tensor } from '@filigree/core-tensor';
 import { QuantizedLinear, type ActivationMode } from '@filigree/quantization';
+import { ModelFormatError } from '../errors.js';
 import type { ModelConfig } from '../config/model-config.js';
 import type { LoadedMatrix, WeightLoader } from '../weights/weight-loader.js';
 
@@ -47,7 +48,7 @@ export async function loadDecoderWeights(
 ): Promise<DecoderWeights> {
   const linears = new Map<string, QuantizedLinear>();
   const vectors: Tensor[] = [];
-  let embedding: EmbeddingTable | undefined;
+  let embedding: LoadedMatrix | undefined;
 
   const vector = async (name: string, length: number): Promise<Tensor> => {
     const tensor = keep(await loader.vector(name, length));
@@ -106,6 +107,11 @@ export async function loadDecoderWeights(
   try {
     const { vocabularySize, hiddenSize } = config;
     embedding = await loader.matrix('token_embd.weight', vocabularySize, hiddenSize);
+    // Lookups decode rows as they are.
+    if (embedding.inputOrder ?? embedding.scale)
+      throw new ModelFormatError(
+        `${loader.source.name}: the token embeddings have ${embedding.scale ? 'a factor' : 'an input order'} of their own, which lookups cannot apply; take a checkpoint with plain embeddings`,
+      );
     const layers: LayerWeights[] = [];
     for (let index = 0; index < config.layers; index++) layers.push(await loadLayer(index));
     const outputNorm = await vector('output_norm.weight', hiddenSize);
@@ -119,7 +125,7 @@ export async function loadDecoderWeights(
     return { embedding, layers, outputNorm, output, linears, vectors };
   } catch (error) {
     for (const loaded of [...linears.values(), ...vectors]) loaded.dispose();
-    embedding?.blocks.dispose();
+    for (const part of [embedding?.blocks, embedding?.inputOrder, embedding?.scale]) part?.dispose();
     throw error;
   }
 }
