@@ -90,7 +90,7 @@ export interface Backend {
   ready(): Promise<void>;
   /** Hands queued work to the device without waiting. */
   flush(): void;
-  /** Resolves when everything queued has run; rejects with the first failure since the last `sync`. */
+  /** Resolves when everything queued has run and every read has ended; rejects with the first failure since the last `sync`. */
   sync(): Promise<void>;
   memory(): MemoryUse;
   /** Collects one entry per executed op until `stop()`. */

@@ -53,6 +53,8 @@ export abstract class BaseBackend implements Backend {
   #profile: ProfileEntry[] | undefined;
   /** The first failure of a fallback since the last `sync`. */
   #failure: FiligreeError | undefined;
+  /** Reads under way; `sync` waits for them, so that nothing holds memory for them afterwards. */
+  readonly #reads = new Set<Promise<unknown>>();
   protected disposed = false;
 
   constructor(fallback: FallbackPolicy = 'warn') {
@@ -159,6 +161,16 @@ export abstract class BaseBackend implements Backend {
   }
 
   async read(storage: Storage, byteOffset: number, bytes: number): Promise<Uint8Array> {
+    const read = this.#read(storage, byteOffset, bytes);
+    this.#reads.add(read);
+    try {
+      return await read;
+    } finally {
+      this.#reads.delete(read);
+    }
+  }
+
+  async #read(storage: Storage, byteOffset: number, bytes: number): Promise<Uint8Array> {
     this.assertAlive();
     if (byteOffset < 0 || bytes < 0 || byteOffset + bytes > storage.bytes) {
       throw new ShapeError(`read: bytes ${byteOffset} … ${byteOffset + bytes} are outside of a buffer of ${storage.bytes}`);
@@ -189,6 +201,7 @@ export abstract class BaseBackend implements Backend {
   async sync(): Promise<void> {
     this.assertAlive();
     while (this.#tail) await this.#tail;
+    await Promise.allSettled(this.#reads);
     const failure = this.#failure;
     this.#failure = undefined;
     if (!failure) return this.syncNow();

@@ -89,9 +89,10 @@ export class Tensor {
   /** The element bytes, little-endian, as stored. */
   async readBytes(): Promise<Uint8Array> {
     this.assertAlive('Tensor.readBytes: the tensor');
+    // The backend holds the storage while it reads.
+    if (this.bytes <= transferChunkBytes) return this.backend.read(this.storage, this.byteOffset, this.bytes);
     const storage = this.storage.retain();
     try {
-      if (this.bytes <= transferChunkBytes) return await this.backend.read(storage, this.byteOffset, this.bytes);
       const whole = new Uint8Array(this.bytes);
       for (let start = 0; start < whole.length; start += transferChunkBytes) {
         const length = Math.min(transferChunkBytes, whole.length - start);

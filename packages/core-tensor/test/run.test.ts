@@ -38,6 +38,17 @@ describe.each(backends)('running an op on the %s backend', (_, make) => {
     backend.dispose();
   });
 
+  it('holds no memory for reads that nobody waited for, once it is synced', async () => {
+    await backend.sync();
+    const before = backend.memory().liveBytes;
+    for (let round = 0; round < 20; round++) {
+      const read = scope(() => ({ read: add(vector(backend, [1, 2]), vector(backend, [3, 4])).read() })).read;
+      await backend.sync();
+      expect(backend.memory().liveBytes).toBe(before);
+      expect(await read).toEqual(Float32Array.of(4, 6));
+    }
+  });
+
   it('refuses wrong arguments on the spot, naming them, and allocates nothing', async () => {
     const other = createReferenceBackend();
     const [a, b] = [vector(backend, [1, 2]), vector(backend, [1, 2, 3])];
