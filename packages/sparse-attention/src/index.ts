@@ -8,3 +8,4 @@ export { precisions, queryLayouts, type Precision, type QueryLayout } from './op
 export * from './ops/planned-attention.js';
 export * from './plan.js';
 export * from './range-pattern.js';
+export type * from './selector.js';
