@@ -1,35 +1,26 @@
-import type { Pattern } from './mask.js';
-import { slidingWindow } from './methods/sliding-window.js';
-import { streaming, streamingDefaults } from './methods/streaming.js';
+import { OptionError } from '@filigree/core-tensor';
+import { defineMethod, type AttentionMethod } from './method.js';
+import { slidingWindowMethod } from './methods/sliding-window.js';
+import { streamingLlm } from './methods/streaming.js';
 
-/** One published method. Docs, CLI, evaluation and tests enumerate this list; nothing is listed twice by hand. */
-export interface AttentionMethod {
-  readonly id: string;
-  readonly title: string;
-  readonly paper: string;
-  readonly phase: 'prefill' | 'decode' | 'both';
-  readonly training: 'none' | 'calibration' | 'full';
-  readonly options: Readonly<Record<string, number>>;
-  create(options: Readonly<Record<string, number>>): Pattern;
+/** Every published method. */
+export const attentionMethods: readonly AttentionMethod[] = /* @__PURE__ */ Object.freeze([streamingLlm, slidingWindowMethod]);
+
+/** All keys: what a layer or head without a method does. Not in the list, as it is what methods are compared with. */
+export const denseAttention: AttentionMethod = /* @__PURE__ */ defineMethod({
+  id: 'dense',
+  title: 'Dense attention',
+  paper: 'arXiv:2307.08691',
+  phase: 'both',
+  training: 'none',
+  options: {},
+  policy: () => ({ kind: 'executor', options: () => ({}) }),
+});
+
+/** @throws OptionError when there is no such method. */
+export function attentionMethod(id: string): AttentionMethod {
+  const method = id === denseAttention.id ? denseAttention : attentionMethods.find((candidate) => candidate.id === id);
+  if (method) return method;
+  const known = [denseAttention, ...attentionMethods].map((candidate) => candidate.id).join(', ');
+  throw new OptionError(`there is no method "${id}"; there are ${known}`);
 }
-
-export const attentionMethods: readonly AttentionMethod[] = /* @__PURE__ */ Object.freeze([
-  {
-    id: 'streaming-llm',
-    title: 'Attention sinks and sliding window',
-    paper: 'arXiv:2309.17453',
-    phase: 'both',
-    training: 'none',
-    options: streamingDefaults,
-    create: streaming,
-  },
-  {
-    id: 'sliding-window',
-    title: 'Sliding window',
-    paper: 'arXiv:2004.05150',
-    phase: 'both',
-    training: 'none',
-    options: { window: 512 },
-    create: ({ window = 512 }) => slidingWindow({ window }),
-  },
-]);

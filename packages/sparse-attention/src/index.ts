@@ -1,6 +1,8 @@
 export * from './catalogue.js';
+export * from './head-plan.js';
 export type * from './kv-view.js';
 export * from './mask.js';
+export * from './method.js';
 export * from './methods/sliding-window.js';
 export * from './methods/streaming.js';
 export * from './ops/attention.js';

@@ -1,4 +1,4 @@
-import { attentionMethods } from '@filigree/sparse-attention';
+import { patternOf } from '@filigree/transformer';
 import { Option } from 'commander';
 import { measurePrompt } from '../demo/measure-prompt.js';
 import { withModel } from '../open-model.js';
@@ -22,9 +22,7 @@ export const addDemoPrompt: AddCommand = (program, run) => {
     .action((options: Options) =>
       run(async (context) =>
         withModel(options, context, async (model) => {
-          const { attention } = options;
-          const method = attentionMethods.find(({ id }) => id === attention?.method);
-          const pattern = method?.create({ ...method.options, ...attention?.options });
+          const pattern = patternOf(options.attention, '--attention');
           await context.out.json(await measurePrompt(model, pattern, context.signal));
           return undefined;
         }),

@@ -1,11 +1,17 @@
-import { attentionMethods, type AttentionMethod } from '@filigree/sparse-attention';
+import { attentionMethods, type AttentionMethod, type Pattern } from '@filigree/sparse-attention';
 import type { AttentionChoice } from '@filigree/transformer';
 import { element } from '../elements.js';
 import { MaskView } from './mask-view.js';
 import { numberField, type NumberField } from './number-field.js';
 import { checkForm } from './settings-toggle.js';
 
-const promptMethods = attentionMethods.filter(({ phase }) => phase !== 'decode');
+/** The pattern of a method, which is what models run and the picture shows. */
+function patternOf(method: AttentionMethod | undefined, options?: Readonly<Record<string, number>>): Pattern | undefined {
+  const policy = method?.create(options);
+  return policy?.kind === 'pattern' ? policy.pattern : undefined;
+}
+
+const promptMethods = attentionMethods.filter((method) => method.phase !== 'decode' && patternOf(method) !== undefined);
 
 /** Which keys the tokens of the prompt look at: all, or those that a method of the catalogue leaves. */
 export class AttentionForm {
@@ -52,15 +58,15 @@ export class AttentionForm {
 
   #show(method: AttentionMethod | undefined): void {
     this.#about.textContent = method ? method.paper : 'Every token sees all that came before it.';
-    this.#fields = Object.entries(method?.options ?? {}).map(([name, value]) =>
-      numberField({ name, label: words(name), value, min: 0, step: 1 }),
+    this.#fields = Object.entries(method?.options ?? {}).flatMap(([name, value]) =>
+      typeof value === 'number' ? [numberField({ name, label: words(name), value, min: 0, step: 1 })] : [],
     );
     this.#options.replaceChildren(...this.#fields.map((field) => field.element));
     this.#draw();
   }
 
   #draw(): void {
-    this.#mask.show(this.#promptTokens, () => this.#chosen()?.create(this.#values()));
+    this.#mask.show(this.#promptTokens, () => patternOf(this.#chosen(), this.#values()));
   }
 }
 

@@ -1,5 +1,5 @@
-import { OptionError } from '@filigree/core-tensor';
 import type { MaskShape, Pattern } from '../mask.js';
+import { checkIntegers, defineMethod } from '../method.js';
 import { rangePattern } from '../range-pattern.js';
 
 /**
@@ -8,7 +8,18 @@ import { rangePattern } from '../range-pattern.js';
  * @throws OptionError when window is not a positive integer.
  */
 export function slidingWindow({ window }: { window: number }): Pattern {
-  if (!Number.isInteger(window) || window < 1)
-    throw new OptionError(`slidingWindow: window is ${window}, it must be a positive integer`);
+  checkIntegers('sliding-window', { window }, 1);
   return (shape: MaskShape) => rangePattern(shape, (position) => [[position + 1 - window, position + 1]]);
 }
+
+/** {@link slidingWindow} in the catalogue. */
+export const slidingWindowMethod = /* @__PURE__ */ defineMethod({
+  id: 'sliding-window',
+  title: 'Sliding window',
+  paper: 'arXiv:2004.05150',
+  phase: 'both',
+  training: 'none',
+  emits: 'ranges',
+  options: { window: 512 },
+  policy: (options) => ({ kind: 'pattern', pattern: slidingWindow(options) }),
+});

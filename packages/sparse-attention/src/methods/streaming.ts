@@ -1,5 +1,5 @@
-import { OptionError } from '@filigree/core-tensor';
 import type { MaskShape, Pattern } from '../mask.js';
+import { checkIntegers, defineMethod } from '../method.js';
 import { rangePattern } from '../range-pattern.js';
 
 export interface StreamingOptions {
@@ -25,11 +25,8 @@ export const streamingDefaults = { sinks: 4, window: 512, lastRows: 0 } as const
  */
 export function streaming(options: StreamingOptions = {}): Pattern {
   const { sinks, window, lastRows } = { ...streamingDefaults, ...options };
-  for (const [name, value] of Object.entries({ sinks, window, lastRows })) {
-    if (!Number.isInteger(value) || value < 0)
-      throw new OptionError(`streaming: ${name} is ${value}, it must be a non-negative integer`);
-  }
-  if (window === 0) throw new OptionError('streaming: window is 0; a query sees at least itself, so window is 1 or more');
+  checkIntegers('streaming', { sinks, lastRows });
+  checkIntegers('streaming', { window }, 1);
   return (shape: MaskShape) =>
     rangePattern(shape, (position, lenK, lastPosition) => {
       if (position > lastPosition - lastRows) return [[0, lenK]];
@@ -39,3 +36,15 @@ export function streaming(options: StreamingOptions = {}): Pattern {
       ];
     });
 }
+
+/** {@link streaming} in the catalogue, at the defaults of its reference implementation. */
+export const streamingLlm = /* @__PURE__ */ defineMethod({
+  id: 'streaming-llm',
+  title: 'Attention sinks and sliding window',
+  paper: 'arXiv:2309.17453',
+  phase: 'both',
+  training: 'none',
+  emits: 'ranges',
+  options: streamingDefaults,
+  policy: (options) => ({ kind: 'pattern', pattern: streaming(options) }),
+});
