@@ -52,7 +52,7 @@ fn planned(row: Row) -> Planned {
   let first_column = u32(section(15u, plan_row));
   return Planned(
     section(9u, row.batch) + i32(row.query),
-    word(5u) == 1,
+    (word(5u) & 1) == 1,
     word(6u),
     first_range,
     first_range + u32(section(13u, plan_row)),

@@ -8,6 +8,7 @@ export * from './methods/streaming.js';
 export * from './ops/attention.js';
 export { precisions, queryLayouts, type Precision, type QueryLayout } from './ops/check.js';
 export * from './ops/planned-attention.js';
+export * from './pack-plan.js';
 export * from './plan.js';
 export * from './range-pattern.js';
 export type * from './selector.js';

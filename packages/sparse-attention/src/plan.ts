@@ -1,4 +1,3 @@
-import { OptionError } from '@filigree/core-tensor';
 import { rowsPerHead, type BlockMask } from './mask.js';
 
 /**
@@ -21,15 +20,33 @@ export interface AttnPlan {
   readonly rangeCnt: Int32Array;
   /** Triples (start, end, flag): flag 0 all cells visible, 1 the predicates apply. */
   readonly ranges: Int32Array;
+  /** Masks that flags of ranges from 2 on refer to; see docs/design/sparse-attention.md. */
+  readonly bits?: Uint32Array | undefined;
   /** [rows] segment of `cols`. */
   readonly colBeg: Int32Array;
   readonly colCnt: Int32Array;
   readonly cols: Int32Array;
+  /** Queries of the block that see a column: ceil(blockQ / 32) words per column. Without it all do. */
+  readonly colBits?: Uint32Array | undefined;
+  /** [Hq] query head → key-value head; without it, contiguous groups. */
+  readonly kvMap?: Int32Array | undefined;
+  /** What causality and window compare instead of indices, where tokens were permuted. */
+  readonly positions?: PerToken | undefined;
+  /** Queries see keys of their own segment only. */
+  readonly segments?: PerToken | undefined;
+  /** Visible cells of a row, for one query head. */
+  readonly cells: Uint32Array;
   /** Visible key slots per row. */
   readonly work: Uint32Array;
   /** Rows by descending work. */
   readonly order: Int32Array;
   readonly stats: PlanStats;
+}
+
+/** A number per query and per key: q [B · n], n at least every lenQ, and k [B · m], m at least every lenK. */
+export interface PerToken {
+  readonly q: Int32Array;
+  readonly k: Int32Array;
 }
 
 export interface PlanStats {
@@ -57,6 +74,7 @@ export function lowerMask(mask: BlockMask): AttnPlan {
     colBeg: new Int32Array(total),
     colCnt: new Int32Array(total),
     work: new Uint32Array(total),
+    cells: new Uint32Array(total),
   };
   const ranges: number[] = [];
   const cols: number[] = [];
@@ -86,6 +104,7 @@ export function lowerMask(mask: BlockMask): AttnPlan {
     cols: Int32Array.from(cols),
     order: Int32Array.from([...plan.work.keys()].sort((a, b) => plan.work[b] - plan.work[a] || a - b)),
   };
+  for (let row = 0; row < total; row++) plan.cells[row] = rowCells(lowered, row);
   return { ...lowered, stats: planStats(lowered) };
 }
 
@@ -181,101 +200,41 @@ function splitTested(ranges: Range[], mask: BlockMask, first: number, last: numb
   return parts;
 }
 
-/** Visible cells of a plan, counted from its ranges without a lenQ × lenK array. */
+/** Visible cells of a row, counted from its ranges. */
+function rowCells(plan: Omit<AttnPlan, 'stats'>, row: number): number {
+  const batch = Math.floor(row / (plan.maskHeads * plan.rowsPerHead));
+  const [first, last] = rowPositions(plan, batch, row % plan.rowsPerHead);
+  const columns = plan.cols.subarray(plan.colBeg[row], plan.colBeg[row] + plan.colCnt[row]);
+  let cells = 0;
+  for (let position = first; position <= last; position++) {
+    const end = plan.causal ? Math.min(position + 1, plan.lenK[batch]) : plan.lenK[batch];
+    const from = plan.window > 0 ? position + 1 - plan.window : 0;
+    for (let index = plan.rangeBeg[row]; index < plan.rangeBeg[row] + plan.rangeCnt[row]; index++) {
+      const [start, stop, flag] = plan.ranges.subarray(3 * index, 3 * index + 3);
+      const visible = flag === 1 ? Math.min(stop, end) - Math.max(start, from) : stop - start;
+      cells += Math.max(0, visible);
+    }
+    for (const column of columns) if (column < end && column >= from) cells++;
+  }
+  return cells;
+}
+
+/** Visible cells of a plan over the causally possible ones, all heads counted. */
 export function planStats(plan: Omit<AttnPlan, 'stats'>): PlanStats {
   let [cells, possible, rangeKeys, columnKeys] = [0, 0, 0, 0];
-  const share = Array.from(plan.headMap).reduce(
-    (counts, head) => counts.set(head, (counts.get(head) ?? 0) + 1),
-    new Map<number, number>(),
-  );
+  const share = new Uint32Array(plan.maskHeads);
+  for (const head of plan.headMap) share[head]++;
   for (let row = 0; row < plan.rangeBeg.length; row++) {
     const batch = Math.floor(row / (plan.maskHeads * plan.rowsPerHead));
-    const heads = share.get(Math.floor(row / plan.rowsPerHead) % plan.maskHeads) ?? 0;
+    const heads = share[Math.floor(row / plan.rowsPerHead) % plan.maskHeads];
     const [first, last] = rowPositions(plan, batch, row % plan.rowsPerHead);
-    const columns = plan.cols.subarray(plan.colBeg[row], plan.colBeg[row] + plan.colCnt[row]);
-    columnKeys += columns.length;
-    for (let position = first; position <= last; position++) {
-      const end = plan.causal ? Math.min(position + 1, plan.lenK[batch]) : plan.lenK[batch];
-      const from = plan.window > 0 ? position + 1 - plan.window : 0;
-      possible += heads * Math.max(0, end);
-      for (let index = plan.rangeBeg[row]; index < plan.rangeBeg[row] + plan.rangeCnt[row]; index++) {
-        const [start, stop, flag] = plan.ranges.subarray(3 * index, 3 * index + 3);
-        const visible = flag === 1 ? Math.min(stop, end) - Math.max(start, from) : stop - start;
-        cells += heads * Math.max(0, visible);
-      }
-      for (const column of columns) if (column < end && column >= from) cells += heads;
-    }
+    for (let position = first; position <= last; position++)
+      possible += heads * Math.max(0, plan.causal ? Math.min(position + 1, plan.lenK[batch]) : plan.lenK[batch]);
+    cells += heads * plan.cells[row];
+    columnKeys += plan.colCnt[row];
     for (let index = plan.rangeBeg[row]; index < plan.rangeBeg[row] + plan.rangeCnt[row]; index++) {
       rangeKeys += plan.ranges[3 * index + 1] - plan.ranges[3 * index];
     }
   }
   return { density: possible === 0 ? 1 : cells / possible, cells, rangeKeys, columnKeys };
-}
-
-/** Words of the header of a packed plan. */
-export const planHeader = 20;
-/** Version in the first word. */
-export const planVersion = 1;
-
-/**
- * A plan in one i32 buffer: a header of sizes and offsets, then the sections.
- *
- * Words: 0 version, 1 batch, 2 maskHeads, 3 rowsPerHead, 4 blockQ, 5 causal, 6 window, 7 total; offsets of 8 headMap, 9 qOffset, 10 lenQ,
- * 11 lenK, 12 rangeBeg, 13 rangeCnt, 14 ranges, 15 colBeg, 16 colCnt, 17 cols, 18 order; 19 spare.
- */
-export function packPlan(plan: AttnPlan): Int32Array {
-  const sections = [
-    plan.headMap,
-    plan.qOffset,
-    plan.lenQ,
-    plan.lenK,
-    plan.rangeBeg,
-    plan.rangeCnt,
-    plan.ranges,
-    plan.colBeg,
-    plan.colCnt,
-    plan.cols,
-    plan.order,
-  ];
-  const total = sections.reduce((sum, section) => sum + section.length, planHeader);
-  const packed = new Int32Array(total);
-  packed.set([planVersion, plan.batch, plan.maskHeads, plan.rowsPerHead, plan.blockQ, plan.causal ? 1 : 0, plan.window, total]);
-  let at = planHeader;
-  for (const [index, section] of sections.entries()) {
-    packed[8 + index] = at;
-    packed.set(section, at);
-    at += section.length;
-  }
-  return packed;
-}
-
-/** The fields of a packed plan that executors' definitions use. */
-export function unpackPlan(packed: ArrayLike<number>): Omit<AttnPlan, 'work' | 'stats'> {
-  if (packed.length < planHeader || packed[0] !== planVersion) {
-    throw new OptionError(`planned attention: the plan has no header of version ${planVersion}; make it with packPlan`);
-  }
-  const [batch, maskHeads, rowsPer, blockQ] = [packed[1], packed[2], packed[3], packed[4]];
-  const section = (index: number): Int32Array => {
-    const end = index < 18 ? packed[index + 1] : packed[7];
-    return Int32Array.from({ length: end - packed[index] }, (_, item) => packed[packed[index] + item]);
-  };
-  return {
-    batch,
-    maskHeads,
-    rowsPerHead: rowsPer,
-    blockQ,
-    causal: packed[5] !== 0,
-    window: packed[6],
-    headMap: section(8),
-    qOffset: section(9),
-    lenQ: section(10),
-    lenK: section(11),
-    rangeBeg: section(12),
-    rangeCnt: section(13),
-    ranges: section(14),
-    colBeg: section(15),
-    colCnt: section(16),
-    cols: section(17),
-    order: section(18),
-  };
 }

@@ -1,7 +1,8 @@
 import { DTypeError, defineOp, ExecutionError, fromArray, type HostTensor, type Tensor } from '@filigree/core-tensor';
 import { slidingWindow } from '../methods/sliding-window.js';
 import { streaming } from '../methods/streaming.js';
-import { lowerMask, packPlan, unpackPlan, type AttnPlan } from '../plan.js';
+import { packPlan, unpackPlan, type PackedFields } from '../pack-plan.js';
+import { lowerMask, type AttnPlan } from '../plan.js';
 import { pagedCase } from './cases.js';
 import {
   attentionOutputs,
@@ -79,7 +80,7 @@ export const plannedAttentionOp = /* @__PURE__ */ defineOp({
 });
 
 /** Keys that one query of a plan sees, ascending. */
-export function visibleKeys(plan: Omit<AttnPlan, 'work' | 'stats'>, batch: number, head: number, query: number): number[] {
+export function visibleKeys(plan: PackedFields, batch: number, head: number, query: number): number[] {
   const row = (batch * plan.maskHeads + plan.headMap[head]) * plan.rowsPerHead + Math.floor(query / plan.blockQ);
   const position = plan.qOffset[batch] + query;
   const passes = (key: number): boolean =>

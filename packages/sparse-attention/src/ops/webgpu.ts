@@ -20,7 +20,8 @@ import attend from '@filigree/wgsl/sparse-attention/attend.wgsl';
 import dense from '@filigree/wgsl/sparse-attention/attention.wgsl';
 import planned from '@filigree/wgsl/sparse-attention/planned-attention.wgsl';
 import { slidingWindow } from '../methods/sliding-window.js';
-import { lowerMask, packPlan } from '../plan.js';
+import { packPlan } from '../pack-plan.js';
+import { lowerMask } from '../plan.js';
 import { keyCapacity } from './check.js';
 
 type Io = Readonly<Record<string, TensorMeta | undefined>>;

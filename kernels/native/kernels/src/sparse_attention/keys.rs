@@ -223,15 +223,15 @@ pub struct Plan<'a> {
     columns: usize,
 }
 
-/// Words of the header of a packed plan; see packages/sparse-attention/src/plan.ts.
-const HEADER: usize = 20;
+/// Words of the header of a packed plan; see docs/design/sparse-attention.md.
+const HEADER: usize = 32;
 
 impl<'a> Ranges<'a> {
     /// Reads a packed plan: every offset it uses is checked here. Returns the key length of each batch element too.
     pub fn from_plan(pool: &'a [i32], batch: usize, heads: usize, length_q: usize) -> Result<(Self, Vec<usize>), KernelError> {
         ensure!(
-            pool.len() >= HEADER && pool[0] == 1,
-            "planned-attention: the plan has no header of version 1"
+            pool.len() >= HEADER && pool[0] == 2,
+            "planned-attention: the plan has no header of version 2"
         );
         let word = |index: usize| {
             usize::try_from(pool[index]).map_err(|_| KernelError(format!("planned-attention: plan word {index} is negative")))
@@ -246,6 +246,20 @@ impl<'a> Ranges<'a> {
             "planned-attention: the plan has too few rows for {length_q} queries"
         );
         ensure!(mask_heads > 0, "planned-attention: the plan has no mask heads");
+        ensure!(
+            pool[5] & !1 == 0,
+            "planned-attention: the plan has flags {:#x}, only 1 is known",
+            pool[5]
+        );
+        ensure!(
+            pool[19..26].iter().all(|&offset| offset == 0),
+            "planned-attention: the plan has bits, positions, segments or a key-value map"
+        );
+        ensure!(
+            word(29)? == heads,
+            "planned-attention: the plan is for {} heads, q has {heads}",
+            pool[29]
+        );
         let rows = batch * mask_heads * rows_per_head;
         let section = |index: usize, length: usize| -> Result<usize, KernelError> {
             let at = word(index)?;

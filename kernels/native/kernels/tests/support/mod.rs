@@ -540,8 +540,9 @@ fn plan(heads: usize, queries: usize, length: usize, random: &mut Random) -> Arg
         columns,
         (0..rows as i32).collect(),
     ];
-    let mut words = vec![1, 1, 1, rows as i32, 16, 1, 0, 0];
-    words.resize(20, 0);
+    let mut words = vec![2, 1, 1, rows as i32, 16, 1, 0, 0];
+    words.resize(32, 0);
+    words[29] = heads as i32;
     for (index, section) in sections.iter().enumerate() {
         words[8 + index] = words.len() as i32;
         words.extend(section);
