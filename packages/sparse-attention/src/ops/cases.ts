@@ -5,6 +5,7 @@ import { queryLayouts, type QueryLayout } from './check.js';
 export interface PagedCase {
   readonly batch: number;
   readonly heads: number;
+  readonly kvHeads: number;
   readonly lengthQ: number;
   readonly lengthK: number;
   readonly dim: number;
@@ -45,6 +46,7 @@ export function pagedCase(fc: typeof FastCheck): FastCheck.Arbitrary<PagedCase> 
       return {
         batch,
         heads,
+        kvHeads,
         lengthQ,
         lengthK: paged ? lengthK : Math.min(lengthK, entries),
         dim: evenDim,
