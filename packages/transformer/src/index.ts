@@ -12,14 +12,20 @@ export {
   type GenerateOptions,
   type GenerateStats,
   type Generation,
-  type PrefillProgress,
 } from './generate/generate.js';
 export { Sampler, type SamplingOptions } from './generate/sampler.js';
 export { StopStrings } from './generate/stop-strings.js';
 export { layerHooks } from './model/hooks.js';
 export { loadModel, type LoadModelOptions, type LoadProgress } from './model/load-model.js';
 export { Model, type LogitsOptions, type ModelMemory, type WeightDescription } from './model/model.js';
-export { chunkTokens, Session, type SessionStep } from './model/session.js';
+export {
+  Prefix,
+  type ContinuationOptions,
+  type PrefillOptions,
+  type PrefillProgress,
+  type PrefixStats,
+} from './model/prefix.js';
+export { chunkTokens, Session, type SessionPrefill, type SessionStep } from './model/session.js';
 export { TokenizerError } from './tokenizer/errors.js';
 export { createGgufTokenizer } from './tokenizer/gguf-tokenizer.js';
 export { createHubTokenizer } from './tokenizer/hub-tokenizer.js';

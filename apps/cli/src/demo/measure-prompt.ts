@@ -1,6 +1,6 @@
 import { argMax, type Tensor } from '@filigree/core-tensor';
 import type { Pattern } from '@filigree/sparse-attention';
-import { chunkTokens, type Model, type Session } from '@filigree/transformer';
+import type { Model, Session } from '@filigree/transformer';
 import { speech } from '../package-files.js';
 import { encodeLogits, type PromptRun } from './prompt-run.js';
 
@@ -19,12 +19,12 @@ export async function measurePrompt(model: Model, pattern: Pattern | undefined, 
   const prompt = demoPrompt(model);
   // Weights are put into their execution layout when they first run, which belongs to loading and not to the first token.
   await withSession(model, 32, signal, async (session) => {
-    const logits = await readPrompt(session, prompt.slice(0, 16), undefined, signal);
+    const logits = await session.prefill(prompt.slice(0, 16), { logits: 'last' });
     await decode(session, logits, 2, signal);
   });
   return withSession(model, prompt.length + decodeLength, signal, async (session) => {
     const started = performance.now();
-    const logits = await readPrompt(session, prompt, pattern, signal);
+    const logits = await session.prefill(prompt, { logits: 'last', pattern });
     const values = (await logits.read()) as Float32Array;
     const firstTokenMs = performance.now() - started;
     const { density } = session.meter;
@@ -54,23 +54,6 @@ async function withSession<T>(
     return await use(session);
   } finally {
     session.dispose();
-  }
-}
-
-/** Logits [1, vocabulary] of the token after the prompt. */
-async function readPrompt(
-  session: Session,
-  prompt: readonly number[],
-  pattern: Pattern | undefined,
-  signal: AbortSignal,
-): Promise<Tensor> {
-  for (let start = 0; ; start += chunkTokens) {
-    const chunk = prompt.slice(start, start + chunkTokens);
-    const last = start + chunkTokens >= prompt.length;
-    const logits = session.step(chunk, { logits: last ? 'last' : 'none', pattern, promptEnd: prompt.length });
-    if (logits) return logits;
-    await session.backend.ready();
-    signal.throwIfAborted();
   }
 }
 

@@ -5,7 +5,8 @@ import type { ChatMessage } from '../chat/chat-template.js';
 import { ChatTemplateError } from '../chat/errors.js';
 import { ContextLengthError } from '../errors.js';
 import type { Model } from '../model/model.js';
-import { chunkTokens, nextLogits, type Session } from '../model/session.js';
+import { Prefix, type PrefillProgress } from '../model/prefix.js';
+import { nextLogits, type Session } from '../model/session.js';
 import { NextToken } from './next-token.js';
 import { Sampler, type SamplingOptions } from './sampler.js';
 import { StopStrings } from './stop-strings.js';
@@ -22,20 +23,17 @@ export interface GenerateOptions {
   readonly signal?: AbortSignal | undefined;
   /** Sparse attention per phase. Layers with a window of their own keep it. */
   readonly attention?: AttentionOptions | undefined;
+  /** Tokens of the prompt that one step takes; default 512. */
+  readonly prefillChunk?: number | undefined;
   /** Called while a long prompt is read, after every part of it that was handed to the backend. */
   readonly onPrefill?: ((progress: PrefillProgress) => void) | undefined;
-}
-
-/** How much of a prompt was read. */
-export interface PrefillProgress {
-  readonly doneTokens: number;
-  readonly totalTokens: number;
 }
 
 /** Why a generation ended: an end-of-generation token, a stop string, `maxTokens` or a full context, its signal. */
 export type FinishReason = 'eos' | 'stop' | 'length' | 'aborted';
 
 export interface GenerateStats {
+  /** Tokens that were read: those of a prefix were read before. */
   readonly promptTokens: number;
   /** From the first queued step to the first token. */
   readonly prefillMs: number;
@@ -72,15 +70,36 @@ const defaultMaxTokens = 256;
  * Continues a prompt: text, token ids, or chat messages, which go through the model's chat template. User text never becomes special
  * tokens. Several generations may run on one model at once.
  *
- * @throws OptionError, ContextLengthError, ChatTemplateError at once; AbortError, NonFiniteLogitsError and failures of the backend while
- * iterating.
+ * After a {@link Prefix} in place of the model, the prompt goes on from there: text or token ids, without a token that begins a text.
+ *
+ * @throws OptionError, ContextLengthError, ChatTemplateError at once; AbortError, NonFiniteLogitsError, KvCapacityError when a prefix has no more
+ * room, and failures of the backend while iterating.
  */
 export function generate(
   model: Model,
   prompt: string | readonly number[] | readonly ChatMessage[],
+  options?: GenerateOptions,
+): Generation;
+export function generate(prefix: Prefix, prompt: string | readonly number[], options?: GenerateOptions): Generation;
+export function generate(
+  source: Model | Prefix,
+  prompt: string | readonly number[] | readonly ChatMessage[],
   options: GenerateOptions = {},
 ): Generation {
-  return new Run(model, promptTokens(model, prompt), options);
+  if (source instanceof Prefix) {
+    const tokens = typeof prompt === 'string' ? source.model.tokenize(prompt, { addBos: false }) : prompt;
+    if (!isTokens(tokens)) throw new OptionError('generate: after a prefix the prompt is text or token ids, not messages');
+    const { model, length } = source;
+    return new Run(model, model.checkTokens(tokens, 'generate'), options, { length, start: (signal) => source.fork(signal) });
+  }
+  const tokens = promptTokens(source, prompt);
+  return new Run(source, tokens, options, { length: 0, start: (signal, capacity) => source.session(capacity, signal) });
+}
+
+/** What a generation goes on from: so many tokens, and a session that has read them. */
+interface Beginning {
+  readonly length: number;
+  start(signal: AbortSignal | undefined, capacity: number): Session;
 }
 
 function promptTokens(model: Model, prompt: string | readonly number[] | readonly ChatMessage[]): number[] {
@@ -97,6 +116,7 @@ function isTokens(prompt: readonly number[] | readonly ChatMessage[]): prompt is
 
 class Run implements Generation {
   readonly #model: Model;
+  readonly #beginning: Beginning;
   readonly #prompt: readonly number[];
   readonly #options: GenerateOptions;
   readonly #maxTokens: number;
@@ -108,18 +128,20 @@ class Run implements Generation {
   #reason: FinishReason | undefined;
   #stats: GenerateStats;
 
-  constructor(model: Model, prompt: readonly number[], options: GenerateOptions) {
+  constructor(model: Model, prompt: readonly number[], options: GenerateOptions, beginning: Beginning) {
     const { maxTokens = defaultMaxTokens, attention } = options;
+    const length = beginning.length + prompt.length;
     if (!Number.isInteger(maxTokens) || maxTokens < 1)
       throw new OptionError(`generate: maxTokens is ${maxTokens}, it must be a positive integer`);
-    if (prompt.length >= model.context)
+    if (length >= model.context)
       throw new ContextLengthError(
-        `generate: the prompt has ${prompt.length} tokens and leaves no room in the context of ${model.context}; shorten it, or load the model with a larger context`,
+        `generate: the prompt has ${length} tokens and leaves no room in the context of ${model.context}; shorten it, or load the model with a larger context`,
       );
     this.#model = model;
+    this.#beginning = beginning;
     this.#prompt = prompt;
     this.#options = options;
-    this.#maxTokens = Math.min(maxTokens, model.context - prompt.length);
+    this.#maxTokens = Math.min(maxTokens, model.context - length);
     this.#sampler = new Sampler(options.sampling);
     this.#stops = new StopStrings(options.stop);
     this.#patterns = {
@@ -157,7 +179,7 @@ class Run implements Generation {
     const { signal } = this.#options;
     throwIfAborted(signal);
     // The last token is not run, so that its keys need no room.
-    const session = this.#model.session(this.#prompt.length + this.#maxTokens, signal);
+    const session = this.#beginning.start(signal, this.#prompt.length + this.#maxTokens);
     this.#session = session;
     try {
       yield* this.#tokens(session);
@@ -211,20 +233,15 @@ class Run implements Generation {
   }
 
   async #prefill(session: Session): Promise<NextToken> {
-    const prompt = this.#prompt;
-    for (let start = 0; ; start += chunkTokens) {
-      const chunk = prompt.slice(start, start + chunkTokens);
-      const last = start + chunkTokens >= prompt.length;
-      const logits = session.step(chunk, {
-        logits: last ? 'last' : 'none',
-        pattern: this.#patterns.prefill,
-        promptEnd: prompt.length,
-      });
-      if (logits) return new NextToken(nextLogits(logits), this.#sampler, { check: true });
-      await session.backend.ready();
-      this.#options.onPrefill?.({ doneTokens: start + chunk.length, totalTokens: prompt.length });
-      throwIfAborted(this.#options.signal);
-    }
+    const { onPrefill, prefillChunk } = this.#options;
+    const totalTokens = this.#prompt.length;
+    const logits = await session.prefill(this.#prompt, {
+      logits: 'last',
+      pattern: this.#patterns.prefill,
+      chunk: prefillChunk,
+      onChunk: onPrefill && ((doneTokens) => onPrefill({ doneTokens, totalTokens })),
+    });
+    return new NextToken(nextLogits(logits), this.#sampler, { check: true });
   }
 
   #decode(session: Session, token: readonly number[] | Tensor): NextToken {

@@ -1,10 +1,7 @@
 import {
   DisposedError,
-  empty,
-  keep,
   OptionError,
   throwIfAborted,
-  writeSlice,
   type Backend,
   type HookedModel,
   type HookedRunOptions,
@@ -19,7 +16,11 @@ import type { Tokenizer } from '../tokenizer/tokenizer.js';
 import type { WeightSource } from '../weights/weight-source.js';
 import type { Decoder } from './decoder.js';
 import { hookNames, Hooks } from './hooks.js';
-import { chunkTokens, Session, type SessionStep } from './session.js';
+import { readPrefix, type Prefix, type PrefillOptions } from './prefix.js';
+import { computed, Session, type SessionPrefill } from './session.js';
+
+/** Entries of a page of the cache. */
+const pageSize = 64;
 
 /** A weight and how it runs. */
 export interface WeightDescription {
@@ -48,6 +49,8 @@ export interface LogitsOptions {
   readonly signal?: AbortSignal | undefined;
   /** Sparse attention over the tokens; only `prefill` applies. */
   readonly attention?: AttentionOptions | undefined;
+  /** Tokens that one step takes; default 512. */
+  readonly prefillChunk?: number | undefined;
 }
 
 export interface ModelParts {
@@ -97,8 +100,24 @@ export class Model implements HookedModel {
    * Logits [tokens, vocabulary] f32 of a teacher-forced run: row i predicts token i + 1. The caller disposes them.
    * @throws ContextLengthError, OptionError, AbortError
    */
-  logits(tokens: ArrayLike<number>, { signal, attention }: LogitsOptions = {}): Promise<Tensor> {
-    return this.#forced(tokens, { signal, pattern: patternOf(attention?.prefill, 'logits: attention.prefill') });
+  async logits(tokens: ArrayLike<number>, { signal, attention, prefillChunk }: LogitsOptions = {}): Promise<Tensor> {
+    const pattern = patternOf(attention?.prefill, 'logits: attention.prefill');
+    return this.#forced(tokens, { signal, pattern, chunk: prefillChunk });
+  }
+
+  /**
+   * Reads tokens once, to be continued many times: see {@link Prefix}. The caller disposes it.
+   * @throws ContextLengthError, OptionError, AbortError
+   */
+  async prefill(tokens: ArrayLike<number>, options: PrefillOptions = {}): Promise<Prefix> {
+    const { signal, room = 1024 } = options;
+    throwIfAborted(signal);
+    const ids = this.checkTokens(tokens, 'prefill');
+    this.#checkLength(ids, 'prefill');
+    if (!Number.isInteger(room) || room < 0)
+      throw new OptionError(`prefill: room is ${room}, it must be a non-negative integer`);
+    // A continuation copies the page that the prefix left unfinished.
+    return readPrefix(this, this.session(ids.length + room + pageSize, signal), { before: [], ids }, options);
   }
 
   hooks(): string[] {
@@ -118,7 +137,7 @@ export class Model implements HookedModel {
     this.#assertAlive();
     const { kvHeads, headDim, windows } = this.config;
     const layers = windows.map(() => ({ kHeads: kvHeads, vHeads: kvHeads, kDim: headDim, vDim: headDim }));
-    const cache = new KvCache(this.backend, { layers, capacity, dtype: this.#parts.kvType });
+    const cache = new KvCache(this.backend, { layers, capacity, pageSize, dtype: this.#parts.kvType });
     return new Session(this.#parts.decoder, cache, signal);
   }
 
@@ -170,46 +189,22 @@ export class Model implements HookedModel {
 
   async #forced(
     tokens: ArrayLike<number>,
-    { signal, ...step }: Omit<SessionStep, 'logits' | 'promptEnd'> & { signal: AbortSignal | undefined },
+    { signal, ...options }: Omit<SessionPrefill, 'logits'> & { signal: AbortSignal | undefined },
   ): Promise<Tensor> {
     throwIfAborted(signal);
     const ids = this.checkTokens(tokens, 'logits');
-    if (ids.length > this.context)
-      throw new ContextLengthError(`logits: ${ids.length} tokens do not fit into the context of ${this.context}`);
+    this.#checkLength(ids, 'logits');
     const session = this.session(ids.length, signal);
-    let all: Tensor | undefined;
     try {
-      for (let start = 0; start < ids.length; start += chunkTokens) {
-        const chunk = ids.slice(start, start + chunkTokens);
-        const logits = session.step(chunk, { ...step, logits: 'all', promptEnd: ids.length });
-        if (!logits || chunk.length === ids.length) return await this.#finished(logits ?? empty(this.backend, [0], 'f32'));
-        all ??= keep(empty(this.backend, [ids.length, logits.shape[1]], 'f32'));
-        writeSlice(all, logits, { axis: 0, start });
-        logits.dispose();
-        await this.backend.ready();
-        throwIfAborted(signal);
-      }
-      return await this.#finished(all ?? empty(this.backend, [0], 'f32'));
-    } catch (error) {
-      all?.dispose();
-      throw error;
+      return await computed(session.prefill(ids, { ...options, logits: 'all' }));
     } finally {
       session.dispose();
     }
   }
 
-  /** Waits for the last row, so that failures come from here and not from whoever reads first. */
-  async #finished(logits: Tensor): Promise<Tensor> {
-    const last = logits.view([1], logits.offset + logits.size - 1);
-    try {
-      await last.read();
-      return logits;
-    } catch (error) {
-      logits.dispose();
-      throw error;
-    } finally {
-      last.dispose();
-    }
+  #checkLength(ids: readonly number[], caller: string): void {
+    if (ids.length > this.context)
+      throw new ContextLengthError(`${caller}: ${ids.length} tokens do not fit into the context of ${this.context}`);
   }
 
   #assertAlive(): void {

@@ -1,0 +1,133 @@
+import { DisposedError, throwIfAborted, type Tensor } from '@filigree/core-tensor';
+import { patternOf, type AttentionOptions } from '../attention-choice.js';
+import { ContextLengthError } from '../errors.js';
+import type { Model } from './model.js';
+import { computed, type Session } from './session.js';
+
+/** How much of a prompt was read. */
+export interface PrefillProgress {
+  readonly doneTokens: number;
+  readonly totalTokens: number;
+}
+
+export interface PrefillOptions {
+  readonly signal?: AbortSignal | undefined;
+  /** Sparse attention over the tokens; only `prefill` applies. Layers with a window of their own keep it. */
+  readonly attention?: AttentionOptions | undefined;
+  /** Tokens that one step takes; default 512. */
+  readonly prefillChunk?: number | undefined;
+  /** Positions that all continuations which are alive at a time may take together; default 1,024, at most what the context leaves. */
+  readonly room?: number | undefined;
+  /** Called after every step but the last. */
+  readonly onPrefill?: ((progress: PrefillProgress) => void) | undefined;
+}
+
+export interface ContinuationOptions {
+  readonly signal?: AbortSignal | undefined;
+  /** Sparse attention of the continuation's queries, over the prefix too. */
+  readonly attention?: AttentionOptions | undefined;
+  /** `prefill`: in steps of many tokens under `attention.prefill`. `decode`: token by token under `attention.decode`. Default `prefill`. */
+  readonly phase?: 'prefill' | 'decode' | undefined;
+  readonly prefillChunk?: number | undefined;
+}
+
+export interface PrefixStats {
+  readonly prefillMs: number;
+  /** Key-query pairs computed over those of dense causal attention. */
+  readonly density: number;
+}
+
+/**
+ * Tokens that were read once and are continued many times: continuations share the pages of its keys and values and write into pages of
+ * their own. Made by {@link Model.prefill}; goes into `generate` in place of the model. Continuations may run at the same time. One that is under way
+ * survives `dispose()`; its pages go back with the last of them.
+ */
+export class Prefix {
+  #disposed = false;
+
+  constructor(
+    readonly model: Model,
+    readonly tokens: readonly number[],
+    /** f32 [1, vocabulary]: logits of the token that comes next. Belongs to the prefix. */
+    readonly next: Tensor,
+    readonly stats: PrefixStats,
+    private readonly session: Session,
+  ) {}
+
+  get length(): number {
+    return this.tokens.length;
+  }
+
+  /** A sequence that goes on from here; its caller disposes it. The signal is looked at between steps. */
+  fork(signal?: AbortSignal): Session {
+    if (this.#disposed) throw new DisposedError('Prefix: used after dispose()');
+    return this.session.fork(signal);
+  }
+
+  /** Reads more tokens: a prefix in its own right, in the same room, which outlives this one. */
+  async extend(tokens: ArrayLike<number>, options: Omit<PrefillOptions, 'room'> = {}): Promise<Prefix> {
+    const ids = this.#continuation(tokens, 'Prefix.extend');
+    throwIfAborted(options.signal);
+    return readPrefix(this.model, this.fork(options.signal), { before: this.tokens, ids }, options);
+  }
+
+  /**
+   * Logits [tokens, vocabulary] f32 of a teacher-forced continuation: row i predicts what follows token i; {@link next} predicts token 0. The
+   * caller disposes them.
+   * @throws ContextLengthError, KvCapacityError, OptionError, AbortError
+   */
+  async logits(tokens: ArrayLike<number>, options: ContinuationOptions = {}): Promise<Tensor> {
+    const { signal, attention, phase = 'prefill', prefillChunk } = options;
+    const ids = this.#continuation(tokens, 'Prefix.logits');
+    const pattern = patternOf(attention?.[phase], `Prefix.logits: attention.${phase}`);
+    throwIfAborted(signal);
+    const session = this.fork(signal);
+    try {
+      if (phase === 'decode') return await computed(session.forced(ids, pattern));
+      return await computed(session.prefill(ids, { logits: 'all', pattern, chunk: prefillChunk }));
+    } finally {
+      session.dispose();
+    }
+  }
+
+  /** Gives its pages back, once no continuation uses them. Safe to call twice. */
+  dispose(): void {
+    if (this.#disposed) return;
+    this.#disposed = true;
+    this.next.dispose();
+    this.session.dispose();
+  }
+
+  [Symbol.dispose](): void {
+    this.dispose();
+  }
+
+  #continuation(tokens: ArrayLike<number>, caller: string): number[] {
+    const ids = this.model.checkTokens(tokens, caller);
+    if (this.length + ids.length > this.model.context)
+      throw new ContextLengthError(
+        `${caller}: ${ids.length} tokens after ${this.length} do not fit into the context of ${this.model.context}`,
+      );
+    return ids;
+  }
+}
+
+/** Reads `ids` with a session, which becomes the prefix's or is disposed. */
+export async function readPrefix(
+  model: Model,
+  session: Session,
+  { before, ids }: { readonly before: readonly number[]; readonly ids: readonly number[] },
+  { attention, prefillChunk, onPrefill }: Omit<PrefillOptions, 'room'>,
+): Promise<Prefix> {
+  try {
+    const started = performance.now();
+    const pattern = patternOf(attention?.prefill, 'prefill: attention.prefill');
+    const onChunk = onPrefill && ((doneTokens: number) => onPrefill({ doneTokens, totalTokens: ids.length }));
+    const next = await computed(session.prefill(ids, { logits: 'last', pattern, chunk: prefillChunk, onChunk }));
+    const stats = { prefillMs: performance.now() - started, density: session.meter.density };
+    return new Prefix(model, [...before, ...ids], next, stats, session);
+  } catch (error) {
+    session.dispose();
+    throw error;
+  }
+}
