@@ -36,6 +36,13 @@ describe('hooks', () => {
     });
   });
 
+  it('gives the last row of logits alone when asked to', async () => {
+    const all = await values(await model.logits(tokens));
+    const last = await values(await model.run(tokens, { logits: 'last' }));
+    expect(last).toHaveLength(model.config.vocabularySize);
+    expect(last).toEqual(all.slice(-last.length));
+  });
+
   it('lets readers keep what they see', async () => {
     let kept: Tensor | undefined;
     const read = {

@@ -128,8 +128,8 @@ export class Model implements HookedModel {
    * As {@link logits}, with activations read or replaced at the points that {@link hooks} names. Long inputs run in chunks of 512 tokens; a
    * hook is called once per chunk.
    */
-  async run(tokens: ArrayLike<number>, { read = {}, replace = {}, signal }: HookedRunOptions = {}): Promise<Tensor> {
-    return this.#forced(tokens, { signal, hooks: new Hooks(read, replace, this.hooks()) });
+  async run(tokens: ArrayLike<number>, { read = {}, replace = {}, signal, logits }: HookedRunOptions = {}): Promise<Tensor> {
+    return this.#forced(tokens, { signal, hooks: new Hooks(read, replace, this.hooks()), logits });
   }
 
   /** A new sequence of up to `capacity` positions; `generate` makes its own. */
@@ -189,14 +189,14 @@ export class Model implements HookedModel {
 
   async #forced(
     tokens: ArrayLike<number>,
-    { signal, ...options }: Omit<SessionPrefill, 'logits'> & { signal: AbortSignal | undefined },
+    { signal, logits = 'all', ...options }: Omit<SessionPrefill, 'logits'> & Pick<HookedRunOptions, 'logits' | 'signal'>,
   ): Promise<Tensor> {
     throwIfAborted(signal);
     const ids = this.checkTokens(tokens, 'logits');
     this.#checkLength(ids, 'logits');
     const session = this.session(ids.length, signal);
     try {
-      return await computed(session.prefill(ids, { ...options, logits: 'all' }));
+      return await computed(session.prefill(ids, { ...options, logits }));
     } finally {
       session.dispose();
     }
