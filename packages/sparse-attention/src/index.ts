@@ -12,3 +12,17 @@ export * from './pack-plan.js';
 export * from './plan.js';
 export * from './range-pattern.js';
 export type * from './selector.js';
+export { blockScores, type BlockScoresOptions } from './select/block-scores.js';
+export { lowerSelection, type LowerSelectionOptions, type SelectionBits } from './select/lower-selection.js';
+export {
+  poolBlocks,
+  poolLayouts,
+  poolModes,
+  type PoolBlocksOptions,
+  type PoolLayout,
+  type PoolMode,
+} from './select/pool-blocks.js';
+export { probeSums, type ProbeSumsOptions } from './select/probe-sums.js';
+export { readBits } from './select/read-bits.js';
+export { selectRow, selectScopes, type SelectRowOptions, type SelectScope } from './select/select-row.js';
+export { selectionIndices, type SelectionIndicesOptions } from './select/selection-indices.js';
