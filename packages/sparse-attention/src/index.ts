@@ -1,4 +1,5 @@
 export * from './catalogue.js';
+export * from './cell-pattern.js';
 export * from './head-plan.js';
 export type * from './kv-view.js';
 export * from './mask.js';

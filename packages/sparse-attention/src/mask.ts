@@ -37,6 +37,12 @@ export interface BlockMask {
   /** Extra key ranges [start, end) per row block that are no whole blocks: windows and sinks at arbitrary positions. */
   readonly rangePtr?: Int32Array | undefined;
   readonly ranges?: Int32Array | undefined;
+  /**
+   * Per range, as in a plan: 1, all queries of the block see it; f ≥ 2, those of `bits` from word (f − 2) >> 1 on, w = ceil(blockQ / 32) words for
+   * the range (f even) or for each of its keys (f odd). Ranges with bits lie apart from everything else of their row. Absent: 1.
+   */
+  readonly rangeFlags?: Int32Array | undefined;
+  readonly bits?: Uint32Array | undefined;
 }
 
 /** The sizes a pattern is built for. */
@@ -78,7 +84,10 @@ export function isVisible(mask: BlockMask, batch: number, head: number, query: n
   if (listed(mask.colPtr, mask.cols, row, key)) return true;
   if (mask.rangePtr && mask.ranges) {
     for (let index = mask.rangePtr[row]; index < mask.rangePtr[row + 1]; index++) {
-      if (key >= mask.ranges[2 * index] && key < mask.ranges[2 * index + 1]) return true;
+      const [start, end] = [mask.ranges[2 * index], mask.ranges[2 * index + 1]];
+      const flag = mask.rangeFlags?.[index] ?? 1;
+      if (key < start || key >= end) continue;
+      if (flag < 2 || rangeBit(mask, flag, key - start, query % mask.blockQ)) return true;
     }
   }
   if (mask.slashPtr && mask.slashes) {
@@ -90,4 +99,16 @@ export function isVisible(mask: BlockMask, batch: number, head: number, query: n
     }
   }
   return false;
+}
+
+/** Whether query `query` of a row block sees key `key` of a range, both counted from its start, by the bits that the range's flag ≥ 2 refers to. */
+export function rangeBit(
+  { bits, blockQ }: { readonly bits?: Uint32Array | undefined; readonly blockQ: number },
+  flag: number,
+  key: number,
+  query: number,
+): boolean {
+  const words = Math.ceil(blockQ / 32);
+  const word = ((flag - 2) >> 1) + ((flag & 1) === 1 ? key * words : 0) + (query >> 5);
+  return (((bits?.[word] ?? 0) >>> (query & 31)) & 1) === 1;
 }

@@ -1,4 +1,5 @@
-import { rowsPerHead, type BlockMask } from './mask.js';
+import { OptionError } from '@filigree/core-tensor';
+import { rangeBit, rowsPerHead, type BlockMask } from './mask.js';
 
 /**
  * Lowered form of a mask, the only one executors read. Per row block: sorted, disjoint, causally trimmed key ranges at arbitrary starts, and
@@ -62,6 +63,8 @@ interface Range {
   start: number;
   end: number;
   tested: boolean;
+  /** Of a range with bits. */
+  flag?: number;
 }
 
 /** Lowers a mask to the plan executors read: O(Σ (blocks + slashes) log) integer work, nothing of size lenQ × lenK. */
@@ -84,7 +87,7 @@ export function lowerMask(mask: BlockMask): AttnPlan {
     plan.rangeCnt[row] = lowered.ranges.length;
     plan.colBeg[row] = cols.length;
     plan.colCnt[row] = lowered.columns.length;
-    for (const { start, end, tested } of lowered.ranges) ranges.push(start, end, tested ? 1 : 0);
+    for (const { start, end, tested, flag } of lowered.ranges) ranges.push(start, end, flag ?? (tested ? 1 : 0));
     cols.push(...lowered.columns);
     plan.work[row] = lowered.ranges.reduce((sum, { start, end }) => sum + end - start, lowered.columns.length);
   }
@@ -101,6 +104,7 @@ export function lowerMask(mask: BlockMask): AttnPlan {
     window: mask.window,
     ...plan,
     ranges: Int32Array.from(ranges),
+    bits: mask.bits?.length ? mask.bits : undefined,
     cols: Int32Array.from(cols),
     order: Int32Array.from([...plan.work.keys()].sort((a, b) => plan.work[b] - plan.work[a] || a - b)),
   };
@@ -126,6 +130,7 @@ function lowerRow(mask: BlockMask, row: number, rows: number): { ranges: Range[]
   const limit = mask.causal ? Math.min(mask.lenK[batch], last + 1) : mask.lenK[batch];
   const floor = mask.window > 0 ? Math.max(0, first + 1 - mask.window) : 0;
   const found: Range[] = [];
+  const withBits: Required<Range>[] = [];
   const add = (start: number, end: number, tested: boolean): void => {
     const clipped = { start: Math.max(start, floor), end: Math.min(end, limit), tested };
     if (clipped.end > clipped.start) found.push(clipped);
@@ -134,8 +139,11 @@ function lowerRow(mask: BlockMask, row: number, rows: number): { ranges: Range[]
     add(mask.colIdx[index] * mask.blockK, (mask.colIdx[index] + 1) * mask.blockK, mask.kind?.[index] !== 0);
   }
   if (mask.rangePtr && mask.ranges) {
-    for (let index = mask.rangePtr[row]; index < mask.rangePtr[row + 1]; index++)
-      add(mask.ranges[2 * index], mask.ranges[2 * index + 1], true);
+    for (let index = mask.rangePtr[row]; index < mask.rangePtr[row + 1]; index++) {
+      const [start, end, flag] = [mask.ranges[2 * index], mask.ranges[2 * index + 1], mask.rangeFlags?.[index] ?? 1];
+      if (flag < 2) add(start, end, true);
+      else withBits.push(clipBits({ start, end, tested: true, flag }, floor, limit, mask.blockQ));
+    }
   }
   if (mask.slashPtr && mask.slashes) {
     const at = Math.floor(row / rows);
@@ -143,7 +151,7 @@ function lowerRow(mask: BlockMask, row: number, rows: number): { ranges: Range[]
       add(first - mask.slashes[index], first - mask.slashes[index] + mask.blockQ, true);
     }
   }
-  const merged = splitTested(mergeRanges(found), mask, first, last);
+  const merged = addApart(splitTested(mergeRanges(found), mask, first, last), withBits);
   const columns = new Set<number>();
   if (mask.colPtr && mask.cols) {
     for (const column of mask.cols.subarray(mask.colPtr[row], mask.colPtr[row + 1])) {
@@ -152,6 +160,25 @@ function lowerRow(mask: BlockMask, row: number, rows: number): { ranges: Range[]
     }
   }
   return { ranges: merged, columns: [...columns].sort((a, b) => a - b) };
+}
+
+/** A range with bits, cut to floor … limit; bits of keys move along. */
+function clipBits({ start, end, flag }: Required<Range>, floor: number, limit: number, blockQ: number): Required<Range> {
+  const from = Math.max(start, floor);
+  const skipped = (flag & 1) === 1 ? (from - start) * Math.ceil(blockQ / 32) : 0;
+  return { start: from, end: Math.min(end, limit), tested: true, flag: flag + 2 * skipped };
+}
+
+/** Adds ranges with bits, which may touch others and not overlap them. */
+function addApart(ranges: Range[], withBits: readonly Range[]): Range[] {
+  const kept = withBits.filter(({ start, end }) => end > start);
+  if (kept.length === 0) return ranges;
+  const all = [...ranges, ...kept].sort((a, b) => a.start - b.start);
+  for (let index = 1; index < all.length; index++) {
+    if (all[index].start < all[index - 1].end)
+      throw new OptionError(`lowerMask: a range with bits overlaps another one at key ${all[index].start}`);
+  }
+  return all;
 }
 
 /** Sorted and disjoint; where ranges overlap, all-visible beats tested. */
@@ -211,8 +238,9 @@ function rowCells(plan: Omit<AttnPlan, 'stats'>, row: number): number {
     const from = plan.window > 0 ? position + 1 - plan.window : 0;
     for (let index = plan.rangeBeg[row]; index < plan.rangeBeg[row] + plan.rangeCnt[row]; index++) {
       const [start, stop, flag] = plan.ranges.subarray(3 * index, 3 * index + 3);
-      const visible = flag === 1 ? Math.min(stop, end) - Math.max(start, from) : stop - start;
-      cells += Math.max(0, visible);
+      const [visibleFrom, visibleTo] = flag === 0 ? [start, stop] : [Math.max(start, from), Math.min(stop, end)];
+      if (flag < 2) cells += Math.max(0, visibleTo - visibleFrom);
+      else for (let key = visibleFrom; key < visibleTo; key++) if (rangeBit(plan, flag, key - start, position - first)) cells++;
     }
     for (const column of columns) if (column < end && column >= from) cells++;
   }
