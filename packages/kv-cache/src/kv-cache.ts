@@ -24,6 +24,8 @@ export interface KvStep {
   readonly slots: Tensor;
   /** i32 [1]: entries once the step's are written. */
   readonly lengths: Tensor;
+  /** i32 [1, 2]: entries of the step, and `lengths`. */
+  readonly spans: Tensor;
   /** i32 [1, pages]: of the cache's whole capacity, so that its shape never changes. */
   readonly table: Tensor;
 }
@@ -74,6 +76,11 @@ export class KvCache {
     return this.length();
   }
 
+  /** Pages of the cache, in the order of its entries. */
+  get pages(): readonly number[] {
+    return this.#pages;
+  }
+
   /** Entries the pool can still take for this cache. */
   get room(): number {
     const partial = this.#pages.length * this.pool.pageSize - this.length();
@@ -111,17 +118,23 @@ export class KvCache {
     this.#reserve(start, start + count);
     this.#lengths.fill(start + count);
     this.commit(start + count);
-    const numbers = new Int32Array(2 * count + 1);
+    const numbers = new Int32Array(2 * count + 2);
     for (let index = 0; index < count; index++) {
       const entry = start + index;
       numbers[index] = entry;
       numbers[count + index] = this.#slot(entry);
     }
-    numbers[2 * count] = start + count;
+    numbers[2 * count] = count;
+    numbers[2 * count + 1] = start + count;
     this.#forgetStep();
     const whole = fromArray(this.backend, numbers, [numbers.length], 'i32');
     const part = (at: number, length: number): Tensor => keep(narrow(whole, at, length));
-    const step = { positions: part(0, count), slots: part(count, count), lengths: part(2 * count, 1) };
+    const step = {
+      positions: part(0, count),
+      slots: part(count, count),
+      lengths: part(2 * count + 1, 1),
+      spans: keep(whole.view([1, 2], whole.offset + 2 * count)),
+    };
     whole.dispose();
     this.#step = step;
     return { ...step, table: this.#wholeTable() };
@@ -156,6 +169,10 @@ export class KvCache {
     this.#committed = Math.min(this.#committed, length);
     const keep = Math.ceil(this.length() / this.pool.pageSize);
     while (this.#pages.length > keep) this.pool.release(this.#pages.pop() ?? 0);
+    const rest = this.length() % this.pool.pageSize;
+    const last = this.#pages.at(-1);
+    // A shared page keeps its entries for the others; this cache copies it before it writes.
+    if (rest > 0 && last !== undefined && !this.pool.shared(last)) this.pool.dropped(last, rest);
     this.#forgetTables();
   }
 
@@ -177,7 +194,9 @@ export class KvCache {
     const sharedPages = this.#pages.filter((page) => this.pool.shared(page)).length;
     const shared = sharedPages * this.pool.pageBytes;
     const raw = (this.#pages.length - sharedPages) * this.pool.pageBytes;
-    const tensors = [this.#table?.tensor, this.#slots?.tensor, this.#whole?.tensor, ...Object.values(this.#step ?? {})];
+    // The step's lengths are a part of its spans.
+    const step = [this.#step?.positions, this.#step?.slots, this.#step?.spans];
+    const tensors = [this.#table?.tensor, this.#slots?.tensor, this.#whole?.tensor, ...step];
     const meta = tensors.reduce((sum, tensor) => sum + (tensor?.bytes ?? 0), 0);
     return { raw, shared, meta, total: raw + shared + meta };
   }
@@ -208,7 +227,7 @@ export class KvCache {
     for (let index = first; index < this.#pages.length; index++) {
       const page = this.#pages[index];
       if (!this.pool.shared(page)) continue;
-      this.#pages[index] = this.pool.copy(page);
+      this.#pages[index] = this.pool.copy(page, start - index * this.pool.pageSize);
       this.pool.release(page);
       changed = true;
     }

@@ -23,6 +23,16 @@ export interface PagePoolOptions {
   readonly dtype?: RawKvType | undefined;
 }
 
+/** Data of others with a row for every page, told what becomes of pages. */
+export interface PageFollower {
+  /** The first `entries` entries of `source` were copied into `target`, which was free. */
+  copied(source: number, target: number, entries: number): void;
+  /** Entries from `entries` on are no longer in use; 0: the page is free. */
+  dropped(page: number, entries: number): void;
+  /** The pool's memory goes back. */
+  dispose(): void;
+}
+
 /**
  * Reference-counted pages of keys and values for every layer. The memory is reserved once, so that appending never moves what is there;
  * caches that fork share pages until one of them writes.
@@ -38,6 +48,7 @@ export class PagePool {
   readonly values: readonly Tensor[];
   readonly #references: Int32Array;
   readonly #free: number[];
+  readonly #followers = new Map<unknown, PageFollower>();
   #owners = 1;
 
   constructor(backend: Backend, { layers, capacity, pageSize = 64, dtype = 'f32' }: PagePoolOptions) {
@@ -101,7 +112,24 @@ export class PagePool {
 
   release(page: number): void {
     this.#references[page]--;
-    if (this.#references[page] === 0) this.#free.push(page);
+    if (this.#references[page] > 0) return;
+    this.#free.push(page);
+    this.dropped(page, 0);
+  }
+
+  /** Tells followers that entries from `entries` on are gone. */
+  dropped(page: number, entries: number): void {
+    for (const follower of this.#followers.values()) follower.dropped(page, entries);
+  }
+
+  /** The follower of a key, made by `create` when there is none. It lives as long as the pool. */
+  follow<F extends PageFollower>(key: unknown, create: () => F): F {
+    const known = this.#followers.get(key);
+    // What a key stands for is its owner's to know: keys are made together with the type of what they lead to.
+    if (known) return known as F;
+    const follower = create();
+    this.#followers.set(key, follower);
+    return follower;
   }
 
   shared(page: number): boolean {
@@ -113,8 +141,8 @@ export class PagePool {
     return this.#references[page];
   }
 
-  /** A copy of a page in a free one, over all layers. */
-  copy(page: number): number {
+  /** A copy of a page in a free one, over all layers. Of its entries the first `entries` are in use. */
+  copy(page: number, entries = this.pageSize): number {
     const target = this.take();
     for (const tensor of [...this.keys, ...this.values]) {
       const [, heads, size, dim] = tensor.shape;
@@ -122,6 +150,7 @@ export class PagePool {
       writeSlice(tensor, source, { axis: 0, start: target });
       source.dispose();
     }
+    for (const follower of this.#followers.values()) follower.copied(page, target, entries);
     return target;
   }
 
@@ -135,6 +164,8 @@ export class PagePool {
   leave(): void {
     this.#owners--;
     if (this.#owners > 0) return;
+    for (const follower of this.#followers.values()) follower.dispose();
+    this.#followers.clear();
     for (const tensor of [...this.keys, ...this.values]) tensor.dispose();
   }
 }

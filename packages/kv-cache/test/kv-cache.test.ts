@@ -218,6 +218,25 @@ describe.each(backends)('a cache on the %s backend', (_, make) => {
     held.cache.dispose();
   });
 
+  it('tells followers of pages that are copied and dropped, and of the end', () => {
+    const { cache } = one(12);
+    const events: string[] = [];
+    const created = cache.pool.follow('events', () => ({
+      copied: (source, target, entries) => events.push(`copy ${source} ${target} ${entries}`),
+      dropped: (page, entries) => events.push(`drop ${page} ${entries}`),
+      dispose: () => events.push('dispose'),
+    }));
+    expect(cache.pool.follow('events', () => ({ ...created }))).toBe(created);
+    cache.reserve(6);
+    const child = cache.fork();
+    child.reserve(1);
+    child.truncate(5);
+    child.dispose();
+    cache.truncate(1);
+    cache.dispose();
+    expect(events).toEqual(['copy 1 2 2', 'drop 2 1', 'drop 2 0', 'drop 1 0', 'drop 0 1', 'drop 0 0', 'dispose']);
+  });
+
   it('copies one page of every layer when a fork writes into a shared one, and only then', async () => {
     const held = one(64);
     const random = new Random(2);

@@ -65,9 +65,14 @@ export type Selection = 'dense' | { readonly parts: readonly SelectionPart[]; re
 export interface Selector<S = unknown> {
   /** State that follows the cache: page bounds, labels. */
   init?(layer: LayerInfo): S;
-  /** Called after the step's keys k [n, Hk, D] were written to `slots` i32 [n] of the cache's pages. */
+  /**
+   * Called after the step's keys k [n, Hk, D] were written to `slots` i32 [n] of the cache's pages; slots ascend within a page. Keys at the first
+   * entry of a page begin it anew: pages are used again, and state is rebuilt from the cache page by page.
+   */
   append?(state: S, keys: { readonly k: Tensor; readonly pages: Tensor; readonly slots: Tensor }): void;
   select(context: SelectContext, state: S): Selection;
+  /** Tensors [pages, …] of the state, one row a page of the cache: rows are copied when a fork writes into a page that it shares. */
+  pages?(state: S): readonly Tensor[];
   /** Releases the state. */
   dispose?(state: S): void;
 }

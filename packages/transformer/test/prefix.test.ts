@@ -101,7 +101,11 @@ for (const [name, create] of backends) {
       const logits = await prefix.logits([5, 6]);
       logits.dispose();
       const controller = new AbortController();
-      const aborted = model.prefill(context, { prefillChunk: 10, signal: controller.signal, onPrefill: () => controller.abort() });
+      const aborted = model.prefill(context, {
+        prefillChunk: 10,
+        signal: controller.signal,
+        onPrefill: () => controller.abort(),
+      });
       await expect(aborted).rejects.toThrow(AbortError);
       prefix.dispose();
       prefix.dispose();

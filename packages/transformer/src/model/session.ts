@@ -3,6 +3,7 @@ import {
   empty,
   fromArray,
   keep,
+  narrow,
   OptionError,
   reshape,
   scope,
@@ -51,7 +52,7 @@ export interface NextLogits {
   readonly value: Tensor;
 }
 
-type DecodeInputs = readonly [ids: Tensor, positions: Tensor, slots: Tensor, lengths: Tensor, table: Tensor];
+type DecodeInputs = readonly [ids: Tensor, positions: Tensor, slots: Tensor, spans: Tensor, table: Tensor];
 
 /** One sequence: a cache, and the steps that extend it. */
 export class Session {
@@ -145,14 +146,15 @@ export class Session {
     }
     return this.#withIds(token, (ids) => {
       this.#plan(1, undefined, undefined);
-      const { positions, slots, lengths, table } = this.cache.reserve(1);
-      this.#decode ??= this.backend.record((...[input, at, to, length, pages]: DecodeInputs) =>
+      const { positions, slots, spans, table } = this.cache.reserve(1);
+      this.#decode ??= this.backend.record((...[input, at, to, entries, pages]: DecodeInputs) =>
         scope(() => {
-          const place = { positions: at, slots: to, lengths: length, table: pages };
+          const lengths = narrow(reshape(entries, [2]), 1, 1);
+          const place = { positions: at, slots: to, lengths, spans: entries, table: pages };
           return nextLogits(this.decoder.step(input, { pool: this.cache.pool, at: place, logits: 'last' }));
         }),
       );
-      return this.#decode.replay(ids, positions, slots, lengths, table);
+      return this.#decode.replay(ids, positions, slots, spans, table);
     });
   }
 
