@@ -1,0 +1,121 @@
+import {
+  defineOp,
+  DTypeError,
+  formatShape,
+  OptionError,
+  ShapeError,
+  type HostTensor,
+  type Tensor,
+} from '@filigree/core-tensor';
+import { selectionCase } from './cases.js';
+import { expectPositive, hidden, placement, selectionGeometry, selectionShape } from './geometry.js';
+
+/**
+ * Upper bounds of the scores of pages of keys: y = scale · Σ_d max(q_d · min_d, q_d · max_d), at least every scale · q·k of the page.
+ *
+ * q [B,Hq,Lq,D] or [B,Lq,Hq,D] f32   keyMin, keyMax [pages,Hk,N',D] f32 or f16, as page-bounds makes them
+ * table i32 [B,pages per element]   lengths i32 [B,2]   kvMap i32 [Hq]   y [B,Hq,Lq,N] f32, N = pages per element · N'
+ *
+ * `page`: keys per bound. A bound whose first key is after the query, and every bound of a query beyond lenQ, is −1e30. Reads 2·D elements a page.
+ *
+ * Tang et al., "Quest: Query-Aware Sparsity for Efficient Long-Context LLM Inference", arXiv:2406.10774.
+ */
+export const boundScoresOp = /* @__PURE__ */ defineOp({
+  name: 'sparse-attention/bound-scores',
+  inputs: ['q', 'keyMin', 'keyMax', 'table?', 'lengths?', 'kvMap?'],
+  outputs: ['y'],
+  attributes: { scale: { type: 'number' }, page: { type: 'number' }, ...placement },
+  dynamic: ['lengthK'],
+  infer({ q, keyMin, keyMax, table, lengths, kvMap }, { page, queryLayout, lengthK }) {
+    expectPositive('bound-scores', { page });
+    if (keyMax.dtype !== keyMin.dtype) throw new DTypeError(`bound-scores: keyMax is ${keyMax.dtype}, keyMin ${keyMin.dtype}`);
+    if (keyMax.shape.join() !== keyMin.shape.join())
+      throw new ShapeError(`bound-scores: keyMax ${formatShape(keyMax.shape)} and keyMin ${formatShape(keyMin.shape)} differ`);
+    const shape = selectionShape('bound-scores', { q, k: keyMin, table, lengths, kvMap }, { queryLayout, lengthK: -1 });
+    const { batch, heads, lengthQ, capacity } = shape;
+    if (!Number.isInteger(lengthK) || lengthK < -1 || lengthK > capacity * page)
+      throw new OptionError(`bound-scores: lengthK is ${lengthK}, ${capacity} pages hold ${capacity * page} keys`);
+    return { y: { shape: [batch, heads, lengthQ, capacity], dtype: 'f32' } };
+  },
+  reference(io, { scale, page, queryLayout, lengthK }) {
+    const { q, table, kvMap } = io;
+    const inputs = { q, k: io.keyMin, table, kvMap };
+    const least = selectionGeometry('bound-scores', inputs, { queryLayout, lengthK: -1 });
+    const greatest = selectionGeometry('bound-scores', { ...inputs, k: io.keyMax }, { queryLayout, lengthK: -1 });
+    const { batch: batches, heads, lengthQ, capacity } = least;
+    for (let batch = 0; batch < batches; batch++) {
+      const lenQ = io.lengths?.data[2 * batch] ?? lengthQ;
+      const lenK = io.lengths?.data[2 * batch + 1] ?? (lengthK < 0 ? capacity * page : lengthK);
+      for (let head = 0; head < heads; head++) {
+        for (let query = 0; query < lengthQ; query++) {
+          for (let index = 0; index < capacity; index++) {
+            const visible = query < lenQ && index * page <= lenK - lenQ + query;
+            const at = ((batch * heads + head) * lengthQ + query) * capacity + index;
+            io.y.data[at] = hidden;
+            if (!visible) continue;
+            const [low, high] = [least, greatest].map((side) => side.key(batch, side.kvHead(head), index));
+            io.y.data[at] = scale * bound(least.query(batch, head, query), low, high);
+          }
+        }
+      }
+    }
+  },
+  tolerance: { y: { absolute: 2e-3, relative: 1e-5 } },
+  cases: (fc) =>
+    selectionCase(fc).chain(({ inputs, batch, lengthQ, queryLayout, dim, lengthK }) =>
+      fc.constantFrom(1, 3, 16).chain((page) =>
+        fc.tuple(inputs.k, inputs.k).chain(([a, b]) => {
+          const pick = (choose: (...values: number[]) => number): HostTensor => ({
+            ...a,
+            data: a.data.map((value, index) => choose(value, b.data[index])),
+          });
+          const lengths = fc
+            .array(fc.tuple(fc.nat(lengthQ), fc.nat(lengthK * page)), { minLength: batch, maxLength: batch })
+            .map((rows): HostTensor => ({ shape: [batch, 2], dtype: 'i32', data: Int32Array.from(rows.flat()) }));
+          return fc.record({
+            inputs: fc.record({
+              q: inputs.q,
+              keyMin: fc.constant(pick(Math.min)),
+              keyMax: fc.constant(pick(Math.max)),
+              table: inputs.table,
+              lengths: fc.option(lengths, { nil: undefined }),
+              kvMap: inputs.kvMap,
+            }),
+            attributes: fc.record({
+              scale: fc.constant(1 / Math.sqrt(dim)),
+              page: fc.constant(page),
+              queryLayout: fc.constant(queryLayout),
+              lengthK: fc.constantFrom(-1, lengthK * page),
+            }),
+          });
+        }),
+      ),
+    ),
+});
+
+function bound(query: ArrayLike<number>, low: ArrayLike<number>, high: ArrayLike<number>): number {
+  let sum = 0;
+  for (let channel = 0; channel < query.length; channel++) {
+    const [a, b] = [query[channel] * low[channel], query[channel] * high[channel]];
+    sum += a > b ? a : b;
+  }
+  return sum;
+}
+
+/** Bounds of the scores of every page, y [B,Hq,Lq,N]; see {@link boundScoresOp}. */
+export function boundScores(
+  q: Tensor,
+  bounds: { readonly keyMin: Tensor; readonly keyMax: Tensor; readonly page: number },
+  options: {
+    readonly table?: Tensor | undefined;
+    readonly lengths?: Tensor | undefined;
+    readonly kvMap?: Tensor | undefined;
+    readonly scale?: number | undefined;
+    readonly queryLayout?: 'bhld' | 'blhd' | undefined;
+    readonly lengthK?: number | undefined;
+  } = {},
+): Tensor {
+  const { table, lengths, kvMap, scale = 1 / Math.sqrt(q.shape[3]), ...rest } = options;
+  const { keyMin, keyMax, page } = bounds;
+  return boundScoresOp({ q, keyMin, keyMax, table, lengths, kvMap }, { scale, page, ...rest }).y;
+}
