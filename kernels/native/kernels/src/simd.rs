@@ -35,6 +35,8 @@ pub unsafe trait Simd: Copy {
     }
     /// Per lane: `a` where `bits` has the lane's bit set, otherwise `b`.
     unsafe fn select(bits: u32, a: Self::V, b: Self::V) -> Self::V;
+    /// Bit per lane: a > b; false when either is NaN.
+    unsafe fn greater(a: Self::V, b: Self::V) -> u32;
     /// LANES half-precision values, widened.
     unsafe fn load_f16(p: *const u16) -> Self::V;
     /// `LANES` bfloat16 values.
@@ -191,6 +193,10 @@ unsafe impl Simd for Scalar {
         }
     }
     #[inline(always)]
+    unsafe fn greater(a: f32, b: f32) -> u32 {
+        u32::from(a > b)
+    }
+    #[inline(always)]
     unsafe fn load_bf16(p: *const u16) -> f32 {
         // SAFETY: the caller's promise.
         f32::from_bits(u32::from(unsafe { p.read_unaligned() }) << 16)
@@ -289,6 +295,10 @@ mod x86 {
             let lanes = _mm256_setr_epi32(1, 2, 4, 8, 16, 32, 64, 128);
             let hit = _mm256_cmpeq_epi32(_mm256_and_si256(_mm256_set1_epi32(bits as i32), lanes), lanes);
             _mm256_blendv_ps(b, a, _mm256_castsi256_ps(hit))
+        }
+        #[inline(always)]
+        unsafe fn greater(a: __m256, b: __m256) -> u32 {
+            _mm256_movemask_ps(_mm256_cmp_ps::<_CMP_GT_OQ>(a, b)) as u32
         }
         #[inline(always)]
         unsafe fn load_bf16(p: *const u16) -> __m256 {
@@ -414,6 +424,10 @@ mod x86 {
         #[inline(always)]
         unsafe fn select(bits: u32, a: __m512, b: __m512) -> __m512 {
             _mm512_mask_blend_ps(bits as __mmask16, b, a)
+        }
+        #[inline(always)]
+        unsafe fn greater(a: __m512, b: __m512) -> u32 {
+            u32::from(_mm512_cmp_ps_mask::<_CMP_GT_OQ>(a, b))
         }
         #[inline(always)]
         unsafe fn load_bf16(p: *const u16) -> __m512 {
@@ -556,6 +570,11 @@ mod neon {
         unsafe fn select(bits: u32, a: float32x4_t, b: float32x4_t) -> float32x4_t {
             let lanes = [1u32, 2, 4, 8];
             vbslq_f32(vtstq_u32(vdupq_n_u32(bits), vld1q_u32(lanes.as_ptr())), a, b)
+        }
+        #[inline(always)]
+        unsafe fn greater(a: float32x4_t, b: float32x4_t) -> u32 {
+            let lanes = [1u32, 2, 4, 8];
+            vaddvq_u32(vandq_u32(vcgtq_f32(a, b), vld1q_u32(lanes.as_ptr())))
         }
         #[inline(always)]
         unsafe fn load_bf16(p: *const u16) -> float32x4_t {

@@ -1,11 +1,12 @@
 //! One work item: a block of query positions of the heads that share a KV head, against their key ranges.
 //!
 //! Many rows go through `lanes` (queries in vector lanes), few through `rows` (keys and channels in lanes). Both do the same operations in
-//! the same order for every row. bfloat16 takes `lanes` for any number of rows.
+//! the same order for every row. bfloat16, N:M softmax and plans with bits, positions or segments take `lanes` for any number of rows.
 
-use super::call::Work;
 use super::chunk::Chunk;
-use super::keys::{begin_even, visits_of, KeyRange, Visit};
+use super::list::List;
+use super::visible::{Name, Visible};
+use super::work::Work;
 use super::{lanes, rows};
 use crate::Cpu;
 use std::cell::RefCell;
@@ -24,9 +25,9 @@ pub struct Buffers {
     pub total: Buffer,
     pub stats: Buffer,
     pub chunks: Vec<Chunk>,
-    ranges: Vec<KeyRange>,
-    visits: Vec<Visit>,
+    list: List,
     queries_of_pass: Vec<Query>,
+    heads: Vec<usize>,
 }
 
 thread_local! {
@@ -56,20 +57,23 @@ impl Buffer {
 
 /// Computes every row of the item and hands it over.
 pub fn attend(cpu: Cpu, work: &Work) {
-    let group = work.shape.group();
-    let heads = work.kv_head * group..(work.kv_head + 1) * group;
     BUFFERS.with_borrow_mut(|buffers| {
-        let mut index = work.first;
-        let end = work.first + work.count;
+        let (mut index, end) = (work.first, work.first + work.count);
         while index < end {
-            let count = work.ranges.uniform(index, end - index);
-            if work.ranges.shared(heads.clone()) {
-                pass(cpu, work, heads.clone(), index..index + count, buffers);
-            } else {
-                for head in heads.clone() {
-                    pass(cpu, work, head..head + 1, index..index + count, buffers);
+            let visible = &work.task.visible;
+            let count = visible.uniform(work.batch, work.heads(), index, end - index);
+            let name = |head: usize| visible.name(work.batch, head, index);
+            let mut heads = std::mem::take(&mut buffers.heads);
+            for (at, &first) in work.heads().iter().enumerate() {
+                // Heads that see the same keys share what is brought in for one of them.
+                if work.heads()[..at].iter().any(|&head| name(head) == name(first)) {
+                    continue;
                 }
+                heads.clear();
+                heads.extend(work.heads()[at..].iter().filter(|&&head| name(head) == name(first)));
+                pass(cpu, work, name(first), &heads, index..index + count, buffers);
             }
+            buffers.heads = heads;
             index += count;
         }
     });
@@ -84,38 +88,36 @@ pub fn lane_count(cpu: Cpu) -> usize {
     }
 }
 
-/// Some heads × some positions that see one list of ranges.
-fn pass(cpu: Cpu, work: &Work, heads: Range<usize>, indices: Range<usize>, buffers: &mut Buffers) {
-    let (first, count) = (indices.start, indices.len());
-    let positions = (work.position(first), work.position(first + count - 1));
-    let mut ranges = std::mem::take(&mut buffers.ranges);
-    let mut visits = std::mem::take(&mut buffers.visits);
+/// Some heads × some positions that see one list of keys.
+fn pass(cpu: Cpu, work: &Work, name: Name, heads: &[usize], indices: Range<usize>, buffers: &mut Buffers) {
+    let (task, shape) = (work.task, work.shape);
+    let mut list = std::mem::take(&mut buffers.list);
     let mut queries = std::mem::take(&mut buffers.queries_of_pass);
-    work.ranges
-        .of_block(work.batch, heads.start, first, count, positions, work.length_k, &mut ranges);
-    visits_of(&ranges, &mut visits);
-    if work.shape.bf16 {
-        begin_even(&mut visits);
-    }
+    let positions = (work.position(indices.start), work.position(indices.end - 1));
+    task.visible
+        .list(name, positions, work.length_k(), (work.cut(), shape.bf16), &mut list);
     if let Some(segments) = work.segments() {
-        visits.retain(|visit| segments.contains(&visit.segment()));
+        list.visits.retain(|visit| segments.contains(&visit.segment()));
     }
     queries.clear();
     let lanes = lane_count(cpu);
     // A vector of lanes is one head at positions that follow each other, and a chunk of vectors reaches to about the same keys.
     for index in indices.clone().step_by(lanes) {
         let run = index..indices.end.min(index + lanes);
-        queries.extend(heads.clone().flat_map(|head| run.clone().map(move |index| (head, index))));
+        queries.extend(heads.iter().flat_map(|&head| run.clone().map(move |index| (head, index))));
     }
-    let whole = work.shape.dim.is_multiple_of(lanes) && work.shape.value_dim.is_multiple_of(lanes);
-    if lanes > 1 && whole && !work.shape.bf16 && queries.len() <= lanes / 2 {
+    let whole = shape.dim.is_multiple_of(lanes) && shape.value_dim.is_multiple_of(lanes);
+    let plain = match &task.visible {
+        Visible::Plan(plan) => !plan.special(),
+        _ => true,
+    };
+    if lanes > 1 && whole && plain && !shape.bf16 && shape.most.is_none() && queries.len() <= lanes / 2 {
         for chunk in queries.chunks(rows::MOST_ROWS) {
-            rows::run(cpu, work, &visits, chunk, buffers);
+            rows::run(cpu, work, &list, chunk, buffers);
         }
     } else {
-        lanes::run(cpu, work, &visits, &queries, buffers);
+        lanes::run(cpu, work, &list, &queries, buffers);
     }
-    buffers.ranges = ranges;
-    buffers.visits = visits;
+    buffers.list = list;
     buffers.queries_of_pass = queries;
 }

@@ -1,14 +1,18 @@
 //! How the rows of a pass are cut into chunks of lanes, and which keys each lane sees.
 
 use super::block::Query;
-use super::call::Work;
-use super::keys::{Visit, TILE};
+use super::list::{List, Visit, TILE};
+use super::visible::Visible;
+use super::work::Work;
 use std::ops::Range;
 
 /// Most vectors of lanes that share the loads of a key.
 pub const MOST_VECTORS: usize = 4;
 /// Most lanes of a chunk.
 pub const MOST_LANES: usize = 16 * MOST_VECTORS;
+
+/// Which lanes of each vector see the keys of a tile.
+pub type Bits<const NV: usize> = [[u32; NV]; TILE];
 
 /// Rows whose vectors go through the tiles together, and the keys each of them may see by causality and window. Lanes without a query
 /// see everything, and nobody reads them.
@@ -19,6 +23,8 @@ pub struct Chunk {
     pub lane: usize,
     low: [i64; MOST_LANES],
     high: [i64; MOST_LANES],
+    /// Queries of the call; those behind the last row's are 0.
+    indices: [usize; MOST_LANES],
     /// What every lane sees, and what any lane may see.
     common: (i64, i64),
     reach: (i64, i64),
@@ -31,6 +37,7 @@ impl Chunk {
             lane,
             low: [i64::MIN; MOST_LANES],
             high: [i64::MAX; MOST_LANES],
+            indices: [0; MOST_LANES],
             common: (i64::MIN, i64::MAX),
             reach: (i64::MAX, i64::MIN),
             rows: rows.clone(),
@@ -39,6 +46,7 @@ impl Chunk {
             let (low, high) = work.bounds(index);
             chunk.low[lane] = low;
             chunk.high[lane] = high;
+            chunk.indices[lane] = index;
             chunk.common = (chunk.common.0.max(low), chunk.common.1.min(high));
             chunk.reach = (chunk.reach.0.min(low), chunk.reach.1.max(high));
         }
@@ -46,30 +54,57 @@ impl Chunk {
     }
 
     /// False when no lane sees a key of the visit.
-    pub fn reaches(&self, visit: &Visit) -> bool {
-        visit.seen(self.reach.0, self.reach.1) != 0
+    pub fn reaches(&self, visit: &Visit, list: &List) -> bool {
+        visit.special || visit.seen(list, self.reach.0, self.reach.1) != 0
     }
 
     /// Per key and vector, which lanes see the key; returns whether any lane does not.
     #[inline(always)]
-    pub fn mask<const NV: usize>(&self, lanes: usize, visit: &Visit, bits: &mut [[u32; NV]; TILE]) -> bool {
-        if visit.seen(self.common.0, self.common.1) == visit.all() {
+    pub fn mask<const NV: usize>(&self, work: &Work, lanes: usize, visit: &Visit, list: &List, bits: &mut Bits<NV>) -> bool {
+        if !visit.special && visit.seen(list, self.common.0, self.common.1) == visit.all() {
             return false;
         }
-        let count = visit.end - visit.start;
-        for bits in bits.iter_mut().take(count) {
+        for bits in bits.iter_mut().take(visit.count) {
             *bits = [0; NV];
         }
         for vector in 0..NV {
             for lane in 0..lanes {
                 let at = vector * lanes + lane;
-                let seen = visit.seen(self.low[at], self.high[at]);
-                for (key, bits) in bits.iter_mut().enumerate().take(count) {
+                let seen = if visit.special {
+                    self.special(work, at, visit, list)
+                } else {
+                    visit.seen(list, self.low[at], self.high[at])
+                };
+                for (key, bits) in bits.iter_mut().enumerate().take(visit.count) {
                     bits[vector] |= ((seen >> key) as u32 & 1) << lane;
                 }
             }
         }
         true
+    }
+
+    /// The keys of a visit that a lane sees, key by key.
+    fn special(&self, work: &Work, lane: usize, visit: &Visit, list: &List) -> u64 {
+        let Visible::Plan(plan) = &work.task.visible else {
+            return visit.all();
+        };
+        if lane >= self.rows.len() {
+            return visit.all();
+        }
+        let (mut seen, mut key) = (0, 0);
+        for piece in &list.pieces[visit.pieces.clone()] {
+            for within in 0..piece.count {
+                let sees = plan.sees(work.batch, self.indices[lane], piece.start + within, within, piece.rule);
+                seen |= u64::from(sees) << key;
+                key += 1;
+            }
+        }
+        seen
+    }
+
+    /// Position of the query of a lane.
+    pub fn position(&self, work: &Work, lane: usize) -> i64 {
+        work.position(self.indices[lane])
     }
 }
 

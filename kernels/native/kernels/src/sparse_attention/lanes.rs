@@ -7,48 +7,49 @@
 
 use super::arithmetic::{pack_rows, Arithmetic, Floats, Rounded};
 use super::block::{Buffers, Query};
-use super::call::Work;
 use super::chunk::{cut, Chunk, MOST_LANES, MOST_VECTORS};
-use super::keys::{Visit, TILE};
+use super::list::{List, Visit, TILE};
 use super::partial::{merge_lanes, NONE};
+use super::scores::{keep_most, leave_out};
 use super::tile::{self, Tile};
+use super::work::Work;
 use crate::simd::Simd;
 use crate::{simd_dispatch, Cpu};
 
 /// Computes the rows of a pass.
-pub fn run(cpu: Cpu, work: &Work, visits: &[Visit], queries: &[Query], buffers: &mut Buffers) {
+pub fn run(cpu: Cpu, work: &Work, list: &List, queries: &[Query], buffers: &mut Buffers) {
     if !work.shape.bf16 {
-        simd_dispatch!(cpu, floats(work: &Work, visits: &[Visit], queries: &[Query], buffers: &mut Buffers));
+        simd_dispatch!(cpu, floats(work: &Work, list: &List, queries: &[Query], buffers: &mut Buffers));
         return;
     }
     #[cfg(target_arch = "x86_64")]
     if cpu == Cpu::Avx512 && is_x86_feature_detected!("avx512bf16") {
         #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512bf16,avx2,fma,f16c")]
-        unsafe fn pairs(work: &Work, visits: &[Visit], queries: &[Query], buffers: &mut Buffers) {
+        unsafe fn pairs(work: &Work, list: &List, queries: &[Query], buffers: &mut Buffers) {
             // SAFETY: this function carries the features.
-            unsafe { rows::<super::arithmetic::Pairs>(work, visits, queries, buffers) }
+            unsafe { rows::<super::arithmetic::Pairs>(work, list, queries, buffers) }
         }
         // SAFETY: the features were detected.
-        unsafe { pairs(work, visits, queries, buffers) };
+        unsafe { pairs(work, list, queries, buffers) };
         return;
     }
-    simd_dispatch!(cpu, rounded(work: &Work, visits: &[Visit], queries: &[Query], buffers: &mut Buffers));
+    simd_dispatch!(cpu, rounded(work: &Work, list: &List, queries: &[Query], buffers: &mut Buffers));
 }
 
 /// # Safety
 /// As for [`Simd`].
 #[inline(always)]
-unsafe fn floats<S: Simd>(work: &Work, visits: &[Visit], queries: &[Query], buffers: &mut Buffers) {
+unsafe fn floats<S: Simd>(work: &Work, list: &List, queries: &[Query], buffers: &mut Buffers) {
     // SAFETY: the caller's promise.
-    unsafe { rows::<Floats<S>>(work, visits, queries, buffers) }
+    unsafe { rows::<Floats<S>>(work, list, queries, buffers) }
 }
 
 /// # Safety
 /// As for [`Simd`].
 #[inline(always)]
-unsafe fn rounded<S: Simd>(work: &Work, visits: &[Visit], queries: &[Query], buffers: &mut Buffers) {
+unsafe fn rounded<S: Simd>(work: &Work, list: &List, queries: &[Query], buffers: &mut Buffers) {
     // SAFETY: the caller's promise.
-    unsafe { rows::<Rounded<S>>(work, visits, queries, buffers) }
+    unsafe { rows::<Rounded<S>>(work, list, queries, buffers) }
 }
 
 /// Running results of the lanes of a pass: o [Dv][lanes of a chunk], maxima and sums; of the segment, and of the segments before.
@@ -65,7 +66,7 @@ struct State<'a> {
 /// # Safety
 /// As for [`Arithmetic`].
 #[inline(always)]
-unsafe fn rows<A: Arithmetic>(work: &Work, visits: &[Visit], queries: &[Query], buffers: &mut Buffers) {
+unsafe fn rows<A: Arithmetic>(work: &Work, list: &List, queries: &[Query], buffers: &mut Buffers) {
     let shape = work.shape;
     let Buffers {
         keys,
@@ -105,22 +106,16 @@ unsafe fn rows<A: Arithmetic>(work: &Work, visits: &[Visit], queries: &[Query], 
         for chunk in chunks.iter() {
             pack_queries::<A>(work, &queries[chunk.rows.clone()], chunk, &mut q[chunk.lane * shape.dim..]);
         }
-        for visits in visits.chunk_by(|a, b| a.segment() == b.segment()) {
+        for visits in list.visits.chunk_by(|a, b| a.segment() == b.segment()) {
             state.output.fill(0.0);
             state.largest.fill(NONE);
             state.sums.fill(0.0);
             for visit in visits {
-                let tile = work.source.tile::<A>(
-                    (work.batch, work.kv_head),
-                    visit.start,
-                    visit.end - visit.start,
-                    tile::PADDING,
-                    keys,
-                    values,
-                );
+                let at = (work.batch, work.kv_head);
+                let tile = work.source.tile::<A>(at, visit, list, tile::PADDING, keys, values);
                 for chunk in chunks.iter() {
-                    if chunk.reaches(visit) {
-                        visit_tile::<A>(work, visit, &tile, chunk, q, scores, &mut state);
+                    if chunk.reaches(visit, list) {
+                        visit_tile::<A>(work, (visit, list), &tile, chunk, q, scores, &mut state);
                     }
                 }
             }
@@ -194,7 +189,7 @@ unsafe fn pack_queries<A: Arithmetic>(work: &Work, rows: &[Query], chunk: &Chunk
 #[inline(always)]
 unsafe fn visit_tile<A: Arithmetic>(
     work: &Work,
-    visit: &Visit,
+    visit: (&Visit, &List),
     tile: &Tile,
     chunk: &Chunk,
     q: &[f32],
@@ -225,7 +220,7 @@ unsafe fn visit_tile<A: Arithmetic>(
 #[inline(always)]
 unsafe fn visit_lanes<A: Arithmetic, const NV: usize, const KU: usize, const CU: usize>(
     work: &Work,
-    visit: &Visit,
+    visit: (&Visit, &List),
     tile: &Tile,
     chunk: &Chunk,
     q: &[f32],
@@ -233,7 +228,8 @@ unsafe fn visit_lanes<A: Arithmetic, const NV: usize, const KU: usize, const CU:
     state: &mut State,
 ) {
     let (shape, width) = (work.shape, NV * A::S::LANES);
-    let count = visit.end - visit.start;
+    let (visit, list) = visit;
+    let count = visit.count;
     let q = &q[chunk.lane * shape.dim..][..shape.dim * width];
     let output = &mut state.output[chunk.lane * shape.value_dim..][..shape.value_dim * width];
     let (largest, sums) = (
@@ -241,12 +237,24 @@ unsafe fn visit_lanes<A: Arithmetic, const NV: usize, const KU: usize, const CU:
         &mut state.sums[chunk.lane..][..width],
     );
     let mut bits = [[u32::MAX; NV]; TILE];
-    let hidden = chunk.mask(A::S::LANES, visit, &mut bits);
+    let mut hidden = chunk.mask(work, A::S::LANES, visit, list, &mut bits);
     // SAFETY: the slices have the lengths the functions ask for; the tile is padded.
     unsafe {
         tile::multiply_keys::<A, NV, KU>(tile, q, shape.query_scale, scores);
         if shape.softcap > 0.0 {
             tile::cap_scores(&mut scores[..count * width], shape.softcap);
+        }
+        if let Some(most) = shape.most {
+            keep_most::<A::S, NV>(work, chunk, (visit, list), most, scores, &mut bits);
+            hidden = true;
+        }
+        if let Some(skip) = shape.skip {
+            let tops = &state.tops[chunk.lane..][..width];
+            let (left, any) = leave_out::<A::S, NV>(scores, count, skip, largest, tops, &mut bits);
+            if !any {
+                return;
+            }
+            hidden |= left;
         }
         let alpha = if hidden {
             tile::normalize::<A, NV, true>(scores, count, &bits, largest, sums)

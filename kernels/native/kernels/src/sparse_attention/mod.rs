@@ -6,9 +6,15 @@ mod call;
 mod chunk;
 mod keys;
 mod lanes;
+mod list;
 mod partial;
+mod plan;
 mod rows;
+mod scores;
+mod shape;
 mod tile;
+mod visible;
+mod work;
 
 use crate::OpSpec;
 

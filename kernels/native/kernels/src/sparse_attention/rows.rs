@@ -5,10 +5,10 @@
 //! transposed in pairs of channels and widened afterwards: half the shuffles. Values are widened on their way into the multiply-adds.
 
 use super::block::{Buffers, Query};
-use super::call::Work;
-use super::keys::{Visit, TILE};
+use super::list::{List, TILE};
 use super::partial::{Row, NONE};
 use super::tile::{all_finite, cap_scores};
+use super::work::Work;
 use crate::simd::{exp2_down, Simd};
 use crate::{simd_dispatch, Cpu};
 
@@ -18,25 +18,25 @@ pub const MOST_ROWS: usize = 4;
 const PADDING: usize = 16;
 
 /// At most [`MOST_ROWS`] rows; head dims are multiples of the lanes.
-pub fn run(cpu: Cpu, work: &Work, visits: &[Visit], queries: &[Query], buffers: &mut Buffers) {
-    simd_dispatch!(cpu, chunk(work: &Work, visits: &[Visit], queries: &[Query], buffers: &mut Buffers));
+pub fn run(cpu: Cpu, work: &Work, list: &List, queries: &[Query], buffers: &mut Buffers) {
+    simd_dispatch!(cpu, chunk(work: &Work, list: &List, queries: &[Query], buffers: &mut Buffers));
 }
 
 /// # Safety
 /// As for [`Simd`].
 #[inline(always)]
-unsafe fn chunk<S: Simd>(work: &Work, visits: &[Visit], queries: &[Query], buffers: &mut Buffers) {
+unsafe fn chunk<S: Simd>(work: &Work, list: &List, queries: &[Query], buffers: &mut Buffers) {
     // SAFETY: the caller's promise. Registers: rows × vectors accumulators, the vectors, one broadcast.
     unsafe {
         match (queries.len(), S::LANES) {
-            (1, 16) => body::<S, 1, 4>(work, visits, queries, buffers),
-            (2, 16) => body::<S, 2, 4>(work, visits, queries, buffers),
-            (3, 16) => body::<S, 3, 4>(work, visits, queries, buffers),
-            (_, 16) => body::<S, 4, 4>(work, visits, queries, buffers),
-            (1, _) => body::<S, 1, 4>(work, visits, queries, buffers),
-            (2, _) => body::<S, 2, 4>(work, visits, queries, buffers),
-            (3, _) => body::<S, 3, 2>(work, visits, queries, buffers),
-            _ => body::<S, 4, 2>(work, visits, queries, buffers),
+            (1, 16) => body::<S, 1, 4>(work, list, queries, buffers),
+            (2, 16) => body::<S, 2, 4>(work, list, queries, buffers),
+            (3, 16) => body::<S, 3, 4>(work, list, queries, buffers),
+            (_, 16) => body::<S, 4, 4>(work, list, queries, buffers),
+            (1, _) => body::<S, 1, 4>(work, list, queries, buffers),
+            (2, _) => body::<S, 2, 4>(work, list, queries, buffers),
+            (3, _) => body::<S, 3, 2>(work, list, queries, buffers),
+            _ => body::<S, 4, 2>(work, list, queries, buffers),
         }
     }
 }
@@ -46,7 +46,7 @@ unsafe fn chunk<S: Simd>(work: &Work, visits: &[Visit], queries: &[Query], buffe
 /// # Safety
 /// As for [`Simd`]; `rows` has R elements, LANES divides D, Dv and TILE.
 #[inline(always)]
-unsafe fn body<S: Simd, const R: usize, const G: usize>(work: &Work, visits: &[Visit], rows: &[Query], buffers: &mut Buffers) {
+unsafe fn body<S: Simd, const R: usize, const G: usize>(work: &Work, list: &List, rows: &[Query], buffers: &mut Buffers) {
     let shape = work.shape;
     let (dim, value_dim) = (shape.dim, shape.value_dim);
     let Buffers {
@@ -74,42 +74,47 @@ unsafe fn body<S: Simd, const R: usize, const G: usize>(work: &Work, visits: &[V
     let mut tops = [NONE; R];
     let mut totals = [0f32; R];
     total[..R * value_dim].fill(0.0);
-    let mut coming = visits.iter().skip(1);
-    for visits in visits.chunk_by(|a, b| a.segment() == b.segment()) {
+    let mut coming = list.visits.iter().skip(1);
+    for visits in list.visits.chunk_by(|a, b| a.segment() == b.segment()) {
         let mut largest = [NONE; R];
         let mut sums = [0f32; R];
         output[..R * value_dim].fill(0.0);
         for visit in visits {
-            let count = visit.end - visit.start;
+            let count = visit.count;
             let mut seen = [0u64; R];
             for (row, &(_, index)) in rows.iter().enumerate() {
                 let (low, high) = work.bounds(index);
-                seen[row] = visit.seen(low, high);
+                seen[row] = visit.seen(list, low, high);
             }
             let hidden = seen.iter().any(|&seen| seen != visit.all());
             let source = work.source;
             // Vectors of keys may reach over the tile's end, into rows that are not looked at.
             let reach = count.next_multiple_of(S::LANES);
             let fits = !source.half || dim.is_multiple_of(2 * S::LANES);
-            let direct = source
-                .direct(work.batch, work.kv_head, visit.start, reach)
-                .filter(|_| fits && !hidden);
-            let ahead = coming
-                .next()
-                .and_then(|next| source.direct(work.batch, work.kv_head, next.start, next.end - next.start));
+            let at = (work.batch, work.kv_head);
+            let direct = source.direct_tile(at, visit, reach).filter(|_| fits && !hidden);
+            let ahead = coming.next().and_then(|next| source.direct_tile(at, next, next.count));
             // SAFETY: every pointer stays within buffers that were sized above; LANES divides the rows they are cut into.
             unsafe {
                 let (tile, transposed) = keys.split_at_mut(by_channel);
                 if let Some((k, _)) = direct {
                     transpose_keys::<S>(source.half, k, dim, reach, transposed);
                 } else {
-                    source.load_tile::<S>(work.batch, work.kv_head, visit.start, count, tile, values);
+                    source.load_tile::<S>(at, &list.pieces[visit.pieces.clone()], tile, values);
                     transpose_floats::<S>(tile.as_ptr(), dim, reach, transposed);
                 }
                 multiply_keys::<S, R, G>(transposed, queries, dim, count, ahead.map_or(&[], |(k, _)| k), scores);
                 if shape.softcap > 0.0 {
                     for scores in scores.chunks_exact_mut(TILE).take(R) {
                         cap_scores(&mut scores[..count], shape.softcap);
+                    }
+                }
+                let mut left = false;
+                if let Some(skip) = shape.skip {
+                    let before = std::array::from_fn(|row| if tops[row] > largest[row] { tops[row] } else { largest[row] });
+                    left = leave_out::<S, R>(scores, count, skip, &before, &mut seen);
+                    if seen.iter().all(|&seen| seen == 0) {
+                        continue;
                     }
                 }
                 let alpha = normalize::<S, R>(scores, count, &seen, &mut largest, &mut sums);
@@ -122,9 +127,12 @@ unsafe fn body<S: Simd, const R: usize, const G: usize>(work: &Work, visits: &[V
                     ahead: Ahead::new(ahead.map_or(&[], |(_, v)| v), (value_dim / (G * S::LANES)).max(1) * count),
                 };
                 match direct {
+                    // 0 · NaN is NaN: rows that left the tile out must not meet values that are not finite.
+                    Some((_, v)) if left && source.half => add_values::<S, R, G, true, true>(&weights, v.as_ptr(), output),
+                    Some((_, v)) if left => add_values::<S, R, G, true, false>(&weights, v.as_ptr(), output),
                     Some((_, v)) if source.half => add_values::<S, R, G, false, true>(&weights, v.as_ptr(), output),
                     Some((_, v)) => add_values::<S, R, G, false, false>(&weights, v.as_ptr(), output),
-                    None if hidden && !all_finite(&values[..count * value_dim]) => {
+                    None if (hidden || left) && !all_finite(&values[..count * value_dim]) => {
                         add_values::<S, R, G, true, false>(&weights, values.as_ptr().cast(), output)
                     }
                     None => add_values::<S, R, G, false, false>(&weights, values.as_ptr().cast(), output),
@@ -198,6 +206,41 @@ unsafe fn multiply_keys<S: Simd, const R: usize, const G: usize>(
         }
         key += G * S::LANES;
     }
+}
+
+/// As in `scores`: hides the tile from rows whose greatest score in it is too far below the one `before`; returns whether it did for any.
+///
+/// # Safety
+/// Buffers as sized by [`body`].
+#[inline(always)]
+unsafe fn leave_out<S: Simd, const R: usize>(
+    scores: &[f32],
+    count: usize,
+    skip: f32,
+    before: &[f32; R],
+    seen: &mut [u64; R],
+) -> bool {
+    let mut left = false;
+    for row in 0..R {
+        let mut tops = S::splat(NONE);
+        let mut each = [NONE; 16];
+        // SAFETY: vectors begin below count ≤ TILE, and LANES divides TILE.
+        unsafe {
+            for key in (0..count).step_by(S::LANES) {
+                let score = S::load(scores.as_ptr().add(row * TILE + key));
+                tops = S::max(S::select((seen[row] >> key) as u32, score, S::splat(NONE)), tops);
+            }
+            S::store(each.as_mut_ptr(), tops);
+        }
+        let top = each[..S::LANES]
+            .iter()
+            .fold(NONE, |top, &score| if score > top { score } else { top });
+        if before[row] >= NONE / 2.0 && top <= before[row] - skip {
+            left |= seen[row] != 0;
+            seen[row] = 0;
+        }
+    }
+    left
 }
 
 /// As in `tile`: scores → probabilities relative to the running maximum, summed with keys ascending.

@@ -2,7 +2,7 @@
 //! order, sums over keys in order. Words are what the arithmetic makes of numbers: one f32, or two bfloat16.
 
 use super::arithmetic::{Arithmetic, V};
-use super::keys::TILE;
+use super::list::TILE;
 use super::partial::NONE;
 use crate::simd::{exp2_down, Simd};
 
