@@ -44,7 +44,7 @@ describe('XAttention', () => {
     const missed = await keysSeen(backend, blockTopKMethod.create({ block: 64, topK: 3 }), sharp);
     const recall = ([keys]: typeof found): number => recallOf(sharp, keys.slice(256), 0, 256);
     expect(recall(found)).toBeGreaterThan(0.95);
-    expect(recall(missed)).toBeLessThan(0.8);
+    expect(recall(missed)).toBeLessThan(0.5);
   });
 
   it('refuses a block that strides do not fill, and thresholds that are no share', () => {

@@ -6,6 +6,7 @@ interface ExecutorCall {
   readonly op: string;
   readonly inputs: Readonly<Record<string, { readonly shape: readonly number[]; readonly data: NumberArray }>>;
   readonly attributes: Readonly<Record<string, unknown>>;
+  readonly plan: ReturnType<typeof unpackPlan> | undefined;
 }
 
 const executors = ['attention', 'planned-attention', 'gather-attention'].map((name) => `sparse-attention/${name}`);
@@ -60,7 +61,8 @@ function watchExecutors(backend: Backend): { stop(): void; calls(): Promise<Exec
           host.push([name, { shape: tensor.shape, data: await tensor.readNumbers() }]);
           tensor.dispose();
         }
-        calls.push({ op, inputs: Object.fromEntries(host), attributes });
+        const read: ExecutorCall['inputs'] = Object.fromEntries(host);
+        calls.push({ op, inputs: read, attributes, plan: 'plan' in read ? unpackPlan(read['plan'].data) : undefined });
       }
       return calls;
     },
@@ -70,7 +72,7 @@ function watchExecutors(backend: Backend): { stop(): void; calls(): Promise<Exec
 /** Keys that a query of a call sees. */
 function keysOf(call: ExecutorCall, context: SelectContext, { element, head, query }: Place): number[] {
   const { inputs, attributes } = call;
-  if (call.op.endsWith('planned-attention')) return visibleKeys(unpackPlan(inputs['plan'].data), element, head, query);
+  if (call.plan) return visibleKeys(call.plan, element, head, query);
   if (call.op.endsWith('gather-attention')) {
     const { shape, data } = inputs['indices'];
     const [, maskHeads, lengthQ, slots] = shape;

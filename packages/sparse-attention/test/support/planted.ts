@@ -6,6 +6,8 @@ export interface Planting {
   readonly verticals?: readonly number[];
   /** Offsets o: the query at p sees the key at p − o. */
   readonly slashes?: readonly number[];
+  /** Distances about a slash that it covers, falling off; default 1: it alone. Slashes of language models are wide, as rotations turn slowly. */
+  readonly width?: number;
   /** Pairs (query block, key block): queries of the first see keys of the second. */
   readonly blocks?: readonly (readonly [number, number])[];
   /** Positions per block of `blocks`; default 64. */
@@ -80,11 +82,11 @@ interface Head {
 }
 
 function plant(planting: Planting, head: Head): void {
-  const { verticals = [], slashes = [], blocks = [], blockSize = 64, strength = 12 } = planting;
+  const { verticals = [], slashes = [], width = 1, blocks = [], blockSize = 64, strength = 12 } = planting;
   // A product of rows becomes `strength` once it is divided by √D.
   const product = strength * Math.sqrt(head.dim);
   if (verticals.length > 0) plantVerticals(verticals, Math.sqrt(product), head);
-  if (slashes.length > 0) plantSlashes(slashes, product, head);
+  if (slashes.length > 0) plantSlashes(slashes, width, product, head);
   for (const pair of blocks) plantBlock(pair, blockSize, Math.sqrt(product / head.dim), head);
 }
 
@@ -93,11 +95,16 @@ function plantVerticals(verticals: readonly number[], amplitude: number, { lengt
   for (let position = 0; position < length; position++) for (const query of queries(position)) query[0] += amplitude;
 }
 
-function plantSlashes(slashes: readonly number[], product: number, { length, dim, random, key, queries }: Head): void {
+function plantSlashes(
+  slashes: readonly number[],
+  width: number,
+  product: number,
+  { length, dim, random, key, queries }: Head,
+): void {
   const waves = dim / 2 - 1;
   const amplitude = Math.sqrt(product / waves);
   for (let wave = 0; wave < waves; wave++) {
-    const [frequency, at] = [Math.PI * random.nextFloat(), 2 + 2 * wave];
+    const [frequency, at] = [(Math.PI * random.nextFloat()) / width, 2 + 2 * wave];
     for (let position = 0; position < length; position++) {
       key(position)[at] += amplitude * Math.cos(frequency * position);
       key(position)[at + 1] += amplitude * Math.sin(frequency * position);
