@@ -1,3 +1,4 @@
+export * from './attend-by-policy.js';
 export * from './catalogue.js';
 export * from './cell-pattern.js';
 export * from './head-plan.js';
@@ -16,6 +17,7 @@ export { precisions, queryLayouts, type Precision, type QueryLayout } from './op
 export * from './ops/planned-attention.js';
 export * from './pack-plan.js';
 export * from './plan.js';
+export * from './plan-cache.js';
 export * from './range-pattern.js';
 export * from './select/antidiagonal-scores.js';
 export * from './select/append-labels.js';

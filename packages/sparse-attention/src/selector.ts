@@ -46,6 +46,8 @@ export interface SelectContext {
   readonly promptEnd: readonly number[] | undefined;
   /** i32 [Hq]: query head → key-value head; without it, contiguous groups. */
   readonly kvMap: Tensor | undefined;
+  /** kvMap on the host; plans of patterns are made there. */
+  readonly kvHeadOf?: readonly number[] | undefined;
   readonly scale: number;
   readonly softcap: number;
   /** Rotates rows [B, Lq, Hq, D] or [B, Hq, Lq, D] as `q` by so many positions more, i32 [Lq]; undefined when the layer has no rotary positions. */
@@ -63,6 +65,8 @@ export type Selection = 'dense' | { readonly parts: readonly SelectionPart[]; re
 
 /** A dynamic method: estimates from q and k what each block of queries should see. Nothing it does is read back by the host. */
 export interface Selector<S = unknown> {
+  /** Whether what it does depends on lengths that the host must know, so that its steps are not recorded. */
+  readonly needsLengths?: boolean | undefined;
   /** State that follows the cache: page bounds, labels. */
   init?(layer: LayerInfo): S;
   /**
@@ -79,6 +83,12 @@ export interface Selector<S = unknown> {
 
 /** What a method comes to for its options: a mask of the shape alone, a selector, or dense attention with options of the executor. */
 export type AttentionPolicy =
-  | { readonly kind: 'pattern'; readonly pattern: Pattern; readonly options?: ExecutorOptions | undefined }
+  | {
+      readonly kind: 'pattern';
+      readonly pattern: Pattern;
+      readonly options?: ExecutorOptions | undefined;
+      /** First layer that has the pattern; those before it are dense. */
+      readonly fromLayer?: number | undefined;
+    }
   | { readonly kind: 'selector'; readonly selector: Selector }
   | { readonly kind: 'executor'; options(lenK: number): ExecutorOptions };

@@ -1,0 +1,88 @@
+import { ExecutionError, scope, type Tensor } from '@filigree/core-tensor';
+import { attention } from './ops/attention.js';
+import type { Precision } from './ops/check.js';
+import { plannedAttention } from './ops/planned-attention.js';
+import { patternPlan, type PlanCache } from './plan-cache.js';
+import { loweredWithRanges } from './select/lowered-with-ranges.js';
+import { stepSizes } from './select/step.js';
+import type { AttentionPolicy, ExecutorOptions, SelectContext } from './selector.js';
+
+/** Attention as a policy had it. */
+export interface PolicyResult {
+  /** As q, with the values' channels. */
+  readonly o: Tensor;
+  /** [B, Hq, Lq]. */
+  readonly lse: Tensor;
+  /**
+   * Cells that were visible: a number over all heads of a pattern; for a selector, f32 [B, Hm, R] of each of its parts, per mask head; undefined when all
+   * causal cells were.
+   */
+  readonly cells: number | readonly Tensor[] | undefined;
+}
+
+export interface AttendOptions {
+  /** Plans of patterns, kept for the next layer. */
+  readonly plans?: PlanCache | undefined;
+  readonly precision?: Precision | undefined;
+}
+
+/**
+ * Attention of one step of one layer by a policy: a pattern is lowered here and may be cached, a selector's parts are executed on the device and merged.
+ * Nothing is read back.
+ *
+ * @param state what the selector's `init` made for the layer.
+ * @throws ExecutionError when a pattern or an option that depends on the length is asked for in a step whose lengths the host does not know.
+ */
+export function attendByPolicy(
+  context: SelectContext,
+  policy: AttentionPolicy,
+  state?: unknown,
+  { plans, precision }: AttendOptions = {},
+): PolicyResult {
+  const { q, k, v } = context;
+  return scope((): PolicyResult => {
+    if (policy.kind === 'executor') return dense(context, { ...policy.options(longest(context)), precision });
+    if (policy.kind === 'pattern') {
+      if (context.layer < (policy.fromLayer ?? 0)) return dense(context, { precision });
+      const { plan, cells } = patternPlan(context, policy.pattern, plans);
+      return { ...plannedAttention(q, k, v, plan, callOf(context, { ...policy.options, precision })), cells };
+    }
+    const selection = policy.selector.select(context, state);
+    if (selection === 'dense') return dense(context, { precision });
+    const [part, ...others] = selection.parts;
+    // Until parts are merged and lists of keys are executed, a selection is one plan.
+    if (!('plan' in part) || others.length > 0) throw new ExecutionError('attendByPolicy: a selection must be one plan');
+    const options = { ...selection.options, precision };
+    return {
+      ...plannedAttention(part.q ?? q, k, v, part.plan, callOf(context, options)),
+      cells: part.cells ? [part.cells] : [],
+    };
+  });
+}
+
+type CallOptions = ExecutorOptions & { readonly precision?: Precision | undefined };
+
+function callOf({ scale, softcap, table, queryLayout }: SelectContext, options: CallOptions) {
+  return { ...{ scale, softcap, table, queryLayout }, ...options };
+}
+
+function dense(context: SelectContext, options: CallOptions): PolicyResult {
+  const { q, k, v, lengthsK, kvMap, lenQ } = context;
+  const call = callOf(context, options);
+  // Dense attention takes every query for one; where elements have fewer, a plan says so.
+  const whole = lenQ.every((length) => length === stepSizes(context).lengthQ);
+  if (!whole)
+    return {
+      ...plannedAttention(q, k, v, loweredWithRanges(context, [[0, 0]], {}, { blockQ: 16 }).plan, call),
+      cells: undefined,
+    };
+  if (kvMap) throw new ExecutionError('attendByPolicy: dense attention takes no kvMap yet');
+  return { ...attention(q, k, v, { ...call, lengths: lengthsK }), cells: undefined };
+}
+
+/** The longest cache of the batch, of which options that follow the length are the most careful. */
+function longest({ lenK }: SelectContext): number {
+  if (lenK === undefined)
+    throw new ExecutionError('attendByPolicy: the options depend on lenK, which a recorded step does not know');
+  return Math.max(0, ...lenK);
+}
