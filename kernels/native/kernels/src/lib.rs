@@ -18,10 +18,16 @@ pub use pool::{Pool, SerialPool};
 
 /// Every op of every package.
 pub fn all_ops() -> Vec<&'static OpSpec> {
-    [core::OPS, quantization::OPS, sparse_attention::OPS, kv_cache::OPS]
-        .into_iter()
-        .flatten()
-        .collect()
+    [
+        core::OPS,
+        quantization::OPS,
+        sparse_attention::OPS,
+        sparse_attention::select::OPS,
+        kv_cache::OPS,
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 /// 32-bit FNV-1a of an op's signature; the JavaScript side computes the same.

@@ -56,6 +56,7 @@ export const antidiagonalScoresOp = /* @__PURE__ */ defineOp({
       }
     }
   },
+  native: 'sparse_attention_antidiagonal_scores',
   tolerance: { y: { absolute: 2e-3, relative: 1e-3 } },
   cases: (fc) =>
     selectionCase(fc).chain(({ inputs, queryLayout, dim, lengthK }) =>
@@ -87,10 +88,10 @@ function antidiagonal(
   let sum = 0;
   for (let step = 0; step < stride; step++) {
     const [query, position] = [firstQuery + stride - 1 - step, firstKey + step];
-    if (query >= lenQ || position >= lenK) continue;
-    const q = geometry.query(batch, head, query);
-    const k = geometry.key(batch, geometry.kvHead(head), position);
-    for (let channel = 0; channel < q.length; channel++) sum += q[channel] * k[channel];
+    // What is not there is 0, and a NaN it meets stays NaN.
+    const q = query < lenQ ? geometry.query(batch, head, query) : undefined;
+    const k = position < lenK ? geometry.key(batch, geometry.kvHead(head), position) : undefined;
+    for (let channel = 0; channel < geometry.dim; channel++) sum += (q?.[channel] ?? 0) * (k?.[channel] ?? 0);
   }
   return sum;
 }

@@ -54,6 +54,7 @@ export const appendLabelsOp = /* @__PURE__ */ defineOp({
       }
     }
   },
+  native: 'sparse_attention_append_labels',
   cases: (fc) =>
     fc
       .record({

@@ -60,6 +60,7 @@ export const boundScoresOp = /* @__PURE__ */ defineOp({
       }
     }
   },
+  native: 'sparse_attention_bound_scores',
   tolerance: { y: { absolute: 2e-3, relative: 1e-5 } },
   cases: (fc) =>
     selectionCase(fc).chain(({ inputs, batch, lengthQ, queryLayout, dim, lengthK }) =>

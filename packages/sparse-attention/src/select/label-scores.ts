@@ -75,6 +75,7 @@ export const labelScoresOp = /* @__PURE__ */ defineOp({
       }
     }
   },
+  native: 'sparse_attention_label_scores',
   tolerance: { y: { absolute: 2e-3, relative: 1e-5 } },
   cases: (fc) =>
     selectionCase(fc).chain(({ inputs, kvHeads, queryLayout, dim, lengthK }) =>

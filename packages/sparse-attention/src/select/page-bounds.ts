@@ -66,6 +66,7 @@ export const pageBoundsOp = /* @__PURE__ */ defineOp({
       }
     }
   },
+  native: 'sparse_attention_page_bounds',
   cases: (fc) =>
     fc
       .record({

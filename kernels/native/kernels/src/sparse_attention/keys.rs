@@ -219,7 +219,7 @@ impl<'a> KeySource<'a> {
 /// # Safety
 /// As for [`Simd`].
 #[inline(always)]
-unsafe fn widen<S: Simd>(half: bool, bytes: &[u8], element: usize, out: &mut [f32]) {
+pub(super) unsafe fn widen<S: Simd>(half: bool, bytes: &[u8], element: usize, out: &mut [f32]) {
     let size = if half { 2 } else { 4 };
     let source = &bytes[element * size..(element + out.len()) * size];
     let whole = out.len() / S::LANES * S::LANES;

@@ -11,6 +11,7 @@ mod partial;
 mod plan;
 mod rows;
 mod scores;
+pub mod select;
 mod shape;
 mod tile;
 mod visible;

@@ -1,6 +1,8 @@
 //! Valid calls of every op, in sizes that end in the middle of vectors, tiles and blocks. Arguments are exact-size heap allocations, so that
 //! AddressSanitizer sees a kernel that reads or writes one element too many.
 
+mod estimates;
+
 use filigree_kernels::{all_ops, Call, Cpu, DType, KernelError, OpSpec, SerialPool, TensorMut, TensorRef};
 
 /// A small deterministic generator; quality is not the point.
@@ -575,7 +577,7 @@ fn append(random: &mut Random) -> Vec<Case> {
 /// At least one valid case of every op.
 pub fn cases(seed: u64) -> Vec<Case> {
     let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
-    [elementwise, rows, shapes, quantized, attention, append]
+    [elementwise, rows, shapes, quantized, attention, append, estimates::estimates]
         .iter()
         .flat_map(|group| group(&mut random))
         .collect()

@@ -1,0 +1,175 @@
+//! Scores of rows of keys (or of bounds) for few queries: each row is brought in once for all queries that read it. Bound by memory.
+
+use super::source::Source;
+use super::HIDDEN;
+use crate::call::Call;
+use crate::pool::Disjoint;
+use crate::simd::Simd;
+use crate::sparse_attention::select::source::Pages;
+use crate::{ensure, simd_dispatch, KernelError};
+
+/// Rows of keys of a work item.
+const ROWS: usize = 128;
+/// Queries of a work item.
+const QUERIES: usize = 64;
+
+/// A call: y[b, head, query, row] = scale · Σ_d of q · low, or of the greater of q · low and q · high.
+pub struct Scan<'a> {
+    pub source: Source<'a>,
+    /// The second pages of bounds.
+    pub high: Option<Pages<'a>>,
+    /// Channels of q that the rows hold, per key-value head; none: all of them.
+    pub channels: Option<&'a [i32]>,
+    pub scale: f32,
+    /// Keys that one row stands for.
+    pub keys_per_row: usize,
+}
+
+struct Item {
+    batch: usize,
+    kv_head: usize,
+    /// Index of the first (head, query) of the group.
+    first: usize,
+    count: usize,
+    row: usize,
+    rows: usize,
+}
+
+pub fn run(op: &str, call: &mut Call, scan: &Scan) -> Result<(), KernelError> {
+    let source = &scan.source;
+    let capacity = source.keys.capacity;
+    let (pool, cpu) = (call.pool, call.cpu);
+    let y = call.output(0)?;
+    ensure!(
+        y.shape == [source.batch, source.heads, source.length_q, capacity],
+        "{op}: y is {:?}",
+        y.shape
+    );
+    let mut items = Vec::new();
+    for batch in 0..source.batch {
+        for (kv_head, group) in source.groups.iter().enumerate() {
+            let queries = group.len() * source.length_q;
+            for first in (0..queries).step_by(QUERIES) {
+                for row in (0..capacity).step_by(ROWS) {
+                    items.push(Item {
+                        batch,
+                        kv_head,
+                        first,
+                        count: QUERIES.min(queries - first),
+                        row,
+                        rows: ROWS.min(capacity - row),
+                    });
+                }
+            }
+        }
+    }
+    let y = Disjoint::new(y.f32s()?);
+    pool.run(items.len(), &|index| {
+        let item = &items[index];
+        let y = &y;
+        simd_dispatch!(cpu, score(scan: &Scan, item: &Item, y: &Disjoint<f32>));
+    });
+    Ok(())
+}
+
+/// # Safety
+/// As for [`Simd`]; no other job writes the item's cells of y.
+#[inline(always)]
+unsafe fn score<S: Simd>(scan: &Scan, item: &Item, y: &Disjoint<f32>) {
+    let source = &scan.source;
+    let dim = source.keys.dim;
+    let width = dim.next_multiple_of(S::LANES);
+    let group = &source.groups[item.kv_head];
+    let mut queries = vec![0f32; item.count * width];
+    for (index, query) in queries.chunks_exact_mut(width.max(1)).enumerate() {
+        let at = item.first + index;
+        let row = source.query(item.batch, group[at / source.length_q], at % source.length_q);
+        match scan.channels {
+            Some(channels) => {
+                let channels = &channels[item.kv_head * dim..][..dim];
+                for (value, &channel) in query.iter_mut().zip(channels) {
+                    *value = row[channel as usize];
+                }
+            }
+            None => query[..dim].copy_from_slice(row),
+        }
+    }
+    let mut low = vec![0f32; S::LANES * width];
+    let mut high = vec![0f32; if scan.high.is_some() { S::LANES * width } else { 0 }];
+    let mut sums = [0f32; 16];
+    for row in (item.row..item.row + item.rows).step_by(S::LANES) {
+        let count = S::LANES.min(item.row + item.rows - row);
+        let seen = |index: usize| {
+            let keys = source.visible(item.batch, (item.first + index) % source.length_q);
+            // Rows whose first key is visible.
+            keys.div_ceil(scan.keys_per_row).saturating_sub(row).min(count)
+        };
+        let any = (0..item.count).any(|index| seen(index) > 0);
+        if any {
+            // SAFETY: the caller's promise.
+            unsafe {
+                source.keys.load::<S>(item.batch, item.kv_head, row, count, width, &mut low);
+                if let Some(pages) = &scan.high {
+                    pages.load::<S>(item.batch, item.kv_head, row, count, width, &mut high);
+                }
+            }
+        }
+        for index in 0..item.count {
+            let (head, query) = (
+                group[(item.first + index) / source.length_q],
+                (item.first + index) % source.length_q,
+            );
+            let at = ((item.batch * source.heads + head) * source.length_q + query) * source.keys.capacity + row;
+            // SAFETY: the caller's promise.
+            let out = unsafe { y.part(at, count) };
+            let seen = seen(index);
+            if seen > 0 {
+                let query = &queries[index * width..][..width];
+                // SAFETY: rows and query have `width` elements, a multiple of LANES; `sums` has 16.
+                unsafe {
+                    match scan.high {
+                        Some(_) => row_sums::<S, true>(query, &low, &high, &mut sums),
+                        None => row_sums::<S, false>(query, &low, &[], &mut sums),
+                    }
+                }
+            }
+            for (lane, out) in out.iter_mut().enumerate() {
+                *out = if lane < seen { scan.scale * sums[lane] } else { HIDDEN };
+            }
+        }
+    }
+}
+
+/// sums[row] = Σ_d q_d · low_d, or with BOUNDS Σ_d max(q_d · low_d, q_d · high_d), of LANES rows.
+///
+/// # Safety
+/// As for [`Simd`]; every row has as many elements as the query, a multiple of LANES.
+#[inline(always)]
+unsafe fn row_sums<S: Simd, const BOUNDS: bool>(query: &[f32], low: &[f32], high: &[f32], sums: &mut [f32; 16]) {
+    let width = query.len();
+    let mut parts = [0f32; 256];
+    let mut flipped = [0f32; 256];
+    // SAFETY: `LANES ≤ 16` rows of `LANES` parts; the caller's promise.
+    unsafe {
+        for row in 0..S::LANES {
+            let mut sum = S::splat(0.0);
+            for at in (0..width).step_by(S::LANES) {
+                let q = S::load(query.as_ptr().add(at));
+                let a = S::load(low.as_ptr().add(row * width + at));
+                sum = if BOUNDS {
+                    let b = S::load(high.as_ptr().add(row * width + at));
+                    S::add(sum, S::max(S::mul(q, a), S::mul(q, b)))
+                } else {
+                    S::fma(q, a, sum)
+                };
+            }
+            S::store(parts.as_mut_ptr().add(row * S::LANES), sum);
+        }
+        S::transpose(parts.as_ptr(), S::LANES, flipped.as_mut_ptr(), S::LANES);
+        let mut sum = S::splat(0.0);
+        for part in 0..S::LANES {
+            sum = S::add(sum, S::load(flipped.as_ptr().add(part * S::LANES)));
+        }
+        S::store(sums.as_mut_ptr(), sum);
+    }
+}
