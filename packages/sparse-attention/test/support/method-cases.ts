@@ -12,4 +12,15 @@ export interface MethodCase {
 export const methodCases: Readonly<Record<string, MethodCase>> = {
   'streaming-llm': { options: { sinks: 3, window: 40 }, dense: { window: 4096 } },
   'sliding-window': { options: { window: 50 }, dense: { window: 4096 } },
+  minference: {
+    options: { vertical: 33, slash: 50, localDiagonals: 48 },
+    dense: { vertical: 4096, slash: 4096 },
+  },
+  'block-top-k': { options: { block: 16, topK: 3 }, dense: { topK: 4096 } },
+  'flex-prefill': { options: { block: 16, minBudget: 32, gamma: 0.7, denseBelow: 0 }, dense: { gamma: 1, denseBelow: 0 } },
+  'x-attention': { options: { stride: 4, block: 16, threshold: 0.7 }, dense: { threshold: 1 } },
+  sparge: {
+    options: { blockQ: 32, blockK: 16, cdf: 0.6, simThreshold: -0.1, denseBelow: 0 },
+    dense: { cdf: 1, denseBelow: 0 },
+  },
 };
