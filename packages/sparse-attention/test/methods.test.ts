@@ -28,6 +28,7 @@ const prefillSteps: readonly Step[] = [
   { name: 'prompts of two lengths in pages of f16', prompts, options: { pageSize: 16, dtype: 'f16', queryLayout: 'blhd' } },
   { name: 'a chunk before later keys', prompts: [prompts[0]], options: { from: [64], to: [128], pageSize: 32, spare: 40 } },
   { name: 'chunks that start anywhere', prompts, options: { from: [37, 90], to: [111, 131], queryLayout: 'blhd' } },
+  { name: 'heads with a key-value map', prompts: [prompts[1]], options: { pageSize: 16, kvHeadOf: [1, 0, 1, 1] } },
   ...short.map((prompt) => ({ name: `${prompt.length} tokens`, prompts: [prompt], options: { pageSize: 4 } })),
 ];
 
@@ -37,6 +38,11 @@ const decodeSteps: readonly Step[] = [
     name: 'tokens of two lengths in pages of f16',
     prompts,
     options: { from: [150, 130], to: [151, 131], pageSize: 16, dtype: 'f16', spare: 64, decode: true },
+  },
+  {
+    name: 'a token of heads with a key-value map',
+    prompts: [prompts[1]],
+    options: { from: [130], kvHeadOf: [1, 0, 1, 1], decode: true },
   },
   { name: 'the second token', prompts: [short[1]], options: { from: [1], pageSize: 16, decode: true } },
 ];
@@ -63,6 +69,20 @@ function misplaced({ context, attended }: Outcome): string | undefined {
     }
   }
   return undefined;
+}
+
+/** The prompt with a copy of its keys and values for every query head. */
+function withOwnKeys(prompt: PlantedPrompt): PlantedPrompt {
+  const { heads, kvHeads, length, dim } = prompt;
+  const repeated = (rows: Float32Array): Float32Array => {
+    const copies = new Float32Array(heads * length * dim);
+    for (let head = 0; head < heads; head++) {
+      const at = Math.floor(head / (heads / kvHeads)) * length * dim;
+      copies.set(rows.subarray(at, at + length * dim), head * length * dim);
+    }
+    return copies;
+  };
+  return { ...prompt, kvHeads: heads, k: repeated(prompt.k), v: repeated(prompt.v) };
 }
 
 function caseOf({ id }: AttentionMethod): (typeof methodCases)[string] {
@@ -134,6 +154,18 @@ describe.each(attentionMethods.map((method) => [method.id, method] as const))('%
     }
     expect(bits[1]).toEqual(bits[0]);
     expect(bits[2]).toEqual(bits[0]);
+  });
+
+  it('gives heads that share keys what it gives heads with copies of them', async () => {
+    const [step] = stepsOf(method);
+    const policy = method.create(caseOf(method).options);
+    const shared = await run(backends[0], policy, [prompts[0]], step.options);
+    const copied = await run(backends[0], policy, [withOwnKeys(prompts[0])], step.options);
+    expect(copied.attended.keys).toEqual(shared.attended.keys);
+    const [actual, expected] = [await copied.o.readNumbers(), await shared.o.readNumbers()];
+    expect(firstDifference(actual, expected, { absolute: 2e-5, relative: 2e-5 })).toBeUndefined();
+    disposeOutcome(shared);
+    disposeOutcome(copied);
   });
 
   it.skipIf(method.phase === 'decode')('sees the same in chunks of a prompt as in one', async () => {

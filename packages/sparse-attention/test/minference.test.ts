@@ -44,6 +44,14 @@ describe('MInference, vertical-slash heads', () => {
     expect(densityOf(keys[0])).toBeLessThan(0.9);
   });
 
+  it.each([0.1, 0.3, 0.5, 0.7, 0.9])('finds a needle at %f of the prompt', async (depth) => {
+    const needle = Math.floor(500 * depth);
+    const policy = minference.create({ vertical: 31, sinkTokens: 30, slash: 50, localDiagonals: 50 });
+    const hay = planted({ seed: 5, length: 500, dim: 64, plantings: [{ verticals: [needle] }] });
+    const keys = await keysSeen(backend, policy, hay);
+    for (const head of keys) expect(head[499]).toContain(needle);
+  });
+
   it('asks the last queries of a chunk', async () => {
     const late = planted({ seed: 4, length: 512, dim: 64, plantings: [{ blocks: [[3, 1]], strength: 16 }] });
     const policy = minference.create({ vertical: 94, sinkTokens: 30, slash: 50, localDiagonals: 50 });

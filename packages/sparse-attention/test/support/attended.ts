@@ -76,7 +76,7 @@ function keysOf(call: ExecutorCall, context: SelectContext, { element, head, que
   if (call.op.endsWith('gather-attention')) {
     const { shape, data } = inputs['indices'];
     const [, maskHeads, lengthQ, slots] = shape;
-    const maskHead = Math.floor(head / (headsOf(context) / maskHeads));
+    const maskHead = maskHeads === 1 ? 0 : maskHeads === headsOf(context) ? head : kvHeadOf(context, maskHeads, head);
     const start = ((element * maskHeads + maskHead) * lengthQ + query) * slots;
     return Array.from(data.subarray(start, start + slots)).filter((key) => key >= 0);
   }
@@ -182,7 +182,7 @@ function scoreOf(
 }
 
 function kvHeadOf(context: SelectContext, kvHeads: number, head: number): number {
-  return Math.floor(head / (headsOf(context) / kvHeads));
+  return context.kvHeadOf?.[head] ?? Math.floor(head / (headsOf(context) / kvHeads));
 }
 
 function keyRow({ inputs }: Pick<ExecutorCall, 'inputs'>, element: number, kvHead: number, key: number): number {

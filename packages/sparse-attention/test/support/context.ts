@@ -13,6 +13,8 @@ export interface ContextOptions {
   /** Entries that the cache has room for beyond the longest prompt. */
   readonly spare?: number;
   readonly decode?: boolean;
+  /** Key-value head of every query head; default contiguous groups. */
+  readonly kvHeadOf?: readonly number[];
 }
 
 /** What rows hold that nothing may look at: attention to one of them shows in every result. */
@@ -57,7 +59,8 @@ export function contextOf(backend: Backend, prompts: readonly PlantedPrompt[], o
     lenQ,
     lenK: to,
     promptEnd: decode ? undefined : prompts.map(({ length }) => length),
-    kvMap: undefined,
+    kvMap: options.kvHeadOf && numbers(options.kvHeadOf, [options.kvHeadOf.length]),
+    kvHeadOf: options.kvHeadOf,
     scale: 1 / Math.sqrt(prompts[0].dim),
     softcap: 0,
     rotate: undefined,
@@ -168,6 +171,6 @@ function pagesLongest({ k, table }: SelectContext): number {
 }
 
 /** Releases what {@link contextOf} made. */
-export function disposeContext({ q, k, v, table, lengths, lengthsK }: SelectContext): void {
-  for (const tensor of [q, k, v, table, lengths, lengthsK]) tensor?.dispose();
+export function disposeContext({ q, k, v, table, lengths, lengthsK, kvMap }: SelectContext): void {
+  for (const tensor of [q, k, v, table, lengths, lengthsK, kvMap]) tensor?.dispose();
 }
