@@ -28,17 +28,18 @@ export * from './select/page-bounds.js';
 export * from './select/quant-dot.js';
 export * from './select/row-stats.js';
 export type * from './selector.js';
-export { blockScores, type BlockScoresOptions } from './select/block-scores.js';
-export { lowerSelection, type LowerSelectionOptions, type SelectionBits } from './select/lower-selection.js';
+export { blockScores, blockScoresOp, type BlockScoresOptions } from './select/block-scores.js';
+export { lowerSelection, lowerSelectionOp, type LowerSelectionOptions, type SelectionBits } from './select/lower-selection.js';
 export {
   poolBlocks,
+  poolBlocksOp,
   poolLayouts,
   poolModes,
   type PoolBlocksOptions,
   type PoolLayout,
   type PoolMode,
 } from './select/pool-blocks.js';
-export { probeSums, type ProbeSumsOptions } from './select/probe-sums.js';
+export { probeSums, probeSumsOp, type ProbeSumsOptions } from './select/probe-sums.js';
 export { readBits } from './select/read-bits.js';
-export { selectRow, selectScopes, type SelectRowOptions, type SelectScope } from './select/select-row.js';
-export { selectionIndices, type SelectionIndicesOptions } from './select/selection-indices.js';
+export { selectRow, selectRowOp, selectScopes, type SelectRowOptions, type SelectScope } from './select/select-row.js';
+export { selectionIndices, selectionIndicesOp, type SelectionIndicesOptions } from './select/selection-indices.js';

@@ -60,6 +60,7 @@ export const blockScoresOp = /* @__PURE__ */ defineOp({
       }
     }
   },
+  native: 'sparse_attention_block_scores',
   tolerance: { y: { absolute: 2e-5, relative: 2e-4 } },
   cases: (fc) =>
     fc

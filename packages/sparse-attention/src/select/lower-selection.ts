@@ -112,6 +112,7 @@ export const lowerSelectionOp = /* @__PURE__ */ defineOp({
       }
     }
   },
+  native: 'sparse_attention_lower_selection',
   cases: lowerCases,
 });
 

@@ -71,6 +71,7 @@ export const poolBlocksOp = /* @__PURE__ */ defineOp({
       }
     }
   },
+  native: 'sparse_attention_pool_blocks',
   tolerance: { y: { absolute: 2e-6, relative: 1e-5 } },
   cases: (fc) =>
     fc

@@ -53,6 +53,7 @@ export const probeSumsOp = /* @__PURE__ */ defineOp({
       }
     }
   },
+  native: 'sparse_attention_probe_sums',
   tolerance: { default: { absolute: 5e-5, relative: 5e-4 } },
   cases: (fc) =>
     selectionCase(fc).chain(({ inputs, queryLayout, lengthK, dim }) =>

@@ -102,6 +102,7 @@ export const selectRowOp = /* @__PURE__ */ defineOp({
       }
     }
   },
+  native: 'sparse_attention_select_row',
   cases: selectRowCases,
 });
 

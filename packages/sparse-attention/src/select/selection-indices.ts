@@ -48,6 +48,7 @@ export const selectionIndicesOp = /* @__PURE__ */ defineOp({
       }
     }
   },
+  native: 'sparse_attention_selection_indices',
   cases: (fc) =>
     fc
       .record({

@@ -2,6 +2,7 @@
 //! AddressSanitizer sees a kernel that reads or writes one element too many.
 
 mod estimates;
+mod select;
 
 use filigree_kernels::{all_ops, Call, Cpu, DType, KernelError, OpSpec, SerialPool, TensorMut, TensorRef};
 
@@ -577,8 +578,17 @@ fn append(random: &mut Random) -> Vec<Case> {
 /// At least one valid case of every op.
 pub fn cases(seed: u64) -> Vec<Case> {
     let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
-    [elementwise, rows, shapes, quantized, attention, append, estimates::estimates]
-        .iter()
-        .flat_map(|group| group(&mut random))
-        .collect()
+    [
+        elementwise,
+        rows,
+        shapes,
+        quantized,
+        attention,
+        append,
+        estimates::estimates,
+        select::selection,
+    ]
+    .iter()
+    .flat_map(|group| group(&mut random))
+    .collect()
 }

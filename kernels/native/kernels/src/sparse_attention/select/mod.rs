@@ -2,11 +2,22 @@
 
 mod antidiagonal_scores;
 mod append_labels;
+mod args;
+mod block_scores;
 mod bound_scores;
+mod indices;
+mod key_rows;
 mod label_scores;
+mod lower;
+mod lower_call;
 mod page_bounds;
+mod pool_blocks;
+mod probe_sums;
+mod probe_tile;
 mod product;
+mod runs;
 mod scan;
+mod select_row;
 mod source;
 
 use crate::OpSpec;
@@ -40,5 +51,35 @@ pub const OPS: &[OpSpec] = &[
         name: "sparse_attention_page_bounds",
         signature: "sparse_attention_page_bounds(keyMin!,keyMax!,k,slots)->()[]",
         run: page_bounds::run,
+    },
+    OpSpec {
+        name: "sparse_attention_select_row",
+        signature: "sparse_attention_select_row(scores,budget?,least?,lengths?)->(bits,counts)[topK,topShare,topP,threshold,min,max,sinks,local,scope,blockQ,blockK]",
+        run: select_row::run,
+    },
+    OpSpec {
+        name: "sparse_attention_pool_blocks",
+        signature: "sparse_attention_pool_blocks(x,table?,lengths?,center?)->(y)[block,stride,mode,layout]",
+        run: pool_blocks::run,
+    },
+    OpSpec {
+        name: "sparse_attention_block_scores",
+        signature: "sparse_attention_block_scores(qc,kc,keep?,lengths?,kvMap?)->(y)[scale,blockQ,blockK,softmax]",
+        run: block_scores::run,
+    },
+    OpSpec {
+        name: "sparse_attention_probe_sums",
+        signature: "sparse_attention_probe_sums(q,k,table?,lengths?,kvMap?)->(columns,diagonals)[rows,scale,softcap,queryLayout,lengthK]",
+        run: probe_sums::run,
+    },
+    OpSpec {
+        name: "sparse_attention_lower_selection",
+        signature: "sparse_attention_lower_selection(blocks?,moreBlocks?,columns?,slashes?,ranges?,lengths?,kvMap?)->(plan,cells)[lengthQ,heads,blockQ,blockK,capacity,slashStep,maxSlashes,maxColumns,excluded,window]",
+        run: lower::run,
+    },
+    OpSpec {
+        name: "sparse_attention_selection_indices",
+        signature: "sparse_attention_selection_indices(bits,lengths?)->(indices,cells)[unit,slots,lengthK]",
+        run: indices::run,
     },
 ];
