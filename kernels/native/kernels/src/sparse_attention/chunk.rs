@@ -1,7 +1,7 @@
 //! How the rows of a pass are cut into chunks of lanes, and which keys each lane sees.
 
 use super::block::Query;
-use super::list::{List, Visit, TILE};
+use super::list::{List, Places, Visit, TILE};
 use super::visible::Visible;
 use super::work::Work;
 use std::ops::Range;
@@ -64,20 +64,36 @@ impl Chunk {
         if !visit.special && visit.seen(list, self.common.0, self.common.1) == visit.all() {
             return false;
         }
-        for bits in bits.iter_mut().take(visit.count) {
-            *bits = [0; NV];
-        }
         for vector in 0..NV {
-            for lane in 0..lanes {
-                let at = vector * lanes + lane;
-                let seen = if visit.special {
-                    self.special(work, at, visit, list)
-                } else {
-                    visit.seen(list, self.low[at], self.high[at])
-                };
-                for (key, bits) in bits.iter_mut().enumerate().take(visit.count) {
-                    bits[vector] |= ((seen >> key) as u32 & 1) << lane;
+            let lanes = vector * lanes..(vector + 1) * lanes;
+            if visit.special {
+                bits.iter_mut().take(visit.count).for_each(|bits| bits[vector] = 0);
+                for (lane, at) in lanes.enumerate() {
+                    let seen = self.special(work, at, visit, list);
+                    for (key, bits) in bits.iter_mut().enumerate().take(visit.count) {
+                        bits[vector] |= ((seen >> key) as u32 & 1) << lane;
+                    }
                 }
+                continue;
+            }
+            // A lane sees what is tested from one key to another: its bit changes there.
+            let mut changes = [0u32; TILE + 1];
+            let (mut lows, mut highs) = (Places::new(visit, list), Places::new(visit, list));
+            for (lane, at) in lanes.enumerate() {
+                let (from, to) = (lows.before(self.low[at]), highs.before(self.high[at].saturating_add(1)));
+                if from < to {
+                    changes[from] ^= 1 << lane;
+                    changes[to] ^= 1 << lane;
+                }
+            }
+            let mut seen = 0;
+            for (key, bits) in bits.iter_mut().enumerate().take(visit.count) {
+                seen ^= changes[key];
+                bits[vector] = match (visit.open >> key & 1, visit.tested >> key & 1) {
+                    (1, _) => u32::MAX,
+                    (_, 1) => seen,
+                    _ => 0,
+                };
             }
         }
         true
@@ -92,9 +108,10 @@ impl Chunk {
             return visit.all();
         }
         let (mut seen, mut key) = (0, 0);
-        for piece in &list.pieces[visit.pieces.clone()] {
-            for within in 0..piece.count {
-                let sees = plan.sees(work.batch, self.indices[lane], piece.start + within, within, piece.rule);
+        for index in visit.pieces.clone() {
+            let rule = list.rules[index];
+            for (within, position) in list.pieces[index].positions().enumerate() {
+                let sees = plan.sees(work.batch, self.indices[lane], position, within, rule);
                 seen |= u64::from(sees) << key;
                 key += 1;
             }

@@ -2,11 +2,12 @@
 
 use super::arithmetic::{pack_rows, Arithmetic};
 use super::list::{List, Piece, Visit};
-use super::tile::Tile;
+use super::tile::{Part, Tile, MOST_PARTS};
 use crate::call::{checked_product, DType, TensorRef};
 use crate::simd::Simd;
 use crate::{ensure, KernelError};
 use half::f16;
+use std::ops::Range;
 
 /// Pieces that are asked for before they are copied.
 const AHEAD: usize = 8;
@@ -139,38 +140,81 @@ impl<'a> KeySource<'a> {
         keys: &mut [f32],
         values: &mut [f32],
     ) -> Tile {
-        let count = visit.count;
-        let reach = if A::BF16 { count } else { count.next_multiple_of(padding) };
-        let direct = if self.half { None } else { self.direct_tile(at, visit, reach) };
-        if direct.is_none() {
-            // SAFETY: the caller's promise.
-            unsafe { self.load_tile::<A::S>(at, &list.pieces[visit.pieces.clone()], keys, values) };
-        }
-        let (keys, values) = (keys.as_mut_ptr(), values.as_mut_ptr());
-        // Arguments are aligned to their elements.
-        let (k, v) = match direct {
-            Some((k, v)) => (k.as_ptr().cast(), v.as_ptr().cast()),
-            None => (keys.cast_const(), values.cast_const()),
+        let pieces = &list.pieces[visit.pieces.clone()];
+        let empty = Part {
+            keys: std::ptr::null(),
+            values: std::ptr::null(),
+            first: 0,
+            count: 0,
         };
         let mut tile = Tile {
-            keys: k,
-            values: v,
-            count,
+            parts: [empty; MOST_PARTS],
+            used: 0,
             dim: self.dim,
             value_dim: self.value_dim,
         };
+        if !self.half && !A::BF16 && self.parts(at, visit, pieces, padding, &mut tile) {
+            return tile;
+        }
+        let direct = if A::BF16 && !self.half {
+            self.direct_tile(at, visit, visit.count)
+        } else {
+            None
+        };
+        if direct.is_none() {
+            // SAFETY: the caller's promise.
+            unsafe { self.load_tile::<A::S>(at, pieces, keys, values) };
+        }
+        let (keys, values) = (keys.as_mut_ptr(), values.as_mut_ptr());
         if A::BF16 {
+            let (k, v) = match direct {
+                Some((k, v)) => (k.as_ptr().cast(), v.as_ptr().cast()),
+                None => (keys.cast_const(), values.cast_const()),
+            };
             tile.dim = self.dim.div_ceil(A::PACKED);
             // SAFETY: `count` rows each; words lie no further than the numbers they are made of.
             unsafe {
-                for key in 0..count {
+                for key in 0..visit.count {
                     A::pack_row(k.add(key * self.dim), self.dim, keys.add(key * tile.dim));
                 }
-                pack_rows::<A>(v, count, self.value_dim, values);
+                pack_rows::<A>(v, visit.count, self.value_dim, values);
             }
-            (tile.keys, tile.values) = (keys, values);
         }
+        tile.parts[0] = Part {
+            keys,
+            values,
+            first: 0,
+            count: visit.count,
+        };
+        tile.used = 1;
         tile
+    }
+
+    /// The parts of a tile of f32 where they lie; false when there are too many, or too little is readable behind one.
+    fn parts(&self, at: (usize, usize), visit: &Visit, pieces: &[Piece], padding: usize, tile: &mut Tile) -> bool {
+        let whole = [Piece {
+            start: visit.first as u32,
+            count: visit.count as u32,
+        }];
+        let pieces = if visit.contiguous() { &whole } else { pieces };
+        let mut first = 0;
+        for piece in pieces {
+            let count = piece.count as usize;
+            let reach = count.next_multiple_of(padding);
+            let (Some((k, v)), true) = (self.direct(at.0, at.1, piece.start as usize, reach), tile.used < MOST_PARTS) else {
+                return false;
+            };
+            // Arguments are aligned to their elements.
+            tile.parts[tile.used] = Part {
+                keys: k.as_ptr().cast(),
+                values: v.as_ptr().cast(),
+                first,
+                count,
+            };
+            tile.used += 1;
+            first += count;
+        }
+        true
     }
 
     /// Copies (and widens) the keys and values of the pieces into row-major tiles.
@@ -182,10 +226,9 @@ impl<'a> KeySource<'a> {
         let mut done = 0;
         for (index, piece) in pieces.iter().enumerate() {
             if let Some(next) = pieces.get(index + AHEAD) {
-                self.ask::<S>(at, next.start);
+                self.ask::<S>(at, next.start as usize);
             }
-            let end = piece.start + piece.count;
-            let mut from = piece.start;
+            let Range { start: mut from, end } = piece.positions();
             while from < end {
                 // Positions that follow each other in a page do so in memory.
                 let run = self.run(from).min(end - from);

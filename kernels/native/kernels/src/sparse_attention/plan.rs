@@ -308,17 +308,22 @@ impl<'a> Plan<'a> {
             stride: 0,
         };
         let special = tokens || self.column_bits > 0;
+        let push_columns = |columns: &[i32], first: usize, list: &mut List| {
+            if !self.special() {
+                return list.push_columns(columns);
+            }
+            for (index, &column) in (first..).zip(columns) {
+                list.push(column as usize, column as usize + 1, rule(index), special);
+            }
+        };
         let mut next = 0;
         for range in self.pool[self.ranges + 3 * begin..][..3 * count].as_chunks::<3>().0 {
             let [start, end, flag] = *range;
-            while next < column_count && columns[next] < start {
-                list.push(columns[next] as usize, columns[next] as usize + 1, rule(next), special);
-                next += 1;
-            }
+            let before = columns[next..].iter().take_while(|&&column| column < start).count();
+            push_columns(&columns[next..next + before], next, list);
+            next += before;
             // A column inside a range is a mistake of the plan's maker; counting it twice would be worse than dropping it.
-            while next < column_count && columns[next] < end {
-                next += 1;
-            }
+            next += columns[next..].iter().take_while(|&&column| column < end).count();
             let rule = Rule {
                 tested: flag > 0,
                 bits: if flag < 2 { 0 } else { self.bits + ((flag - 2) as usize >> 1) },
@@ -326,9 +331,7 @@ impl<'a> Plan<'a> {
             };
             list.push(start as usize, end as usize, rule, flag >= 2 || (tokens && flag == 1));
         }
-        for index in next..column_count {
-            list.push(columns[index] as usize, columns[index] as usize + 1, rule(index), special);
-        }
+        push_columns(&columns[next..], next, list);
     }
 
     /// Whether query `index` sees `key`, `within` keys behind the start of the piece whose rule it is.

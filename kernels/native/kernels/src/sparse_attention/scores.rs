@@ -64,7 +64,7 @@ pub unsafe fn keep_most<S: Simd, const NV: usize>(
     let (width, every) = (NV * S::LANES, u32::MAX >> (32 - S::LANES));
     let mut positions = [0usize; TILE];
     let pieces = list.pieces[visit.pieces.clone()].iter();
-    let all = pieces.flat_map(|piece| piece.start..piece.start + piece.count);
+    let all = pieces.flat_map(|piece| piece.positions());
     positions.iter_mut().zip(all).for_each(|(slot, position)| *slot = position);
     for vector in 0..NV {
         let lanes: [i64; 16] = std::array::from_fn(|lane| match lane < S::LANES {

@@ -9,27 +9,45 @@ use crate::simd::{exp2_down, Simd};
 /// Tiles and scores are padded by as many keys, which register blocks may reach.
 pub const PADDING: usize = 4;
 
-/// Keys and values of a tile, row-major words: `count` keys, and enough readable memory behind them for whole register blocks.
-pub struct Tile {
+/// Pieces of a tile that are read where they lie.
+pub const MOST_PARTS: usize = 4;
+
+/// Keys and values that lie one behind the other, row-major words, and enough readable memory behind them for whole register blocks.
+#[derive(Clone, Copy)]
+pub struct Part {
     /// A row of `dim` words per key.
     pub keys: *const f32,
     /// A row of `value_dim` words per key, or per pair of keys.
     pub values: *const f32,
+    /// Keys of the tile before it; pairs of keys are not cut.
+    pub first: usize,
     pub count: usize,
+}
+
+/// Keys and values of a tile: the first `used` parts.
+pub struct Tile {
+    pub parts: [Part; MOST_PARTS],
+    pub used: usize,
     pub dim: usize,
     pub value_dim: usize,
 }
 
 impl Tile {
+    fn parts(&self) -> &[Part] {
+        &self.parts[..self.used]
+    }
+
     /// True when no value is NaN or ±∞.
     ///
     /// # Safety
-    /// `values` has the rows of `count` keys.
+    /// The parts have the rows of their keys.
     pub unsafe fn finite_values<A: Arithmetic>(&self) -> bool {
-        let length = self.count.div_ceil(A::PACKED) * self.value_dim;
-        // SAFETY: the caller's promise.
-        let values = unsafe { std::slice::from_raw_parts(self.values, length) };
-        !values.iter().fold(false, |found, &word| found | A::has_special(word))
+        self.parts().iter().all(|part| {
+            let length = part.count.div_ceil(A::PACKED) * self.value_dim;
+            // SAFETY: the caller's promise.
+            let values = unsafe { std::slice::from_raw_parts(part.values, length) };
+            !values.iter().fold(false, |found, &word| found | A::has_special(word))
+        })
     }
 }
 
@@ -57,7 +75,7 @@ const TAIL: usize = PADDING;
 /// scores[key][lane] = Σ_d k[key][d] · q[d][lane], d ascending; KU keys at a time. bfloat16 is multiplied by `scale` behind the sum.
 ///
 /// # Safety
-/// As for [`Arithmetic`]; the tile has `count` rounded up to TAIL readable keys, q [D][NV · LANES], scores as many rows of NV · LANES.
+/// As for [`Arithmetic`]; the parts have their keys rounded up to TAIL readable, q [D][NV · LANES], scores TAIL more rows than keys of NV · LANES.
 #[inline(always)]
 pub unsafe fn multiply_keys<A: Arithmetic, const NV: usize, const KU: usize>(
     tile: &Tile,
@@ -65,21 +83,24 @@ pub unsafe fn multiply_keys<A: Arithmetic, const NV: usize, const KU: usize>(
     scale: f32,
     scores: &mut [f32],
 ) {
-    let mut key = 0;
-    // SAFETY: the caller's promise; rows from `count` on are scratch.
-    unsafe {
-        while key + KU <= tile.count {
-            multiply_block::<A, NV, KU>(tile, key, queries, scale, scores);
-            key += KU;
-        }
-        // Where KU is no multiple of TAIL, a last block could reach beyond what is readable.
-        while key < tile.count && key + TAIL <= tile.count.next_multiple_of(TAIL) {
-            multiply_block::<A, NV, TAIL>(tile, key, queries, scale, scores);
-            key += TAIL;
-        }
-        while key < tile.count {
-            multiply_block::<A, NV, 1>(tile, key, queries, scale, scores);
-            key += 1;
+    for part in tile.parts() {
+        let mut key = 0;
+        // SAFETY: the caller's promise; rows behind a part are scratch, or those of the part behind.
+        unsafe {
+            let scores = &mut scores[part.first * NV * A::S::LANES..];
+            while key + KU <= part.count {
+                multiply_block::<A, NV, KU>(part, tile.dim, key, queries, scale, scores);
+                key += KU;
+            }
+            // Where KU is no multiple of TAIL, a last block could reach beyond what is readable.
+            while key < part.count && key + TAIL <= part.count.next_multiple_of(TAIL) {
+                multiply_block::<A, NV, TAIL>(part, tile.dim, key, queries, scale, scores);
+                key += TAIL;
+            }
+            while key < part.count {
+                multiply_block::<A, NV, 1>(part, tile.dim, key, queries, scale, scores);
+                key += 1;
+            }
         }
     }
 }
@@ -88,17 +109,18 @@ pub unsafe fn multiply_keys<A: Arithmetic, const NV: usize, const KU: usize>(
 /// As for [`multiply_keys`], with `key + KU` readable keys.
 #[inline(always)]
 unsafe fn multiply_block<A: Arithmetic, const NV: usize, const KU: usize>(
-    tile: &Tile,
+    part: &Part,
+    dim: usize,
     key: usize,
     queries: &[f32],
     scale: f32,
     scores: &mut [f32],
 ) {
-    let (width, dim) = (NV * A::S::LANES, tile.dim);
+    let width = NV * A::S::LANES;
     // SAFETY: the caller's promise.
     unsafe {
         let (k, q, s) = (
-            tile.keys.add(key * dim),
+            part.keys.add(key * dim),
             queries.as_ptr(),
             scores.as_mut_ptr().add(key * width),
         );
@@ -242,20 +264,24 @@ unsafe fn add_channels<A: Arithmetic, const NV: usize, const CU: usize, const GU
             }
         }
         let mut p = [A::S::splat(0.0); NV];
-        for word in 0..tile.count.div_ceil(A::PACKED) {
-            for vector in 0..NV {
-                p[vector] = A::S::load(scores.as_ptr().add(word * width + vector * A::S::LANES));
-            }
-            for (unit, sums) in sums.iter_mut().enumerate() {
-                let value = *tile.values.add(word * tile.value_dim + channel + unit);
+        for part in tile.parts() {
+            let scores = scores.as_ptr().add(part.first / A::PACKED * width);
+            for word in 0..part.count.div_ceil(A::PACKED) {
                 for vector in 0..NV {
-                    sums[vector] = if GUARDED {
-                        let (first, last) = (word * A::PACKED, (word + 1) * A::PACKED - 1);
-                        let seen = [bits[first][vector], if last < tile.count { bits[last][vector] } else { 0 }];
-                        A::multiply_add_seen(p[vector], value, sums[vector], seen)
-                    } else {
-                        A::multiply_add(p[vector], A::S::splat(value), sums[vector])
-                    };
+                    p[vector] = A::S::load(scores.add(word * width + vector * A::S::LANES));
+                }
+                for (unit, sums) in sums.iter_mut().enumerate() {
+                    let value = *part.values.add(word * tile.value_dim + channel + unit);
+                    for vector in 0..NV {
+                        sums[vector] = if GUARDED {
+                            let (key, last) = (part.first + word * A::PACKED, part.first + part.count);
+                            let second = key + A::PACKED - 1;
+                            let seen = [bits[key][vector], if second < last { bits[second][vector] } else { 0 }];
+                            A::multiply_add_seen(p[vector], value, sums[vector], seen)
+                        } else {
+                            A::multiply_add(p[vector], A::S::splat(value), sums[vector])
+                        };
+                    }
                 }
             }
         }

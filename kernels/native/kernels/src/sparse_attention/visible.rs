@@ -135,11 +135,11 @@ impl Visible<'_> {
     pub fn list(&self, name: Name, (from, to): (i64, i64), length_k: usize, (cut, even): (Cut, bool), list: &mut List) {
         match (self, name) {
             (Self::Plan(plan), Name::Segments(name)) => {
-                list.clear(0, cut);
+                list.clear(0, cut, plan.special());
                 plan.list(name, list);
             }
             (Self::Indices(indices), Name::Row(row)) => {
-                list.clear(0, cut);
+                list.clear(0, cut, false);
                 indices.list(row, list);
             }
             _ => {
@@ -154,7 +154,7 @@ impl Visible<'_> {
                 };
                 // Pairs of keys begin at even positions; the key before the window is one that nobody sees.
                 let start = if even { start - start % 2 } else { start };
-                list.clear(start, cut);
+                list.clear(start, cut, false);
                 let rule = Rule {
                     tested: true,
                     ..Rule::default()
