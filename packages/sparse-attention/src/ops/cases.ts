@@ -18,15 +18,26 @@ export interface PagedCase {
   };
 }
 
+/** What {@link pagedCase} draws from. */
+const usual = {
+  kvHeads: [1, 2, 3],
+  group: [1, 2, 3, 5],
+  lengthQ: 40,
+  past: 90,
+};
+
 /** Queries, pages of keys and values, and a page table: odd sizes, shared heads, both layouts, f32 and f16. */
-export function pagedCase(fc: typeof FastCheck): FastCheck.Arbitrary<PagedCase> {
+export function pagedCase(
+  fc: typeof FastCheck,
+  { kvHeads, group, lengthQ, past }: typeof usual = usual,
+): FastCheck.Arbitrary<PagedCase> {
   return fc
     .record({
       batch: fc.constantFrom(0, 1, 1, 2),
-      kvHeads: fc.constantFrom(1, 2, 3),
-      group: fc.constantFrom(1, 2, 3, 5),
-      lengthQ: fc.oneof(fc.constant(1), fc.nat(40)),
-      past: fc.nat(90),
+      kvHeads: fc.constantFrom(...kvHeads),
+      group: fc.constantFrom(...group),
+      lengthQ: fc.oneof(fc.constant(1), fc.nat(lengthQ)),
+      past: fc.nat(past),
       dim: fc.constantFrom(1, 8, 16, 33, 64),
       valueDim: fc.constantFrom(1, 8, 16, 35, 64),
       pageSize: fc.constantFrom(4, 16, 64),

@@ -1,6 +1,8 @@
-import { defineOp, OptionError, type Tensor } from '@filigree/core-tensor';
+import { cut, defineOp, groupsFor, OptionError, sizeOf, uniform, type Tensor, type UniformWord } from '@filigree/core-tensor';
 import { selectionCase } from './cases.js';
 import { expectPositive, placement, selectionGeometry, selectionShape, type SelectionGeometry } from './geometry.js';
+import shader from '@filigree/wgsl/sparse-attention/antidiagonal-scores.wgsl';
+import { commonWords, selectionShader } from './webgpu.js';
 
 /**
  * Mass of blocks, estimated from antidiagonals: attention between strided rows and columns, summed over the cells of a block.
@@ -57,9 +59,62 @@ export const antidiagonalScoresOp = /* @__PURE__ */ defineOp({
     }
   },
   native: 'sparse_attention_antidiagonal_scores',
+  webgpu: {
+    shader: (_, io) =>
+      selectionShader(
+        {
+          op: 'sparse-attention/antidiagonal-scores',
+          source: shader,
+          inputs: ['q', 'k', 'table', 'lengths', 'kvMap'],
+          outputs: { y: 'f32' },
+          pages: ['k'],
+          scratch: 'f32',
+          extra: {
+            rows: 'u32',
+            first_row: 'u32',
+            columns: 'u32',
+            row_blocks: 'u32',
+            stride: 'u32',
+            per_block: 'u32',
+            strided: 'u32',
+            scale: 'f32',
+          },
+        },
+        io,
+      ),
+    scratch: ({ q, y }, { stride, queryLayout }) => {
+      if (!q || !y || sizeOf(y.shape) === 0) return 0;
+      return 8 * y.shape[0] * y.shape[1] * Math.ceil(q.shape[queryLayout === 'bhld' ? 2 : 1] / Number(stride));
+    },
+    plan({ q, k, table, y }, { scale, stride, block, ...attributes }, limits) {
+      if (!q || !k || !y || sizeOf(y.shape) === 0) return [];
+      const [batch, heads, rows, columns] = y.shape;
+      const strided = Math.ceil(q.shape[attributes['queryLayout'] === 'bhld' ? 2 : 1] / Number(stride));
+      const words = (piece: { start: number; count: number }): UniformWord[] => [
+        ...commonWords(q, k, table, attributes),
+        ...[piece.count, piece.start, columns, rows, Number(stride), Number(block) / Number(stride), strided].map(uniform.u32),
+        uniform.f32(Number(scale)),
+      ];
+      const pieces = cut(batch * heads * rows, { y: 4 * columns }, limits);
+      return [
+        {
+          entryPoint: 'rows',
+          workgroups: groupsFor(batch * heads * strided),
+          uniforms: words(pieces[0]),
+          ranges: pieces[0].ranges,
+        },
+        ...pieces.map((piece) => ({
+          entryPoint: 'blocks',
+          workgroups: groupsFor(piece.count * columns),
+          uniforms: words(piece),
+          ranges: piece.ranges,
+        })),
+      ];
+    },
+  },
   tolerance: { y: { absolute: 2e-3, relative: 1e-3 } },
   cases: (fc) =>
-    selectionCase(fc).chain(({ inputs, queryLayout, dim, lengthK }) =>
+    selectionCase(fc, true).chain(({ inputs, queryLayout, dim, lengthK }) =>
       fc.constantFrom([1, 1], [2, 8], [4, 16], [8, 16], [8, 64], [16, 16]).chain(([stride, block]) =>
         fc.record({
           inputs: fc.record(inputs),

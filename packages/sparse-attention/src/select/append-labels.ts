@@ -1,12 +1,19 @@
 import {
+  byteSize,
   caseTensor,
+  composedShader,
+  cut,
   defineOp,
   DTypeError,
   ExecutionError,
   formatShape,
+  groupsFor,
   ShapeError,
+  sizeOf,
+  uniform,
   type HostTensor,
 } from '@filigree/core-tensor';
+import shader from '@filigree/wgsl/sparse-attention/append-labels.wgsl';
 
 /**
  * Copies the chosen channels of keys that were just written into the label pages beside them.
@@ -55,6 +62,24 @@ export const appendLabelsOp = /* @__PURE__ */ defineOp({
     }
   },
   native: 'sparse_attention_append_labels',
+  webgpu: {
+    shader(_, { k }) {
+      const half = String(k?.dtype === 'f16');
+      return composedShader(`sparse-attention/append-labels ${half}`, () => shader.replaceAll('HALF', half));
+    },
+    plan({ labels, k, slots }, _, limits) {
+      if (!labels || !k || !slots || sizeOf(slots.shape) === 0 || sizeOf(labels.shape) === 0) return [];
+      const [pages, heads, pageSize, dim] = k.shape;
+      const [kept, size] = [labels.shape[3], byteSize(k.dtype)];
+      return cut(pages * heads * pageSize, { labels: kept * size, k: dim * size }, limits, 2).map((piece) => ({
+        workgroups: groupsFor((slots.shape[0] * heads * kept * size) / 4),
+        uniforms: [...[slots.shape[0], heads, kept, dim, pageSize, pages * pageSize], ...[piece.start, piece.count]].map(
+          uniform.u32,
+        ),
+        ranges: piece.ranges,
+      }));
+    },
+  },
   cases: (fc) =>
     fc
       .record({

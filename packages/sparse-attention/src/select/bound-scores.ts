@@ -2,13 +2,18 @@ import {
   defineOp,
   DTypeError,
   formatShape,
+  groupsFor,
   OptionError,
   ShapeError,
+  sizeOf,
+  uniform,
   type HostTensor,
   type Tensor,
 } from '@filigree/core-tensor';
 import { selectionCase } from './cases.js';
 import { expectPositive, hidden, placement, selectionGeometry, selectionShape } from './geometry.js';
+import shader from '@filigree/wgsl/sparse-attention/bound-scores.wgsl';
+import { commonWords, pageWindows, rowPieces, selectionShader } from './webgpu.js';
 
 /**
  * Upper bounds of the scores of pages of keys: y = scale · Σ_d max(q_d · min_d, q_d · max_d), at least every scale · q·k of the page.
@@ -61,6 +66,43 @@ export const boundScoresOp = /* @__PURE__ */ defineOp({
     }
   },
   native: 'sparse_attention_bound_scores',
+  webgpu: {
+    shader: (_, io) =>
+      selectionShader(
+        {
+          op: 'sparse-attention/bound-scores',
+          source: shader,
+          inputs: ['q', 'keyMin', 'keyMax', 'table', 'lengths', 'kvMap'],
+          outputs: { y: 'f32' },
+          pages: ['keyMin', 'keyMax'],
+          extra: { rows: 'u32', first_row: 'u32', columns: 'u32', page: 'u32', scale: 'f32' },
+        },
+        io,
+      ),
+    plan(io, { scale, page, ...attributes }, limits) {
+      const { q, keyMin, table, y } = io;
+      if (!q || !keyMin || !y || sizeOf(y.shape) === 0) return [];
+      const columns = y.shape[3];
+      return rowPieces(q, attributes['queryLayout'], { y: 4 * columns }, limits).flatMap((piece) =>
+        pageWindows(io, ['keyMin', 'keyMax'], limits).map((window) => ({
+          workgroups: groupsFor(piece.count * columns),
+          uniforms: [
+            ...commonWords(
+              q,
+              keyMin,
+              table,
+              attributes,
+              { firstQ: piece.firstQ, firstKeyRow: window.start, keyRows: window.count },
+              Number(page),
+            ),
+            ...[piece.count, piece.start, columns, Number(page)].map(uniform.u32),
+            uniform.f32(Number(scale)),
+          ],
+          ranges: { ...piece.ranges, ...window.ranges },
+        })),
+      );
+    },
+  },
   tolerance: { y: { absolute: 2e-3, relative: 1e-5 } },
   cases: (fc) =>
     selectionCase(fc).chain(({ inputs, batch, lengthQ, queryLayout, dim, lengthK }) =>

@@ -1,6 +1,6 @@
 import type { HostTensor } from '@filigree/core-tensor';
 import type * as FastCheck from 'fast-check';
-import { pagedCase } from '../ops/cases.js';
+import { pagedCase, type PagedCase } from '../ops/cases.js';
 import type { QueryLayout } from '../ops/check.js';
 
 export interface SelectionCase {
@@ -20,32 +20,57 @@ export interface SelectionCase {
   };
 }
 
-/** Queries, pages of keys, ragged lengths and head maps: what the selection kernels take. */
-export function selectionCase(fc: typeof FastCheck): FastCheck.Arbitrary<SelectionCase> {
-  return pagedCase(fc).map(({ inputs: { q, k, table }, batch, heads, kvHeads, lengthQ, lengthK, dim, queryLayout }) => {
-    const lengths = fc
-      .array(fc.tuple(fc.nat(lengthQ), fc.nat(lengthK)), { minLength: batch, maxLength: batch })
-      .map((rows): HostTensor => ({ shape: [batch, 2], dtype: 'i32', data: Int32Array.from(rows.flat()) }));
-    const kvMap = fc
-      .array(fc.nat(kvHeads - 1), { minLength: heads, maxLength: heads })
-      .map((map): HostTensor => ({ shape: [heads], dtype: 'i32', data: Int32Array.from(map) }));
-    return {
-      batch,
-      heads,
-      kvHeads,
-      lengthQ,
-      lengthK,
-      dim,
-      queryLayout,
-      inputs: {
-        q,
-        k,
-        table,
-        lengths: fc.option(lengths, { nil: undefined }),
-        kvMap: fc.option(kvMap, { nil: undefined }),
-      },
-    };
+/**
+ * Queries, pages of keys, ragged lengths and head maps: what the selection kernels take. `small`: for kernels that bind q and k whole, in the few
+ * kilobytes that a binding of the tests may have.
+ */
+export function selectionCase(fc: typeof FastCheck, small = false): FastCheck.Arbitrary<SelectionCase> {
+  const sizes = { kvHeads: [1, 2], group: [1, 2, 3], lengthQ: 16, past: 40 };
+  return (small ? pagedCase(fc, sizes).map(shrunk) : pagedCase(fc)).map(
+    ({ inputs: { q, k, table }, batch, heads, kvHeads, lengthQ, lengthK, dim, queryLayout }) => {
+      const lengths = fc
+        .array(fc.tuple(fc.nat(lengthQ), fc.nat(lengthK)), { minLength: batch, maxLength: batch })
+        .map((rows): HostTensor => ({ shape: [batch, 2], dtype: 'i32', data: Int32Array.from(rows.flat()) }));
+      const kvMap = fc
+        .array(fc.nat(kvHeads - 1), { minLength: heads, maxLength: heads })
+        .map((map): HostTensor => ({ shape: [heads], dtype: 'i32', data: Int32Array.from(map) }));
+      return {
+        batch,
+        heads,
+        kvHeads,
+        lengthQ,
+        lengthK,
+        dim,
+        queryLayout,
+        inputs: {
+          q,
+          k,
+          table,
+          lengths: fc.option(lengths, { nil: undefined }),
+          kvMap: fc.option(kvMap, { nil: undefined }),
+        },
+      };
+    },
+  );
+}
+
+/** Elements of q and of k in a small case. */
+const fewElements = 900;
+
+/** The case with so many channels as q and k leave room for. */
+function shrunk(generated: PagedCase): PagedCase {
+  const { batch, heads, kvHeads, lengthQ, lengthK, dim, inputs } = generated;
+  // Pages reach to the next multiple of 64, one of them is spare, and codes and corrections take some words a key.
+  const keys = (Math.ceil(lengthK / 64) * batch + 1) * 64 * kvHeads + heads * lengthK;
+  const rows = Math.max(keys, batch * heads * lengthQ);
+  const most = Math.max(2, 2 * Math.floor(fewElements / rows / 2));
+  if (dim <= most) return generated;
+  const narrow = (tensor: HostTensor): HostTensor => ({
+    ...tensor,
+    shape: [...tensor.shape.slice(0, 3), most],
+    data: tensor.data.filter((_, at) => at % dim < most),
   });
+  return { ...generated, dim: most, inputs: { ...inputs, q: inputs.q.map(narrow), k: inputs.k.map(narrow) } };
 }
 
 /**

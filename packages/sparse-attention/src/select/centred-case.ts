@@ -7,7 +7,7 @@ import { selectionCase, type SelectionCase } from './cases.js';
  * elements of v are odd multiples of a power of two, so that no quotient by the largest one is near a tie of 7 or 127 levels.
  */
 export function centredCase(fc: typeof FastCheck): FastCheck.Arbitrary<SelectionCase> {
-  return selectionCase(fc).map((generated) => {
+  return selectionCase(fc, true).map((generated) => {
     const { inputs, batch, lengthQ, lengthK, queryLayout } = generated;
     const even = (most: number): FastCheck.Arbitrary<number> => fc.nat(Math.floor(most / 2)).map((half) => 2 * half);
     const lengths = fc

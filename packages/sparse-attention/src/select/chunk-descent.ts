@@ -9,6 +9,7 @@ import {
   selectionShape,
   type SelectionGeometry,
 } from './geometry.js';
+import { chunkDescentKernel } from './chunk-descent-webgpu.js';
 
 /**
  * Tree search for the key blocks that a block of queries scores highest, bits [B,Hq,R,W] over blocks of blockK keys.
@@ -64,8 +65,10 @@ export const chunkDescentOp = /* @__PURE__ */ defineOp({
       }
     }
   },
+  native: 'sparse_attention_chunk_descent',
+  webgpu: chunkDescentKernel,
   cases: (fc) =>
-    selectionCase(fc).chain(({ inputs, queryLayout, lengthK }) =>
+    selectionCase(fc, true).chain(({ inputs, queryLayout, lengthK }) =>
       fc.record({
         inputs: fc.record({ ...inputs, q: inputs.q.map(coarse), k: inputs.k.map(coarse) }),
         attributes: fc.record({

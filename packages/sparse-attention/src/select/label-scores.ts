@@ -3,13 +3,18 @@ import {
   defineOp,
   ExecutionError,
   formatShape,
+  groupsFor,
   ShapeError,
+  sizeOf,
+  uniform,
   type HostTensor,
   type Tensor,
   type TensorMeta,
 } from '@filigree/core-tensor';
 import { selectionCase } from './cases.js';
 import { hidden, placement, selectionGeometry, selectionShape } from './geometry.js';
+import shader from '@filigree/wgsl/sparse-attention/label-scores.wgsl';
+import { commonWords, pageWindows, rowPieces, selectionShader } from './webgpu.js';
 
 /** q as if it had the labels' channels alone: what the shared checks look at. */
 function narrowed(q: TensorMeta, labels: TensorMeta): TensorMeta {
@@ -76,6 +81,43 @@ export const labelScoresOp = /* @__PURE__ */ defineOp({
     }
   },
   native: 'sparse_attention_label_scores',
+  webgpu: {
+    shader: (_, io) =>
+      selectionShader(
+        {
+          op: 'sparse-attention/label-scores',
+          source: shader,
+          inputs: ['q', 'labels', 'channels', 'table', 'lengths', 'kvMap'],
+          outputs: { y: 'f32' },
+          pages: ['labels'],
+          extra: { rows: 'u32', first_row: 'u32', columns: 'u32', scale: 'f32' },
+        },
+        io,
+      ),
+    plan(io, { scale, ...attributes }, limits) {
+      const { q, labels, table, y } = io;
+      if (!q || !labels || !y || sizeOf(y.shape) === 0) return [];
+      const columns = y.shape[3];
+      return rowPieces(q, attributes['queryLayout'], { y: 4 * columns }, limits).flatMap((piece) =>
+        pageWindows(io, ['labels'], limits).map((window) => ({
+          workgroups: groupsFor(piece.count * columns),
+          uniforms: [
+            ...commonWords(
+              q,
+              labels,
+              table,
+              attributes,
+              { firstQ: piece.firstQ, firstKeyRow: window.start, keyRows: window.count },
+              1,
+            ),
+            ...[piece.count, piece.start, columns].map(uniform.u32),
+            uniform.f32(Number(scale)),
+          ],
+          ranges: { ...piece.ranges, ...window.ranges },
+        })),
+      );
+    },
+  },
   tolerance: { y: { absolute: 2e-3, relative: 1e-5 } },
   cases: (fc) =>
     selectionCase(fc).chain(({ inputs, kvHeads, queryLayout, dim, lengthK }) =>

@@ -1,13 +1,20 @@
 import {
+  byteSize,
   caseTensor,
+  composedShader,
+  cut,
   defineOp,
   DTypeError,
   ExecutionError,
   formatShape,
+  groupsFor,
   ShapeError,
+  sizeOf,
+  uniform,
   type HostTensor,
 } from '@filigree/core-tensor';
 import type * as FastCheck from 'fast-check';
+import shader from '@filigree/wgsl/sparse-attention/page-bounds.wgsl';
 
 /**
  * Brings the bounds of the keys beside a cache up to date: the least and the greatest value of every channel over a page of entries.
@@ -67,6 +74,27 @@ export const pageBoundsOp = /* @__PURE__ */ defineOp({
     }
   },
   native: 'sparse_attention_page_bounds',
+  webgpu: {
+    shader(_, { k }) {
+      const half = String(k?.dtype === 'f16');
+      return composedShader(`sparse-attention/page-bounds ${half}`, () => shader.replaceAll('HALF', half));
+    },
+    plan({ keyMin, k, slots }, _, limits) {
+      if (!keyMin || !k || !slots || sizeOf(slots.shape) === 0 || sizeOf(k.shape) === 0) return [];
+      const [pages, heads, pageSize, dim] = k.shape;
+      const [perPage, size] = [keyMin.shape[2], byteSize(k.dtype)];
+      const entries = pageSize / perPage;
+      const bytes = { keyMin: dim * size, keyMax: dim * size, k: entries * dim * size };
+      return cut(pages * heads * perPage, bytes, limits).map((piece) => ({
+        workgroups: groupsFor((slots.shape[0] * heads * dim * size) / 4),
+        uniforms: [
+          ...[slots.shape[0], heads, (dim * size) / 4, entries, perPage, pageSize, pages * pageSize],
+          ...[piece.start, piece.count],
+        ].map(uniform.u32),
+        ranges: piece.ranges,
+      }));
+    },
+  },
   cases: (fc) =>
     fc
       .record({

@@ -1,6 +1,23 @@
-import { caseTensor, defineOp, DTypeError, formatShape, OptionError, ShapeError, type Tensor } from '@filigree/core-tensor';
+import {
+  caseTensor,
+  cut,
+  defineOp,
+  DTypeError,
+  formatShape,
+  groupsFor,
+  OptionError,
+  ShapeError,
+  sizeOf,
+  uniform,
+  type Piece,
+  type Tensor,
+  type WebGpuDispatch,
+} from '@filigree/core-tensor';
 import { centredCase } from './centred-case.js';
 import { dot, expectPositive, hidden, placement, selectionGeometry, selectionShape } from './geometry.js';
+import shader from '@filigree/wgsl/sparse-attention/quant-dot.wgsl';
+import { commonWords, selectionShader } from './webgpu.js';
+import { keyCapacity } from '../ops/check.js';
 
 /**
  * Low-bit estimates of scores, block by block: y = max over the visible cells of a block of (estimated score − limit of the query).
@@ -65,6 +82,68 @@ export const quantDotOp = /* @__PURE__ */ defineOp({
         }
       }
     }
+  },
+  native: 'sparse_attention_quant_dot',
+  webgpu: {
+    shader: (_, io) =>
+      selectionShader(
+        {
+          op: 'sparse-attention/quant-dot',
+          source: shader,
+          inputs: ['q', 'k', 'limit', 'table', 'lengths', 'kvMap'],
+          outputs: { y: 'f32' },
+          pages: ['k'],
+          scratch: 'u32',
+          extra: {
+            rows: 'u32',
+            first_row: 'u32',
+            columns: 'u32',
+            row_blocks: 'u32',
+            element: 'u32',
+            quads: 'u32',
+            block_q: 'u32',
+            block_k: 'u32',
+            scale: 'f32',
+            levels: 'f32',
+          },
+        },
+        io,
+      ),
+    scratch: ({ q, k, table, limit, y }) => {
+      if (!q || !k || !limit || !y || sizeOf(y.shape) === 0) return 0;
+      const [, heads, lengthQ] = limit.shape;
+      const [kvHeads, capacity, dim] = [k.shape[1], keyCapacity(k, table), q.shape[3]];
+      const quads = Math.ceil(dim / 4);
+      const [queries, keys] = [heads * lengthQ, kvHeads * capacity];
+      return 4 * ((heads + kvHeads) * dim + queries * (2 + quads) + keys * (1 + quads) + heads * capacity);
+    },
+    plan({ q, k, table, limit, y }, { scale, bits, blockQ, blockK, ...attributes }, limits) {
+      if (!q || !k || !limit || !y || sizeOf(y.shape) === 0) return [];
+      const [batch, heads, rows, columns] = y.shape;
+      const [kvHeads, capacity, dim] = [k.shape[1], keyCapacity(k, table), q.shape[3]];
+      return Array.from({ length: batch }, (_, element) => element).flatMap((element) => {
+        const pieces = cut(heads * rows, { y: 4 * columns }, limits).map((piece) => {
+          const byteOffset = 4 * columns * (element * heads * rows + piece.start);
+          return { ...piece, ranges: { y: { byteOffset, byteLength: 4 * columns * piece.count } } };
+        });
+        const dispatch = (entryPoint: string, invocations: number, piece: Piece): WebGpuDispatch => ({
+          entryPoint,
+          workgroups: groupsFor(invocations),
+          uniforms: [
+            ...commonWords(q, k, table, attributes),
+            ...[piece.count, piece.start, columns, rows, element, Math.ceil(dim / 4)].map(uniform.u32),
+            ...[Number(blockQ), Number(blockK)].map(uniform.u32),
+            ...[Number(scale), bits === 4 ? 7 : 127].map(uniform.f32),
+          ],
+          ranges: piece.ranges,
+        });
+        return [
+          dispatch('means', (heads + kvHeads) * dim, pieces[0]),
+          dispatch('codes', heads * limit.shape[2] + kvHeads * capacity + heads * capacity, pieces[0]),
+          ...pieces.map((piece) => dispatch('blocks', piece.count * columns, piece)),
+        ];
+      });
+    },
   },
   tolerance: { y: { absolute: 2e-3, relative: 1e-5 } },
   cases: (fc) =>

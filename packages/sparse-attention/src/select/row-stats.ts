@@ -66,6 +66,7 @@ export const rowStatsOp = /* @__PURE__ */ defineOp({
       }
     }
   },
+  native: 'sparse_attention_row_stats',
   tolerance: { largest: { absolute: 2e-4, relative: 1e-5 }, sum: { absolute: 1e-4, relative: 1e-3 } },
   cases: (fc) =>
     selectionCase(fc).chain(({ batch, heads, lengthQ, lengthK, inputs: { q, k, table }, queryLayout, dim }) => {

@@ -111,7 +111,7 @@ fn pass(cpu: Cpu, work: &Work, name: Name, heads: &[usize], indices: Range<usize
         Visible::Plan(plan) => !plan.special(),
         _ => true,
     };
-    if lanes > 1 && whole && plain && !shape.bf16 && shape.most.is_none() && queries.len() <= lanes / 2 {
+    if lanes > 1 && whole && plain && !shape.bf16 && !shape.stats && shape.most.is_none() && queries.len() <= lanes / 2 {
         for chunk in queries.chunks(rows::MOST_ROWS) {
             rows::run(cpu, work, &list, chunk, buffers);
         }

@@ -1,6 +1,7 @@
 //! Sizes and options of a call that do not change between work items.
 
-use crate::call::Call;
+use super::partial::NONE;
+use crate::call::{Call, TensorRef};
 use crate::pool::Disjoint;
 use crate::{ensure, KernelError};
 
@@ -23,6 +24,8 @@ pub struct Shape {
     /// Tiles whose scores stay so far below the greatest one are left out, in units of log 2.
     pub skip: Option<f32>,
     pub most: Option<Most>,
+    /// Maximum and sum of each row are results, in place of lse and o; there are no values.
+    pub stats: bool,
 }
 
 /// N:M softmax: the greatest scores of each group of positions, see docs/design/sparse-attention.md.
@@ -46,7 +49,12 @@ pub struct Attributes {
 
 impl Shape {
     pub fn of(call: &Call, at: &Attributes) -> Result<Self, KernelError> {
-        let (q, k, v) = (call.input(0)?, call.input(1)?, call.input(2)?);
+        Self::of_values(call, call.input(2)?, at)
+    }
+
+    /// [`of`](Self::of) with values that are no argument of the call.
+    pub fn of_values(call: &Call, v: TensorRef, at: &Attributes) -> Result<Self, KernelError> {
+        let (q, k) = (call.input(0)?, call.input(1)?);
         ensure!(
             q.shape.len() == 4 && k.shape.len() == 4 && v.shape.len() == 4,
             "attention: q, k and v must have four axes"
@@ -93,12 +101,22 @@ impl Shape {
             bf16: call.attr_usize(at.precision)? == 1,
             skip: (skip > 0.0).then_some(skip * std::f32::consts::LOG2_E),
             most,
+            stats: false,
         })
     }
 
     /// Offset of (batch, head, position) in q, in units of one head's row.
     pub fn row(&self, batch: usize, head: usize, position: usize) -> usize {
         batch * self.query_heads * self.length_q + head * self.head_stride + position * self.position_stride
+    }
+
+    /// Elements of a row of the first result.
+    pub fn width_of_result(&self) -> usize {
+        if self.stats {
+            1
+        } else {
+            self.value_dim
+        }
     }
 
     /// lse is [B, Hq, Lq] whatever the layout of q.
@@ -148,6 +166,18 @@ impl Shape {
         lse: &Disjoint<f32>,
     ) {
         let row = self.row(batch, head, index);
+        if self.stats {
+            let at = self.lse_row(batch, head, index);
+            // SAFETY: the caller's promise.
+            let (o, lse) = unsafe { (o.part(at, 1), lse.part(at, 1)) };
+            o[0] = sum;
+            lse[0] = if sum == 0.0 || largest == NONE {
+                NONE
+            } else {
+                largest * std::f32::consts::LN_2
+            };
+            return;
+        }
         // SAFETY: the caller's promise.
         let (o, lse) = unsafe {
             (

@@ -11,7 +11,7 @@ use super::list::{Cut, SEGMENT};
 use super::partial::{Row, NONE};
 use super::shape::{natural, Shape};
 use super::visible::{Lengths, Visible};
-use crate::call::Call;
+use crate::call::{Call, TensorRef};
 use crate::pool::Disjoint;
 use crate::simd::Simd;
 use crate::{ensure, KernelError};
@@ -104,9 +104,15 @@ impl Task<'_> {
 
     /// Runs the call: inputs 0, 1, 2 are q, k and v, outputs o and lse.
     pub fn run(&self, call: &mut Call) -> Result<(), KernelError> {
+        let values = call.input(2)?;
+        self.run_values(call, values)
+    }
+
+    /// [`run`](Self::run) with values that are no argument of the call.
+    pub fn run_values(&self, call: &mut Call, values: TensorRef) -> Result<(), KernelError> {
         let shape = &self.shape;
         let q = call.input(0)?.f32s()?;
-        let source = KeySource::new(call.input(1)?, call.input(2)?, self.table, shape.batch)?;
+        let source = KeySource::new(call.input(1)?, values, self.table, shape.batch)?;
         let (pool, cpu) = (call.pool, call.cpu);
         let [o, lse] = call.outputs else {
             return Err(KernelError("attention: o and lse are missing".into()));
@@ -114,7 +120,7 @@ impl Task<'_> {
         let (o, lse) = (o.f32s()?, lse.f32s()?);
         let rows = shape.batch * shape.query_heads * shape.length_q;
         ensure!(
-            q.len() == rows * shape.dim && o.len() == rows * shape.value_dim && lse.len() == rows,
+            q.len() == rows * shape.dim && o.len() == rows * shape.width_of_result() && lse.len() == rows,
             "attention: q, o or lse do not fit"
         );
         let capacity = source.capacity();
@@ -282,6 +288,12 @@ impl Work<'_> {
     pub unsafe fn finish_lanes<S: Simd>(&self, query: Query, largest: &[f32], sums: &[f32], values: *const f32, width: usize) {
         let (shape, (head, index)) = (self.shape, query);
         let (row, value_dim) = (shape.row(self.batch, head, index), shape.value_dim);
+        if shape.stats {
+            for lane in 0..S::LANES {
+                self.finish((head, index + lane), largest[lane], sums[lane], |_| 0.0);
+            }
+            return;
+        }
         let last = row + (S::LANES - 1) * shape.position_stride;
         // SAFETY: the rows belong to this work item alone; the last one is in bounds.
         let lse = unsafe {

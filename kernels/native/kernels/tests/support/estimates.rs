@@ -117,6 +117,25 @@ pub fn estimates(random: &mut Random) -> Vec<Case> {
             &[rows[0], rows[1], rows[2], capacity],
             &[0.25, 0.0, length],
         ),
+        case(
+            "sparse_attention_quant_dot",
+            &[q, k, &Argument::floats(&rows, random)],
+            keys.places(random),
+            &[1, keys.heads, keys.queries.div_ceil(16), capacity.div_ceil(7)],
+            &[0.25, random.pick(&[4.0, 8.0]), 16.0, 7.0, 0.0, length],
+        ),
+        descent(&keys, random),
+        Case {
+            op: "sparse_attention_row_stats",
+            inputs: vec![
+                Some(q.clone()),
+                Some(k.clone()),
+                Some(super::plan(keys.heads, keys.queries, keys.length, random)),
+                Some(keys.table.clone()),
+            ],
+            outputs: vec![Argument::zeros(DType::F32, &rows); 2],
+            attrs: vec![0.25, random.pick(&[0.0, 5.0]), 0.0],
+        },
         Case {
             op: "sparse_attention_page_bounds",
             inputs: vec![None, None, Some(k.clone()), Some(slots.clone())],
@@ -130,4 +149,39 @@ pub fn estimates(random: &mut Random) -> Vec<Case> {
             attrs: vec![],
         },
     ]
+}
+
+/// Whole numbers, whose products are exact: paths that sum in other orders choose the same blocks.
+fn descent(keys: &Keys, random: &mut Random) -> Case {
+    let whole = |shape: &[usize], random: &mut Random| {
+        let mut argument = Argument::zeros(DType::F32, shape);
+        for value in argument.data_mut().chunks_exact_mut(4) {
+            value.copy_from_slice(&(random.below(17) as f32 - 8.0).to_le_bytes());
+        }
+        argument
+    };
+    let block_k = random.pick(&[1usize, 2, 3, 100]);
+    let blocks = keys.capacity().div_ceil(block_k);
+    let mut found = case(
+        "sparse_attention_chunk_descent",
+        &[
+            &whole(&[1, keys.heads, keys.queries, keys.dim], random),
+            &whole(&[keys.pages + 1, keys.kv_heads, keys.page, keys.dim], random),
+        ],
+        keys.places(random),
+        &[0],
+        &[
+            random.pick(&[1.0, 3.0, 16.0]),
+            64.0,
+            block_k as f64,
+            2.0,
+            0.0,
+            keys.length as f64,
+        ],
+    );
+    found.outputs = vec![Argument::zeros(
+        DType::U32,
+        &[1, keys.heads, keys.queries.div_ceil(64), blocks.div_ceil(32)],
+    )];
+    found
 }

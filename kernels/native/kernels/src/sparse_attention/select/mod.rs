@@ -5,6 +5,8 @@ mod append_labels;
 mod args;
 mod block_scores;
 mod bound_scores;
+mod chunk_descent;
+mod dots;
 mod indices;
 mod key_rows;
 mod label_scores;
@@ -15,6 +17,9 @@ mod pool_blocks;
 mod probe_sums;
 mod probe_tile;
 mod product;
+mod quant_dot;
+mod quantize;
+mod row_stats;
 mod runs;
 mod scan;
 mod select_row;
@@ -81,5 +86,22 @@ pub const OPS: &[OpSpec] = &[
         name: "sparse_attention_selection_indices",
         signature: "sparse_attention_selection_indices(bits,lengths?)->(indices,cells)[unit,slots,lengthK]",
         run: indices::run,
+    },
+    OpSpec {
+        name: "sparse_attention_chunk_descent",
+        signature:
+            "sparse_attention_chunk_descent(q,k,table?,lengths?,kvMap?)->(bits)[keep,blockQ,blockK,strideQ,queryLayout,lengthK]",
+        run: chunk_descent::run,
+    },
+    OpSpec {
+        name: "sparse_attention_quant_dot",
+        signature:
+            "sparse_attention_quant_dot(q,k,limit,table?,lengths?,kvMap?)->(y)[scale,bits,blockQ,blockK,queryLayout,lengthK]",
+        run: quant_dot::run,
+    },
+    OpSpec {
+        name: "sparse_attention_row_stats",
+        signature: "sparse_attention_row_stats(q,k,plan,table?)->(largest,sum)[scale,softcap,queryLayout]",
+        run: row_stats::run,
     },
 ];

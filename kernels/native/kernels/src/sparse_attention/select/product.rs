@@ -14,15 +14,6 @@ macro_rules! with_blocks {
     };
 }
 
-/// Lanes that go through the keys together.
-pub fn lanes<S: Simd>() -> usize {
-    match S::LANES {
-        16 => 48,
-        8 => 16,
-        lanes => 4 * lanes,
-    }
-}
-
 /// # Safety
 /// As for [`Simd`]; `keys` has `count` rows of `inner` elements, `panel` [inner][NV · LANES], `scores` [count][NV · LANES].
 #[inline(always)]
