@@ -1,6 +1,7 @@
 import { join } from 'node:path';
 import { appRoot } from './measure/paths.js';
 import { runProgram } from './measure/run-program.js';
+import { measureAttention } from './children/sparse-attention.js';
 import { measureKernels } from './children/kernels.js';
 import { measureKernelWork } from './children/kernel-work.js';
 import { measureLatency, measureMemory, measureSpeed, tokenizePrompt } from './children/model.js';
@@ -9,6 +10,7 @@ import { measureProfile } from './children/profile.js';
 /** What can be measured in a process of its own; each takes and returns what JSON can carry. */
 const children = {
   kernels: measureKernels,
+  attention: measureAttention,
   'kernel-work': measureKernelWork,
   tokens: tokenizePrompt,
   speed: measureSpeed,

@@ -1,4 +1,5 @@
 import type { Suite } from '../suite.js';
+import { attention } from './attention.js';
 import { context } from './context.js';
 import { kernels } from './kernels.js';
 import { llama } from './llama.js';
@@ -7,4 +8,4 @@ import { profile } from './profile.js';
 import { types } from './types.js';
 
 /** Every suite that `bench` knows. */
-export const suites: readonly Suite[] = [llama, types, context, kernels, pool, profile];
+export const suites: readonly Suite[] = [llama, types, context, kernels, attention, pool, profile];
