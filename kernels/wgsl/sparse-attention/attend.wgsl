@@ -1,5 +1,5 @@
 // What the attention executors share: online softmax in f32 over the keys of one query row. Included behind an executor's module, which declares
-// the bindings, `p`, and how its arguments are read.
+// the bindings, `p`, and how its arguments are read; tiles.wgsl or untiled.wgsl stand behind it and say which scores count.
 //
 // Two ways through the keys. `rows`: one invocation a query row, keys one by one; neighbouring invocations are neighbouring queries of one head
 // and read the same keys at the same time. `split`: one workgroup a query row, 64 keys at a time, two barriers each; for few queries, decoding.
@@ -72,9 +72,9 @@ fn row_of(index: u32) -> Row {
 
 // Row of a key among the bound rows of k and v; not below p.key_rows when it is not there.
 fn key_row(row: Row, position: u32) -> u32 {
-  let kv_head = row.head / (p.heads / p.kv_heads);
+  let kv_head = kv_head_of(row.head);
   let at = (page_of(row.batch, position) * p.kv_heads + kv_head) * p.page_size + entry_of(position) - p.first_key_row;
-  return select(at, 0xffffffffu, position >= p.capacity);
+  return select(at, 0xffffffffu, position >= p.capacity || kv_head >= p.kv_heads);
 }
 
 fn score(row: Row, key: u32) -> f32 {
@@ -134,12 +134,7 @@ fn begin_row(row: Row) {
   }
 }
 
-fn see_key(row: Row, position: u32) {
-  let key = key_row(row, position);
-  if (key >= p.key_rows) {
-    return;
-  }
-  let own = score(row, key);
+fn add_key(own: f32, key: u32) {
   let largest = next_largest(max(state.largest, own));
   let alpha = weight(state.largest - largest);
   let probability = weight(own - largest);
@@ -147,6 +142,13 @@ fn see_key(row: Row, position: u32) {
   state.largest = largest;
   for (var channel = 0u; channel < p.value_dim; channel++) {
     output[channel] = output[channel] * alpha + probability * number(load_v(key * p.value_dim + channel));
+  }
+}
+
+fn see_key(row: Row, position: u32) {
+  let key = key_row(row, position);
+  if (key < p.key_rows) {
+    add_key(score(row, key), key);
   }
 }
 
@@ -188,12 +190,14 @@ fn see_keys(row: Row, lane: u32, position: u32, visible: bool) {
   }
   scores[lane] = own;
   workgroupBarrier();
-  var largest = state.largest;
+  let kept = keeps(lane, position) && key < p.key_rows;
+  var most = NONE;
   for (var other = 0u; other < 64u; other++) {
-    largest = max(largest, scores[other]);
+    most = max(most, scores[other]);
   }
-  largest = next_largest(largest);
-  probabilities[lane] = select(0.0, weight(own - largest), key < p.key_rows);
+  let out = leaves_out(most);
+  let largest = select(next_largest(max(state.largest, most)), state.largest, out);
+  probabilities[lane] = select(0.0, weight(own - largest), kept && !out);
   keys[lane] = key;
   workgroupBarrier();
   let alpha = weight(state.largest - largest);

@@ -21,6 +21,11 @@ struct Parameters {
   resume: u32,
   scale: f32,
   softcap: f32,
+  pv_skip: f32,
+  score_n: u32,
+  score_m: u32,
+  score_sinks: u32,
+  score_recent: u32,
   causal: u32,
   window: u32,
   length_k: u32,
@@ -28,10 +33,15 @@ struct Parameters {
 
 /* bindings */
 
+// Place of a query in the cache: the last one sees the last key.
+fn position_of(row: Row) -> i32 {
+  return i32(LENGTH_OF_BATCH) - i32(p.length_q) + i32(row.query);
+}
+
 // The keys [x, y) that a query sees.
 fn span(row: Row) -> vec2u {
   let keys = LENGTH_OF_BATCH;
-  let position = i32(keys) - i32(p.length_q) + i32(row.query);
+  let position = position_of(row);
   let end = select(keys, u32(clamp(position + 1, 0, i32(keys))), p.causal == 1u);
   let start = select(0u, u32(max(position + 1 - i32(p.window), 0)), p.window > 0u);
   return vec2u(start, end);
@@ -46,10 +56,11 @@ fn rows(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
   let row = row_of(index);
   let keys = span(row);
   begin_row(row);
+  begin_tiles(position_of(row));
   for (var key = keys.x; key < keys.y; key++) {
-    see_key(row, key);
+    see(row, key / 64u, key);
   }
-  end_row(row);
+  finish_row(row);
 }
 
 @compute @workgroup_size(64)
@@ -61,8 +72,10 @@ fn split(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: v
   let row = row_of(index);
   let keys = span(row);
   begin_split(row, lane);
-  for (var key = keys.x; key < keys.y; key += 64u) {
-    see_keys(row, lane, key + lane, key + lane < keys.y);
+  begin_tiles(position_of(row));
+  for (var key = keys.x / 64u * 64u; key < keys.y; key += 64u) {
+    let own = key + lane;
+    see_keys(row, lane, own, own >= keys.x && own < keys.y);
   }
   end_split(row, lane);
 }

@@ -1,5 +1,5 @@
 // Attention over the ranges and columns of a packed plan. Contract: packages/sparse-attention/src/ops/planned-attention.ts.
-// Reads K and V of the row's keys once per query row; 2 * keys * (dim + value_dim) operations a row. Stands before attend.wgsl.
+// Reads K and V of the row's keys once per query row; 2 * keys * (dim + value_dim) operations a row. Stands before plan.wgsl and attend.wgsl.
 
 struct Parameters {
   offsets: array<vec4u, OFFSET_WORDS>,
@@ -21,48 +21,18 @@ struct Parameters {
   resume: u32,
   scale: f32,
   softcap: f32,
+  pv_skip: f32,
+  score_n: u32,
+  score_m: u32,
+  score_sinks: u32,
+  score_recent: u32,
 }
 
 /* bindings */
 
-fn word(index: u32) -> i32 {
-  return plan[plan_offset() + index];
-}
-
-// Word `index` of the section whose offset stands in header word `header`.
-fn section(header: u32, index: u32) -> i32 {
-  return word(u32(word(header)) + index);
-}
-
-// What the plan says about the row of a query.
-struct Planned {
-  position: i32,
-  causal: bool,
-  window: i32,
-  first_range: u32,
-  end_range: u32,
-  first_column: u32,
-  end_column: u32,
-}
-
-fn planned(row: Row) -> Planned {
-  let mask_head = u32(section(8u, row.head));
-  let plan_row = (row.batch * u32(word(2u)) + mask_head) * u32(word(3u)) + row.query / u32(word(4u));
-  let first_range = u32(section(12u, plan_row));
-  let first_column = u32(section(15u, plan_row));
-  return Planned(
-    section(9u, row.batch) + i32(row.query),
-    (word(5u) & 1) == 1,
-    word(6u),
-    first_range,
-    first_range + u32(section(13u, plan_row)),
-    first_column,
-    first_column + u32(section(16u, plan_row)),
-  );
-}
-
-fn passes(plan_row: Planned, key: i32) -> bool {
-  return (!plan_row.causal || key <= plan_row.position) && (plan_row.window == 0 || plan_row.position - key < plan_row.window);
+// Tile of an entry of a row's list.
+fn tile_of(entry: u32, key: i32) -> u32 {
+  return select(entry, u32(key), p.score_m > 0u) / 64u;
 }
 
 @compute @workgroup_size(64)
@@ -72,23 +42,39 @@ fn rows(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
     return;
   }
   let row = row_of(index);
-  let plan_row = planned(row);
+  let plan_row = planned(row.batch, row.head, row.query);
   begin_row(row);
-  for (var range = plan_row.first_range; range < plan_row.end_range; range++) {
-    let tested = section(14u, 3u * range + 2u) == 1;
-    for (var key = section(14u, 3u * range); key < section(14u, 3u * range + 1u); key++) {
-      if (!tested || passes(plan_row, key)) {
-        see_key(row, u32(key));
+  begin_tiles(section(9u, row.batch) + i32(row.query));
+  // Ranges and the columns between them, ascending.
+  var entry = 0u;
+  var column = plan_row.first_column;
+  for (var range = plan_row.first_range; range <= plan_row.end_range; range++) {
+    var start = 0x7fffffff;
+    if (range < plan_row.end_range) {
+      start = section(14u, 3u * range);
+    }
+    for (; column < plan_row.end_column; column++) {
+      let key = section(17u, column);
+      if (key >= start) {
+        break;
       }
+      if (column_shows(plan_row, column, key)) {
+        see(row, tile_of(entry, key), u32(key));
+      }
+      entry++;
+    }
+    if (range == plan_row.end_range) {
+      break;
+    }
+    let flag = section(14u, 3u * range + 2u);
+    for (var key = start; key < section(14u, 3u * range + 1u); key++) {
+      if (range_shows(plan_row, flag, start, key)) {
+        see(row, tile_of(entry, key), u32(key));
+      }
+      entry++;
     }
   }
-  for (var column = plan_row.first_column; column < plan_row.end_column; column++) {
-    let key = section(17u, column);
-    if (passes(plan_row, key)) {
-      see_key(row, u32(key));
-    }
-  }
-  end_row(row);
+  finish_row(row);
 }
 
 @compute @workgroup_size(64)
@@ -98,20 +84,22 @@ fn split(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: v
     return;
   }
   let row = row_of(index);
-  let plan_row = planned(row);
+  let plan_row = planned(row.batch, row.head, row.query);
   begin_split(row, lane);
   for (var range = plan_row.first_range; range < plan_row.end_range; range++) {
+    let start = section(14u, 3u * range);
     let end = section(14u, 3u * range + 1u);
-    let tested = section(14u, 3u * range + 2u) == 1;
-    for (var key = section(14u, 3u * range); key < end; key += 64) {
+    let flag = section(14u, 3u * range + 2u);
+    for (var key = start; key < end; key += 64) {
       let own = key + i32(lane);
-      see_keys(row, lane, u32(own), own < end && (!tested || passes(plan_row, own)));
+      see_keys(row, lane, u32(own), own < end && range_shows(plan_row, flag, start, own));
     }
   }
   for (var column = plan_row.first_column; column < plan_row.end_column; column += 64u) {
     let mine = column + lane < plan_row.end_column;
-    let key = section(17u, select(column, column + lane, mine));
-    see_keys(row, lane, u32(key), mine && passes(plan_row, key));
+    let own = select(column, column + lane, mine);
+    let key = section(17u, own);
+    see_keys(row, lane, u32(key), mine && column_shows(plan_row, own, key));
   }
   end_split(row, lane);
 }

@@ -13,7 +13,11 @@ export * from './methods/sparge.js';
 export * from './methods/streaming.js';
 export * from './methods/x-attention.js';
 export * from './ops/attention.js';
+export * from './ops/attention-stats.js';
 export { precisions, queryLayouts, type Precision, type QueryLayout } from './ops/check.js';
+export * from './ops/gather-attention.js';
+export type { ExecutorCall } from './ops/executor-call.js';
+export * from './ops/merge.js';
 export * from './ops/planned-attention.js';
 export * from './pack-plan.js';
 export * from './plan.js';
@@ -43,3 +47,4 @@ export { probeSums, probeSumsOp, type ProbeSumsOptions } from './select/probe-su
 export { readBits } from './select/read-bits.js';
 export { selectRow, selectRowOp, selectScopes, type SelectRowOptions, type SelectScope } from './select/select-row.js';
 export { selectionIndices, selectionIndicesOp, type SelectionIndicesOptions } from './select/selection-indices.js';
+export { planRow, predicatesHold, tileKeys, visibleKeys, type PlannedKeys } from './visible-keys.js';

@@ -1,14 +1,18 @@
-import { caseTensor, defineOp, DTypeError, ExecutionError, OptionError, ShapeError, type Tensor } from '@filigree/core-tensor';
 import {
-  attentionOutputs,
-  attentionTolerance,
-  keyCapacity,
-  precisions,
-  queryLayouts,
-  type Precision,
-  type QueryLayout,
-} from './check.js';
+  caseTensor,
+  defineOp,
+  DTypeError,
+  ExecutionError,
+  OptionError,
+  scope,
+  ShapeError,
+  type Tensor,
+} from '@filigree/core-tensor';
+import { tileKeys } from '../visible-keys.js';
+import { attentionOutputs, attentionTolerance, checkKvMap, keyCapacity, precisions, queryLayouts } from './check.js';
 import { pagedCase } from './cases.js';
+import { attributesOf, finishAttention, scaledQueries, type ExecutorCall } from './executor-call.js';
+import { checkScoreOptions } from './kept-keys.js';
 import { attendRow, geometryOf } from './reference.js';
 import { attentionKernel } from './webgpu.js';
 
@@ -17,9 +21,10 @@ import { attentionKernel } from './webgpu.js';
  *
  * q [B,Hq,Lq,D] (or [B,Lq,Hq,D] with queryLayout `blhd`) f32   k [pages,Hk,P,D], v [pages,Hk,P,Dv] f32 or f16
  * table i32 [B, pages per element]: without it page b is the whole cache of element b   lengths i32 [B]: keys per element
+ * kvMap i32 [Hq]: query head → key-value head; without it, h reads floor(h / (Hq/Hk))
  * o as q with Dv, f32   lse [B,Hq,Lq] f32, natural logarithm
  *
- * Query head h reads key-value head floor(h / (Hq/Hk)). The last query sits at the last key: query i is at position lenK − Lq + i. Causal:
+ * The last query sits at the last key: query i is at position lenK − Lq + i. Causal:
  * key j visible iff j ≤ position; window W > 0: position − j < W. softcap c > 0: scores become c·tanh(score / c). A query without keys gives
  * o = 0, lse = −∞. 2·cells·(D + Dv) operations; nothing of size Lq × Lk.
  *
@@ -27,11 +32,15 @@ import { attentionKernel } from './webgpu.js';
  * are rounded too, as 2^(score·log2 e − M) with an integer M, and o and lse come from the sum of the rounded ones. Relative error of o (RMS) on normally
  * distributed q, k and v of 64 channels: 3.3e-3. CPUs with AVX-512 BF16 multiply pairs; other paths and WebGPU round and take no less time.
  *
- * Dao, "FlashAttention-2", arXiv:2307.08691.
+ * pvSkip τ > 0: a query leaves a tile of 64 positions out of o and lse when its scores there are all ≤ the largest one of the tiles before − τ.
+ * scoreM 4 or 8: of every group floor(j / scoreM) of its keys a query keeps the scoreN with the largest scores (ties: lower j); the first
+ * scoreSinks keys and those with position − j < scoreRecent do not compete and stay.
+ *
+ * Dao, "FlashAttention-2", arXiv:2307.08691; "BLASST", arXiv:2512.12087 (pvSkip); Chen et al., "DFSS", arXiv:2203.00091 (N:M).
  */
 export const attentionOp = /* @__PURE__ */ defineOp({
   name: 'sparse-attention/attention',
-  inputs: ['q', 'k', 'v', 'table?', 'lengths?'],
+  inputs: ['q', 'k', 'v', 'table?', 'lengths?', 'kvMap?'],
   outputs: ['o', 'lse'],
   attributes: {
     scale: { type: 'number' },
@@ -42,10 +51,17 @@ export const attentionOp = /* @__PURE__ */ defineOp({
     lengthK: { type: 'number', default: -1 },
     queryLayout: { type: 'enum', values: queryLayouts, default: 'bhld' },
     precision: { type: 'enum', values: precisions, default: 'f32' },
+    pvSkip: { type: 'number', default: 0 },
+    scoreN: { type: 'number', default: 0 },
+    scoreM: { type: 'number', default: 0 },
+    scoreSinks: { type: 'number', default: 0 },
+    scoreRecent: { type: 'number', default: 0 },
   },
   dynamic: ['lengthK'],
-  infer({ q, k, v, table, lengths }, { lengthK, window, queryLayout }) {
+  infer({ q, k, v, table, lengths, kvMap }, { lengthK, window, queryLayout, ...options }) {
     const outputs = attentionOutputs('attention', { q, k, v, table }, queryLayout);
+    checkKvMap('attention', k, outputs.lse.shape[1], kvMap);
+    checkScoreOptions('attention', options);
     if (lengths && (lengths.dtype !== 'i32' || lengths.shape.join() !== String(q.shape[0]))) {
       throw new DTypeError('attention: lengths must be i32 [B]');
     }
@@ -55,8 +71,8 @@ export const attentionOp = /* @__PURE__ */ defineOp({
       throw new OptionError(`attention: window is ${window}, it must be a non-negative integer`);
     return outputs;
   },
-  reference(io, { scale, softcap, causal, window, lengthK, queryLayout, precision }) {
-    const geometry = geometryOf(io.q, io.k, io.v, io.table, queryLayout);
+  reference(io, { causal, window, lengthK, queryLayout, ...options }) {
+    const geometry = geometryOf(io, queryLayout, io.kvMap?.data);
     const capacity = keyCapacity(io.k, io.table);
     for (let batch = 0; batch < geometry.batch; batch++) {
       const length = io.lengths?.data[batch] ?? (lengthK < 0 ? capacity : lengthK);
@@ -64,12 +80,11 @@ export const attentionOp = /* @__PURE__ */ defineOp({
         throw new ExecutionError(`attention: length ${length} is outside of the ${capacity} keys of k`);
       for (let query = 0; query < geometry.lengthQ; query++) {
         const position = length - geometry.lengthQ + query;
-        const keys: number[] = [];
-        for (let key = 0; key < length; key++) {
-          if ((!causal || key <= position) && (window === 0 || position - key < window)) keys.push(key);
-        }
-        for (let head = 0; head < geometry.heads; head++)
-          attendRow(io, geometry, { batch, head, query }, keys, { scale, softcap, precision });
+        const keys = Array.from({ length }, (_, key) => key).filter(
+          (key) => (!causal || key <= position) && (window === 0 || position - key < window),
+        );
+        const visible = { keys, tiles: keys.map((key) => Math.floor(key / tileKeys)), position };
+        for (let head = 0; head < geometry.heads; head++) attendRow(io, geometry, { batch, head, query }, visible, options);
       }
     }
   },
@@ -96,23 +111,21 @@ export const attentionOp = /* @__PURE__ */ defineOp({
     ),
 });
 
-export interface AttentionOptions {
-  /** Default 1/√D. */
-  readonly scale?: number;
-  readonly softcap?: number;
+export interface AttentionOptions extends ExecutorCall {
   readonly causal?: boolean;
   /** 0: none. */
   readonly window?: number;
-  readonly table?: Tensor | undefined;
   readonly lengths?: Tensor | undefined;
   readonly lengthK?: number;
-  readonly queryLayout?: QueryLayout;
-  /** Default `f32`; `bf16` takes less time where the CPU multiplies bfloat16, for the error that {@link attentionOp} states. */
-  readonly precision?: Precision | undefined;
+  /** i32 [Hq]: query head → key-value head. */
+  readonly kvMap?: Tensor | undefined;
 }
 
-/** Dense attention; see {@link attentionOp}. */
+/** Dense attention; see {@link attentionOp} and {@link ExecutorCall}. */
 export function attention(q: Tensor, k: Tensor, v: Tensor, options: AttentionOptions = {}): { o: Tensor; lse: Tensor } {
-  const { table, lengths, scale = 1 / Math.sqrt(q.shape[3]), ...rest } = options;
-  return attentionOp({ q, k, v, table, lengths }, { scale, ...rest });
+  const { causal, window, lengths, lengthK, kvMap, ...call } = options;
+  return scope(() => {
+    const inputs = { q: scaledQueries(q, call), k, v, table: call.table, lengths, kvMap };
+    return finishAttention(attentionOp(inputs, { ...attributesOf(q, call), causal, window, lengthK }), call);
+  });
 }

@@ -1,4 +1,5 @@
-import { DTypeError, formatShape, ShapeError, type TensorMeta, type Tolerance } from '@filigree/core-tensor';
+import { DTypeError, ExecutionError, formatShape, ShapeError, type TensorMeta, type Tolerance } from '@filigree/core-tensor';
+import type { PackedFields } from '../pack-plan.js';
 
 /** Order of the axes of q and o: [B,Hq,Lq,D] or [B,Lq,Hq,D]. */
 export const queryLayouts = ['bhld', 'blhd'] as const;
@@ -35,8 +36,7 @@ export function attentionOutputs(
     );
   }
   const [heads, lengthQ] = layout === 'bhld' ? [q.shape[1], q.shape[2]] : [q.shape[2], q.shape[1]];
-  if (k.shape[1] === 0 || heads % k.shape[1] !== 0)
-    throw new ShapeError(`${op}: ${heads} query heads do not share ${k.shape[1]} key-value heads`);
+  if (k.shape[1] === 0 && heads > 0) throw new ShapeError(`${op}: k has no heads for ${heads} query heads`);
   if (table) {
     if (table.dtype !== 'i32' || table.shape.length !== 2 || table.shape[0] !== q.shape[0]) {
       throw new ShapeError(`${op}: table is ${table.dtype} ${formatShape(table.shape)}, it takes i32 [${q.shape[0]}, pages]`);
@@ -53,4 +53,41 @@ export function attentionOutputs(
 /** Keys a batch element can have: the pages of its table, or its own page. */
 export function keyCapacity(k: TensorMeta, table: TensorMeta | undefined): number {
   return table ? table.shape[1] * k.shape[2] : k.shape[2];
+}
+
+/** Without a map every key-value head serves the same number of query heads. */
+export function checkKvMap(op: string, k: TensorMeta, heads: number, kvMap: TensorMeta | undefined): void {
+  if (!kvMap) {
+    if (heads % k.shape[1] !== 0)
+      throw new ShapeError(`${op}: ${heads} query heads do not share ${k.shape[1]} key-value heads; give a kvMap`);
+  } else if (kvMap.dtype !== 'i32' || kvMap.shape.join() !== String(heads)) {
+    throw new ShapeError(`${op}: kvMap is ${kvMap.dtype} ${formatShape(kvMap.shape)}, it takes i32 [${heads}]`);
+  }
+}
+
+export function checkPlanTensor(op: string, plan: TensorMeta): void {
+  if (plan.dtype !== 'i32' || plan.shape.length !== 1)
+    throw new DTypeError(`${op}: plan is ${plan.dtype} ${formatShape(plan.shape)}, it takes i32 [words], made by packPlan`);
+}
+
+/** @throws ExecutionError when a plan is for other queries, heads or more keys than there are. */
+export function expectPlan(
+  op: string,
+  plan: PackedFields,
+  { batch, heads, lengthQ }: { batch: number; heads: number; lengthQ: number },
+  capacity: number,
+): void {
+  if (plan.batch !== batch || plan.headMap.length !== heads) {
+    const own = `${plan.batch} elements of ${plan.headMap.length} heads`;
+    throw new ExecutionError(`${op}: the plan is for ${own}, q has ${batch} of ${heads}`);
+  }
+  for (const length of plan.lenQ) {
+    if (length < 0 || length > Math.min(lengthQ, plan.rowsPerHead * plan.blockQ))
+      throw new ExecutionError(
+        `${op}: the plan has ${length} queries, q has ${lengthQ}, rows are there for ${plan.rowsPerHead * plan.blockQ}`,
+      );
+  }
+  for (const length of plan.lenK) {
+    if (length < 0 || length > capacity) throw new ExecutionError(`${op}: the plan's ${length} keys exceed ${capacity}`);
+  }
 }

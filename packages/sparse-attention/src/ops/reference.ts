@@ -1,45 +1,48 @@
-import { bf16ToNumber, numberToBf16, type HostTensor } from '@filigree/core-tensor';
+import { bf16ToNumber, ExecutionError, numberToBf16, type HostTensor } from '@filigree/core-tensor';
 import type { Precision } from './check.js';
+import { keptByScores, keptOfTiles, type ScoreOptions } from './kept-keys.js';
 
 /** Where queries and keys of a call lie; shared by the definitions of the executors. */
 export interface AttentionGeometry {
   readonly batch: number;
   readonly heads: number;
-  readonly kvHeads: number;
   readonly lengthQ: number;
   readonly dim: number;
-  readonly valueDim: number;
-  /** Element index of the row of (batch, head, query) in q and o, in rows. */
+  /** Row of (batch, head, query) among the rows of q and o. */
   row(batch: number, head: number, query: number): number;
-  /** Row of key `position` of a batch element among the rows of k and v. */
-  keyRow(batch: number, kvHead: number, position: number): number;
+  /** Row of the key at `position` that query head `head` reads, among the rows of k and v. */
+  keyRow(batch: number, head: number, position: number): number;
 }
 
-/** Reads the geometry of q [B,Hq,Lq,D] (`bhld`) or [B,Lq,Hq,D] (`blhd`) and pages k [pages,Hk,P,D]. */
+/**
+ * Reads the geometry of q [B,Hq,Lq,D] (`bhld`) or [B,Lq,Hq,D] (`blhd`) and pages k [pages,Hk,P,D].
+ *
+ * @throws ExecutionError when kvMap names a key-value head that is not there, or there is none and heads do not share key-value heads evenly.
+ */
 export function geometryOf(
-  q: HostTensor,
-  k: HostTensor,
-  v: HostTensor,
-  table: HostTensor | undefined,
+  { q, k, table }: { q: HostTensor; k: HostTensor; table?: HostTensor | undefined },
   layout: string,
+  kvMap?: ArrayLike<number>,
 ): AttentionGeometry {
   const headsFirst = layout === 'bhld';
   const batch = q.shape[0];
   const [heads, lengthQ] = headsFirst ? [q.shape[1], q.shape[2]] : [q.shape[2], q.shape[1]];
   const [, kvHeads, pageSize] = k.shape;
   const perBatch = table ? table.shape[1] : 1;
+  const kvHead = Array.from({ length: heads }, (_, head) => kvMap?.[head] ?? head / (heads / kvHeads)).map(Math.floor);
+  if (kvHead.some((head) => !(head >= 0 && head < kvHeads)) || (!kvMap && heads % kvHeads !== 0)) {
+    throw new ExecutionError(`attention: query heads map to key-value heads ${kvHead.join(', ')}, there are ${kvHeads}`);
+  }
   return {
     batch,
     heads,
-    kvHeads,
     lengthQ,
     dim: q.shape[3],
-    valueDim: v.shape[3],
     row: (b, head, query) => (headsFirst ? (b * heads + head) * lengthQ + query : (b * lengthQ + query) * heads + head),
-    keyRow(b, kvHead, position) {
+    keyRow(b, head, position) {
       const page = table ? table.data[b * perBatch + Math.floor(position / pageSize)] : b;
       const entry = table ? position % pageSize : position;
-      return (page * kvHeads + kvHead) * pageSize + entry;
+      return (page * kvHeads + kvHead[head]) * pageSize + entry;
     },
   };
 }
@@ -59,36 +62,67 @@ function weightsOf(scores: readonly number[], precision: Precision): { weights: 
   };
 }
 
+/** One query row of a call. */
+export interface RowPlace {
+  readonly batch: number;
+  readonly head: number;
+  readonly query: number;
+}
+
+/** What a query sees: keys, ascending, and the tile each of them is in. */
+export interface VisibleKeys {
+  readonly keys: readonly number[];
+  readonly tiles: readonly number[];
+  /** Place of the query in the cache, which spans of N:M softmax are measured from. */
+  readonly position: number;
+}
+
+/** Scores of a query row against keys, in f64. */
+export function scoresOf(
+  { q, k }: { q: HostTensor; k: HostTensor },
+  geometry: AttentionGeometry,
+  { batch, head, query }: RowPlace,
+  keys: readonly number[],
+  { scale, softcap, precision }: Pick<ScoreOptions, 'scale' | 'softcap' | 'precision'>,
+): number[] {
+  const { dim } = geometry;
+  const round = precision === 'bf16' ? roundToBf16 : (value: number): number => value;
+  const row = geometry.row(batch, head, query);
+  const own = Array.from(q.data.subarray(row * dim, (row + 1) * dim), round);
+  return keys.map((key) => {
+    const keyAt = geometry.keyRow(batch, head, key) * dim;
+    let dot = 0;
+    for (let channel = 0; channel < dim; channel++) dot += own[channel] * round(k.data[keyAt + channel]);
+    return softcap > 0 ? softcap * Math.tanh((scale * dot) / softcap) : scale * dot;
+  });
+}
+
 /**
- * Exact attention of one query row over the visible keys, in f64. A row without keys gives o = 0, lse = −∞. In `bf16`, q, k, v and the weights of the
+ * Exact attention of one query row over the keys it sees, in f64. A row without keys gives o = 0, lse = −∞. In `bf16`, q, k, v and the weights of the
  * values are rounded to bfloat16, and o is divided by the sum of the rounded weights.
  */
 export function attendRow(
   io: { q: HostTensor; k: HostTensor; v: HostTensor; o: HostTensor; lse: HostTensor },
   geometry: AttentionGeometry,
-  at: { batch: number; head: number; query: number },
-  keys: readonly number[],
-  { scale, softcap, precision }: { scale: number; softcap: number; precision: Precision },
+  place: RowPlace,
+  visible: VisibleKeys,
+  options: ScoreOptions,
 ): void {
-  const { dim, valueDim, heads, kvHeads, lengthQ } = geometry;
-  const round = precision === 'bf16' ? roundToBf16 : (value: number): number => value;
-  const kvHead = Math.floor(at.head / (heads / kvHeads));
-  const row = geometry.row(at.batch, at.head, at.query);
-  const query = Array.from(io.q.data.subarray(row * dim, (row + 1) * dim), round);
-  const scores = keys.map((key) => {
-    const keyAt = geometry.keyRow(at.batch, kvHead, key) * dim;
-    let dot = 0;
-    for (let channel = 0; channel < dim; channel++) dot += query[channel] * round(io.k.data[keyAt + channel]);
-    return softcap > 0 ? softcap * Math.tanh((scale * dot) / softcap) : scale * dot;
-  });
-  const { weights, largest } = weightsOf(scores, precision);
+  const { batch, head, query } = place;
+  const valueDim = io.v.shape[3];
+  const round = options.precision === 'bf16' ? roundToBf16 : (value: number): number => value;
+  const all = scoresOf(io, geometry, place, visible.keys, options);
+  const kept = keptOfTiles(all, visible, keptByScores(all, visible, options), options.pvSkip);
+  const [keys, scores] = [kept.map((index) => visible.keys[index]), kept.map((index) => all[index])];
+  const { weights, largest } = weightsOf(scores, options.precision);
   const sum = weights.reduce((a, b) => a + b, 0);
-  io.lse.data[(at.batch * heads + at.head) * lengthQ + at.query] = sum === 0 ? -Infinity : largest + Math.log(sum);
+  io.lse.data[(batch * geometry.heads + head) * geometry.lengthQ + query] = sum === 0 ? -Infinity : largest + Math.log(sum);
   if (sum === 0) return;
+  const row = geometry.row(batch, head, query);
   for (let channel = 0; channel < valueDim; channel++) {
     let value = 0;
     for (const [index, key] of keys.entries())
-      value += weights[index] * round(io.v.data[geometry.keyRow(at.batch, kvHead, key) * valueDim + channel]);
+      value += weights[index] * round(io.v.data[geometry.keyRow(batch, head, key) * valueDim + channel]);
     io.o.data[row * valueDim + channel] = value / sum;
   }
 }

@@ -72,7 +72,7 @@ function watchExecutors(backend: Backend): { stop(): void; calls(): Promise<Exec
 /** Keys that a query of a call sees. */
 function keysOf(call: ExecutorCall, context: SelectContext, { element, head, query }: Place): number[] {
   const { inputs, attributes } = call;
-  if (call.plan) return visibleKeys(call.plan, element, head, query);
+  if (call.plan) return visibleKeys(call.plan, element, head, query).keys;
   if (call.op.endsWith('gather-attention')) {
     const { shape, data } = inputs['indices'];
     const [, maskHeads, lengthQ, slots] = shape;

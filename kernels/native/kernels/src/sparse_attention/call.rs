@@ -20,7 +20,7 @@ pub fn dense(call: &mut Call) -> Result<(), KernelError> {
             softcap: 1,
             query_layout: 5,
             precision: 6,
-            skip: None,
+            skip: Some(7),
         },
     )?;
     let (causal, window) = (call.attr_bool(2)?, call.attr_usize(3)?);
@@ -50,7 +50,7 @@ pub fn dense(call: &mut Call) -> Result<(), KernelError> {
         },
         table,
         visible: Visible::Dense { causal, window },
-        heads: shape.heads_of(None)?,
+        heads: shape.heads_of(call.optional(5).map(|map| map.i32s()).transpose()?)?,
         shape,
     };
     task.run(call)
@@ -64,7 +64,7 @@ pub fn planned(call: &mut Call) -> Result<(), KernelError> {
             softcap: 1,
             query_layout: 2,
             precision: 3,
-            skip: None,
+            skip: Some(4),
         },
     )?;
     let plan = Plan::read(

@@ -4,15 +4,19 @@ mod arithmetic;
 mod block;
 mod call;
 mod chunk;
+mod gather;
 mod keys;
 mod lanes;
 mod list;
+mod merge;
 mod partial;
+mod place;
 mod plan;
 mod rows;
 mod scores;
 pub mod select;
 mod shape;
+mod stats;
 mod tile;
 mod visible;
 mod work;
@@ -22,13 +26,30 @@ use crate::OpSpec;
 pub const OPS: &[OpSpec] = &[
     OpSpec {
         name: "sparse_attention_attention",
-        signature:
-            "sparse_attention_attention(q,k,v,table?,lengths?)->(o,lse)[scale,softcap,causal,window,lengthK,queryLayout,precision]",
+        signature: "sparse_attention_attention(q,k,v,table?,lengths?,kvMap?)->(o,lse)\
+                    [scale,softcap,causal,window,lengthK,queryLayout,precision,pvSkip,scoreN,scoreM,scoreSinks,scoreRecent]",
         run: call::dense,
     },
     OpSpec {
         name: "sparse_attention_planned_attention",
-        signature: "sparse_attention_planned_attention(q,k,v,plan,table?)->(o,lse)[scale,softcap,queryLayout,precision]",
+        signature: "sparse_attention_planned_attention(q,k,v,plan,table?)->(o,lse)\
+                    [scale,softcap,queryLayout,precision,pvSkip,scoreN,scoreM,scoreSinks,scoreRecent]",
         run: call::planned,
+    },
+    OpSpec {
+        name: "sparse_attention_gather_attention",
+        signature: "sparse_attention_gather_attention(q,k,v,indices,table?,kvMap?)->(o,lse)\
+                    [scale,softcap,queryLayout,precision,pvSkip]",
+        run: gather::gather,
+    },
+    OpSpec {
+        name: "sparse_attention_attention_stats",
+        signature: "sparse_attention_attention_stats(q,k,plan,lse,table?)->(y)[scale,softcap,blockQ,blockK,reduce,queryLayout]",
+        run: stats::stats,
+    },
+    OpSpec {
+        name: "sparse_attention_merge",
+        signature: "sparse_attention_merge(o,lse,otherO?,otherLse)->(merged,mergedLse)[queryLayout]",
+        run: merge::merge,
     },
 ];

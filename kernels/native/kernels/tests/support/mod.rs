@@ -496,18 +496,66 @@ fn attention(random: &mut Random) -> Vec<Case> {
     ];
     let window = random.pick(&[0, 3, 70]);
     let bf16 = random.pick(&[0.0, 1.0]);
+    let plan = Some(plan(heads, queries, length, random));
+    let slots = random.between(0, 70);
+    let list: Vec<i32> = (0..queries * slots)
+        .map(|index| (index % slots) as i32 - 1)
+        .map(|key| if key < length as i32 { key } else { -1 })
+        .collect();
+    let lists = Argument::integers(&list, &[1, 1, queries, slots]);
+    let lse = Argument::floats(&[1, heads, queries], random);
+    let block = random.pick(&[1, 5, 64]);
     vec![
         Case {
             op: "sparse_attention_attention",
-            inputs: vec![q.clone(), k.clone(), v.clone(), table.clone(), None],
+            inputs: vec![q.clone(), k.clone(), v.clone(), table.clone(), None, None],
             outputs: outputs.clone(),
-            attrs: vec![0.25, random.pick(&[0.0, 5.0]), 1.0, window as f64, length as f64, 1.0, bf16],
+            attrs: vec![
+                0.25,
+                random.pick(&[0.0, 5.0]),
+                1.0,
+                window as f64,
+                length as f64,
+                1.0,
+                bf16,
+                0.0,
+                0.0,
+                0.0,
+                0.0,
+                0.0,
+            ],
         },
         Case {
             op: "sparse_attention_planned_attention",
-            inputs: vec![q, k, v, Some(plan(heads, queries, length, random)), table],
+            inputs: vec![q.clone(), k.clone(), v.clone(), plan.clone(), table.clone()],
+            outputs: outputs.clone(),
+            attrs: vec![0.25, 0.0, 1.0, bf16, 0.0, 0.0, 0.0, 0.0, 0.0],
+        },
+        Case {
+            op: "sparse_attention_gather_attention",
+            inputs: vec![q.clone(), k.clone(), v, Some(lists), table.clone(), None],
+            outputs: outputs.clone(),
+            attrs: vec![0.25, 0.0, 1.0, bf16, random.pick(&[0.0, 1.5])],
+        },
+        Case {
+            op: "sparse_attention_attention_stats",
+            inputs: vec![q, k, plan, Some(lse.clone()), table],
+            outputs: vec![Argument::zeros(
+                DType::F32,
+                &[1, heads, queries.div_ceil(block), (pages * page).div_ceil(block)],
+            )],
+            attrs: vec![0.25, 0.0, block as f64, block as f64, random.pick(&[0.0, 1.0]), 1.0],
+        },
+        Case {
+            op: "sparse_attention_merge",
+            inputs: vec![
+                Some(Argument::floats(&[1, queries, heads, value_dim], random)),
+                Some(lse.clone()),
+                Some(Argument::floats(&[1, queries, heads, value_dim], random)),
+                Some(lse),
+            ],
             outputs,
-            attrs: vec![0.25, 0.0, 1.0, bf16],
+            attrs: vec![1.0],
         },
     ]
 }
