@@ -10,9 +10,10 @@ import {
 import { slidingWindow } from '../methods/sliding-window.js';
 import { streaming } from '../methods/streaming.js';
 import { keyCapacity, queryLayouts } from '../ops/check.js';
-import { visibleKeys } from '../ops/planned-attention.js';
+
 import { packPlan, unpackPlan } from '../pack-plan.js';
 import { lowerMask } from '../plan.js';
+import { visibleKeys } from '../visible-keys.js';
 import { selectionCase } from './cases.js';
 import { dot, hidden, selectionGeometry, selectionShape } from './geometry.js';
 
@@ -54,7 +55,7 @@ export const rowStatsOp = /* @__PURE__ */ defineOp({
       for (let head = 0; head < heads; head++) {
         const kvHead = plan.kvMap?.[head] ?? geometry.kvHead(head);
         for (let query = 0; query < lengthQ; query++) {
-          const scores = visibleKeys(plan, batch, head, query).map((position) => {
+          const scores = visibleKeys(plan, batch, head, query).keys.map((position) => {
             const score = scale * dot(geometry.query(batch, head, query), geometry.key(batch, kvHead, position));
             return softcap > 0 ? softcap * Math.tanh(score / softcap) : score;
           });

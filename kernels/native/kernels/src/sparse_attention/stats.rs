@@ -14,7 +14,11 @@ pub fn stats(call: &mut Call) -> Result<(), KernelError> {
     let heads_first = call.attr_usize(5)? == 0;
     let shape = call.input(0)?.shape;
     ensure!(shape.len() == 4, "attention-stats: q {shape:?} must have four axes");
-    let (heads, length_q) = if heads_first { (shape[1], shape[2]) } else { (shape[2], shape[1]) };
+    let (heads, length_q) = if heads_first {
+        (shape[1], shape[2])
+    } else {
+        (shape[2], shape[1])
+    };
     let plan = Plan::read(call.input(2)?.i32s()?, shape[0], heads, length_q, call.pool)?;
     let place = Place::new(call, call.optional(4), plan.kv_map(heads), heads_first)?;
     let scoring = Scoring {
