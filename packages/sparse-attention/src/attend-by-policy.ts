@@ -1,11 +1,13 @@
 import { ExecutionError, scope, type Tensor } from '@filigree/core-tensor';
 import { attention } from './ops/attention.js';
 import type { Precision } from './ops/check.js';
+import { gatherAttention } from './ops/gather-attention.js';
+import { mergeAttention } from './ops/merge.js';
 import { plannedAttention } from './ops/planned-attention.js';
 import { patternPlan, type PlanCache } from './plan-cache.js';
 import { loweredWithRanges } from './select/lowered-with-ranges.js';
 import { stepSizes } from './select/step.js';
-import type { AttentionPolicy, ExecutorOptions, SelectContext } from './selector.js';
+import type { AttentionPolicy, ExecutorOptions, SelectContext, SelectionPart } from './selector.js';
 
 /** Attention as a policy had it. */
 export interface PolicyResult {
@@ -49,14 +51,10 @@ export function attendByPolicy(
     }
     const selection = policy.selector.select(context, state);
     if (selection === 'dense') return dense(context, { precision });
-    const [part, ...others] = selection.parts;
-    // Until parts are merged and lists of keys are executed, a selection is one plan.
-    if (!('plan' in part) || others.length > 0) throw new ExecutionError('attendByPolicy: a selection must be one plan');
     const options = { ...selection.options, precision };
-    return {
-      ...plannedAttention(part.q ?? q, k, v, part.plan, callOf(context, options)),
-      cells: part.cells ? [part.cells] : [],
-    };
+    const results = selection.parts.map((part) => attendPart(context, part, options));
+    const cells = selection.parts.flatMap((part) => part.cells ?? []);
+    return { ...mergeAttention(results, { queryLayout: context.queryLayout }), cells };
   });
 }
 
@@ -76,8 +74,15 @@ function dense(context: SelectContext, options: CallOptions): PolicyResult {
       ...plannedAttention(q, k, v, loweredWithRanges(context, [[0, 0]], {}, { blockQ: 16 }).plan, call),
       cells: undefined,
     };
-  if (kvMap) throw new ExecutionError('attendByPolicy: dense attention takes no kvMap yet');
-  return { ...attention(q, k, v, { ...call, lengths: lengthsK }), cells: undefined };
+  return { ...attention(q, k, v, { ...call, lengths: lengthsK, kvMap }), cells: undefined };
+}
+
+function attendPart(context: SelectContext, part: SelectionPart, options: CallOptions): { o: Tensor; lse: Tensor } {
+  const { q, k, v, kvMap } = context;
+  if ('done' in part) return part.done;
+  if ('plan' in part) return plannedAttention(part.q ?? q, k, v, part.plan, callOf(context, options));
+  const { pvSkip, precision } = options;
+  return gatherAttention(q, k, v, part.indices, { ...callOf(context, { pvSkip, precision }), kvMap });
 }
 
 /** The longest cache of the batch, of which options that follow the length are the most careful. */

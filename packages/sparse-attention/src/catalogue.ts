@@ -1,22 +1,54 @@
 import { OptionError } from '@filigree/core-tensor';
 import { defineMethod, type AttentionMethod } from './method.js';
+import { anchorAttentionMethod } from './methods/anchor-attention.js';
+import { bigBirdMethod } from './methods/big-bird.js';
 import { blockTopKMethod } from './methods/block-top-k.js';
+import { dilatedMethod } from './methods/dilated.js';
+import { doubleSparsityMethod } from './methods/double-sparsity.js';
+import { dualChunkMethod } from './methods/dual-chunk.js';
+import { fixedSparseMethod } from './methods/fixed-sparse.js';
 import { flexPrefillMethod } from './methods/flex-prefill.js';
+import { hipMethod } from './methods/hip.js';
+import { longformerMethod } from './methods/longformer.js';
 import { minference } from './methods/minference.js';
+import { moaWindowMethod } from './methods/moa-window.js';
+import { nmSoftmax } from './methods/nm-softmax.js';
+import { questMethod } from './methods/quest.js';
+import { saleMethod } from './methods/sale.js';
+import { skipSoftmaxMethod } from './methods/skip-softmax.js';
 import { slidingWindowMethod } from './methods/sliding-window.js';
 import { spargeMethod } from './methods/sparge.js';
-import { streamingLlm } from './methods/streaming.js';
+import { aShape, streamingLlm, triShape } from './methods/streaming.js';
+import { stridedSparseMethod } from './methods/strided-sparse.js';
+import { triangleMixMethod } from './methods/triangle-mix.js';
 import { xAttentionMethod } from './methods/x-attention.js';
 
 /** Every published method. */
 export const attentionMethods: readonly AttentionMethod[] = /* @__PURE__ */ Object.freeze([
   streamingLlm,
+  aShape,
+  triShape,
+  triangleMixMethod,
   slidingWindowMethod,
+  moaWindowMethod,
   minference,
   blockTopKMethod,
   flexPrefillMethod,
   xAttentionMethod,
   spargeMethod,
+  anchorAttentionMethod,
+  saleMethod,
+  hipMethod,
+  dualChunkMethod,
+  questMethod,
+  doubleSparsityMethod,
+  skipSoftmaxMethod,
+  nmSoftmax,
+  dilatedMethod,
+  stridedSparseMethod,
+  fixedSparseMethod,
+  bigBirdMethod,
+  longformerMethod,
 ]);
 
 /** All keys: what a layer or head without a method does. Not in the list, as it is what methods are compared with. */

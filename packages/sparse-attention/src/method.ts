@@ -56,8 +56,8 @@ export function checkOptions(method: string, defaults: MethodOptions, options: M
         `${method}: there is no option "${name}"; ${known === '' ? 'it takes none' : `there are ${known}`}`,
       );
     }
-    if (typeof value !== typeof defaults[name])
-      throw new OptionError(`${method}: ${name} is ${JSON.stringify(value)}, it takes a ${typeof defaults[name]}`);
+    if (typeof value !== typeof defaults[name] || Number.isNaN(value))
+      throw new OptionError(`${method}: ${name} is ${String(value)}, it takes a ${typeof defaults[name]}`);
   }
 }
 

@@ -42,7 +42,7 @@ const decodeSteps: readonly Step[] = [
   {
     name: 'a token of heads with a key-value map',
     prompts: [prompts[1]],
-    options: { from: [130], kvHeadOf: [1, 0, 1, 1], decode: true },
+    options: { from: [130], pageSize: 16, kvHeadOf: [1, 0, 1, 1], decode: true },
   },
   { name: 'the second token', prompts: [short[1]], options: { from: [1], pageSize: 16, decode: true } },
 ];

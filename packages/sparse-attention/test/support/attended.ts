@@ -130,7 +130,7 @@ interface Scored {
 }
 
 function attend(context: SelectContext, seen: readonly Scored[], at: Place, o: Float64Array): number {
-  const kept = keptOfGroups(context, seen, at);
+  const kept = keptOfTiles(keptOfGroups(context, seen, at));
   const largest = kept.reduce((most, { score }) => Math.max(most, score), -Infinity);
   const weights = kept.map(({ score }) => Math.exp(score - largest));
   const sum = weights.reduce((a, b) => a + b, 0);
@@ -159,6 +159,25 @@ function keptOfGroups({ lenQ, lenK }: SelectContext, seen: readonly Scored[], { 
     );
     return ahead.length < n;
   });
+}
+
+/** What `pvSkip` of dense attention leaves: tiles of 64 positions of which some score is not far below all of the tiles before. */
+function keptOfTiles(seen: readonly Scored[]): readonly Scored[] {
+  if (seen.every(({ call }) => Number(call.attributes['pvSkip'] ?? 0) === 0)) return seen;
+  let running = -Infinity;
+  const tiles = new Map<number, Scored[]>();
+  for (const scored of seen) {
+    const tile = Math.floor(scored.key / 64);
+    tiles.set(tile, [...(tiles.get(tile) ?? []), scored]);
+  }
+  return [...tiles.entries()]
+    .sort(([a], [b]) => a - b)
+    .flatMap(([, tile]) => {
+      const largest = tile.reduce((most, { score }) => Math.max(most, score), -Infinity);
+      const skipped = largest <= running - Number(tile[0].call.attributes['pvSkip']);
+      running = Math.max(running, largest);
+      return skipped ? [] : tile;
+    });
 }
 
 /** Score of a query and a key, scale and softcap applied. */
