@@ -1,24 +1,10 @@
 import { defineOp, ExecutionError, OptionError, ShapeError, type Tensor, type TensorMeta } from '@filigree/core-tensor';
+import { lowerSelectionKernel } from './lower-kernel.js';
 import { planVersion } from '../pack-plan.js';
 import { expectArgument, expectHeads, expectIntegers, lengthsOf, wordsOf } from './row-blocks.js';
 import { lowerCases } from './lower-cases.js';
 import { rowCells, splitRange, visibleMarks, type RowBounds } from './lower-row.js';
-import { loweredLayout, maskHeadsOf, mostRanges, sourceHead, type LoweredLayout } from './lowered-layout.js';
-
-type Metas = {
-  readonly [K in 'blocks' | 'moreBlocks' | 'columns' | 'slashes' | 'ranges' | 'lengths' | 'kvMap']?: TensorMeta | undefined;
-};
-
-interface Sizes {
-  readonly lengthQ: number;
-  readonly heads: number;
-  readonly blockQ: number;
-  readonly blockK: number;
-  readonly capacity: number;
-  readonly slashStep: number;
-  readonly maxSlashes: number;
-  readonly maxColumns: number;
-}
+import { layoutOf, sourceHead, type LoweredLayout, type LoweringSizes, type SelectionMetas } from './lowered-layout.js';
 
 /**
  * Bits of a selection → the packed plan that executors read, with the meaning of a `BlockMask`: what `lowerMask` does, where the bits are.
@@ -113,6 +99,7 @@ export const lowerSelectionOp = /* @__PURE__ */ defineOp({
     }
   },
   native: 'sparse_attention_lower_selection',
+  webgpu: lowerSelectionKernel,
   cases: lowerCases,
 });
 
@@ -145,33 +132,7 @@ function writeRow(
   return { ranges, columns, cells };
 }
 
-/** Sizes of the plan, from shapes and attributes. */
-export function layoutOf(inputs: Metas, sizes: Sizes): LoweredLayout {
-  const { blocks, moreBlocks, columns, slashes, ranges, lengths, kvMap } = inputs;
-  const { lengthQ, heads, blockQ, blockK, capacity, slashStep, maxSlashes, maxColumns } = sizes;
-  const sources = [blocks, moreBlocks, columns, slashes];
-  const batch = sources.find((source) => source !== undefined)?.shape[0] ?? lengths?.shape[0] ?? 1;
-  const offsets = slashes ? Math.ceil(capacity / slashStep) : 0;
-  const keys = columns ? capacity : 0;
-  return loweredLayout({
-    batch,
-    heads,
-    maskHeads: maskHeadsOf(sources.map((source) => source?.shape)),
-    rows: Math.ceil(lengthQ / blockQ),
-    maxRanges: mostRanges({
-      capacity,
-      blocks: blocks !== undefined || moreBlocks !== undefined,
-      blockQ,
-      blockK,
-      slashes: maxSlashes < 0 ? offsets : Math.min(offsets, maxSlashes),
-      ranges: ranges?.shape[1] ?? 0,
-    }),
-    maxColumns: maxColumns < 0 ? keys : Math.min(keys, maxColumns),
-    mapped: kvMap !== undefined,
-  });
-}
-
-function checkSources(op: string, inputs: Metas, sizes: Sizes, layout: LoweredLayout): void {
+function checkSources(op: string, inputs: SelectionMetas, sizes: LoweringSizes, layout: LoweredLayout): void {
   const { batch, heads, maskHeads, rows } = layout;
   const { capacity, blockK, slashStep } = sizes;
   const { blocks, moreBlocks, columns, slashes, ranges, lengths, kvMap } = inputs;

@@ -1,4 +1,4 @@
-import type { Shape } from '@filigree/core-tensor';
+import type { Shape, TensorMeta } from '@filigree/core-tensor';
 import { planHeader } from '../pack-plan.js';
 
 /** What decides where the sections of a plan that the device writes lie: shapes and attributes alone. */
@@ -73,4 +73,47 @@ export function sourceHead(maskHead: number, maskHeads: number, own: number, kvM
 /** Mask heads: as many as the source with most heads has. */
 export function maskHeadsOf(sources: readonly (Shape | undefined)[]): number {
   return sources.reduce((most, shape) => Math.max(most, shape?.[1] ?? 0), 1);
+}
+
+/** What a selection can consist of. */
+export type SelectionMetas = {
+  readonly [K in 'blocks' | 'moreBlocks' | 'columns' | 'slashes' | 'ranges' | 'lengths' | 'kvMap']?: TensorMeta | undefined;
+};
+
+/** Attributes that sizes follow from. */
+export interface LoweringSizes {
+  readonly lengthQ: number;
+  readonly heads: number;
+  readonly blockQ: number;
+  readonly blockK: number;
+  readonly capacity: number;
+  readonly slashStep: number;
+  readonly maxSlashes: number;
+  readonly maxColumns: number;
+}
+
+/** Sizes of the plan, from shapes and attributes. */
+export function layoutOf(inputs: SelectionMetas, sizes: LoweringSizes): LoweredLayout {
+  const { blocks, moreBlocks, columns, slashes, ranges, lengths, kvMap } = inputs;
+  const { lengthQ, heads, blockQ, blockK, capacity, slashStep, maxSlashes, maxColumns } = sizes;
+  const sources = [blocks, moreBlocks, columns, slashes];
+  const batch = sources.find((source) => source !== undefined)?.shape[0] ?? lengths?.shape[0] ?? 1;
+  const offsets = slashes ? Math.ceil(capacity / slashStep) : 0;
+  const keys = columns ? capacity : 0;
+  return loweredLayout({
+    batch,
+    heads,
+    maskHeads: maskHeadsOf(sources.map((source) => source?.shape)),
+    rows: Math.ceil(lengthQ / blockQ),
+    maxRanges: mostRanges({
+      capacity,
+      blocks: blocks !== undefined || moreBlocks !== undefined,
+      blockQ,
+      blockK,
+      slashes: maxSlashes < 0 ? offsets : Math.min(offsets, maxSlashes),
+      ranges: ranges?.shape[1] ?? 0,
+    }),
+    maxColumns: maxColumns < 0 ? keys : Math.min(keys, maxColumns),
+    mapped: kvMap !== undefined,
+  });
 }

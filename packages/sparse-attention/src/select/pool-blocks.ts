@@ -1,5 +1,17 @@
-import { caseDimension, caseTensor, defineOp, DTypeError, formatShape, ShapeError, type Tensor } from '@filigree/core-tensor';
+import {
+  caseDimension,
+  caseTensor,
+  defineOp,
+  DTypeError,
+  formatShape,
+  ShapeError,
+  type Tensor,
+  cut,
+  uniform,
+} from '@filigree/core-tensor';
+import shader from '@filigree/wgsl/sparse-attention/pool-blocks.wgsl';
 import { expectArgument, expectIntegers, lengthsOf } from './row-blocks.js';
+import { selectionShader } from './shader.js';
 
 /** What a window comes to: a statistic of each channel, its last item, or the mean of the items divided by their norms. */
 export const poolModes = ['mean', 'max', 'min', 'absmax', 'last', 'direction'] as const;
@@ -72,6 +84,40 @@ export const poolBlocksOp = /* @__PURE__ */ defineOp({
     }
   },
   native: 'sparse_attention_pool_blocks',
+  webgpu: {
+    shader: (_, io) =>
+      selectionShader(
+        {
+          op: 'sparse-attention/pool-blocks',
+          source: shader,
+          inputs: [
+            ['x', 'half'],
+            ['table', 'i32'],
+            ['lengths', 'i32'],
+            ['center', 'f32'],
+          ],
+          outputs: [['y', 'f32']],
+        },
+        io,
+      ),
+    plan({ x, table }, { block, stride, mode, layout }, limits) {
+      if (!x) return [];
+      const { batch, heads, capacity, pageSize } = poolGeometry(x.shape, table?.shape, String(layout));
+      const step = Number(stride) || Number(block);
+      const windows = Math.ceil(capacity / step);
+      const dim = x.shape[3];
+      const codes = [poolModes.findIndex((name) => name === mode), poolLayouts.findIndex((name) => name === layout)];
+      if (dim === 0) return [];
+      return cut(batch * heads * windows, { y: 4 * dim }, limits).map(({ start, count, ranges }) => ({
+        workgroups: [count] as const,
+        uniforms: [
+          ...[start, count, windows, heads, dim, capacity, pageSize, table?.shape[1] ?? 1, Number(block), step],
+          ...codes,
+        ].map(uniform.u32),
+        ranges,
+      }));
+    },
+  },
   tolerance: { y: { absolute: 2e-6, relative: 1e-5 } },
   cases: (fc) =>
     fc
@@ -91,8 +137,13 @@ export const poolBlocksOp = /* @__PURE__ */ defineOp({
         const { batch, heads, dtype, layout, pageSize } = drawn;
         const dim = dtype === 'f16' ? drawn.dim + (drawn.dim % 2) : drawn.dim;
         const paged = drawn.paged && layout === 'pages';
-        const perBatch = Math.ceil(drawn.length / pageSize);
-        const capacity = paged ? perBatch * pageSize : drawn.length;
+        // x is bound whole, and bindings of the smallest device under test hold 900 numbers.
+        const length = Math.min(
+          drawn.length,
+          Math.floor(900 / (Math.max(1, batch) * heads * dim)) - (paged ? 2 * pageSize : 0),
+        );
+        const perBatch = Math.max(0, Math.ceil(length / pageSize));
+        const capacity = paged ? perBatch * pageSize : length;
         const pages = paged ? batch * perBatch + 1 : batch;
         const shape = layout === 'blhd' ? [batch, capacity, heads, dim] : [pages, heads, paged ? pageSize : capacity, dim];
         return fc.record({

@@ -1,7 +1,9 @@
-import { defineOp, ShapeError, type Tensor } from '@filigree/core-tensor';
-import type { QueryLayout } from '../ops/check.js';
+import { defineOp, ShapeError, type Tensor, groupsFor, uniform, type UniformWord } from '@filigree/core-tensor';
+import shader from '@filigree/wgsl/sparse-attention/probe-sums.wgsl';
+import { keyCapacity, type QueryLayout } from '../ops/check.js';
 import { selectionCase } from './cases.js';
 import { dot, expectPositive, placement, selectionGeometry, selectionShape } from './geometry.js';
+import { selectionShader } from './shader.js';
 
 /**
  * What the last queries attend to, by key and by distance: sums of the exact causal softmax of the last `rows` queries.
@@ -54,9 +56,60 @@ export const probeSumsOp = /* @__PURE__ */ defineOp({
     }
   },
   native: 'sparse_attention_probe_sums',
+  webgpu: {
+    shader: (_, io) =>
+      selectionShader(
+        {
+          op: 'sparse-attention/probe-sums',
+          source: shader,
+          inputs: [
+            ['q', 'f32'],
+            ['k', 'half'],
+            ['table', 'i32'],
+            ['lengths', 'i32'],
+            ['kvMap', 'i32'],
+          ],
+          outputs: [
+            ['columns', 'f32'],
+            ['diagonals', 'f32'],
+            ['scratch', 'f32'],
+          ],
+        },
+        io,
+      ),
+    scratch: ({ q }, { rows, queryLayout }) => {
+      if (!q) return 0;
+      const [heads, lengthQ] = queryLayout === 'bhld' ? [q.shape[1], q.shape[2]] : [q.shape[2], q.shape[1]];
+      return 8 * q.shape[0] * heads * Math.max(1, Math.min(Number(rows), lengthQ));
+    },
+    plan({ q, k, table }, { rows, scale, softcap, queryLayout, lengthK }) {
+      if (!q || !k) return [];
+      const [heads, lengthQ] = queryLayout === 'bhld' ? [q.shape[1], q.shape[2]] : [q.shape[2], q.shape[1]];
+      const capacity = keyCapacity(k, table);
+      const probes = Math.min(Number(rows), lengthQ);
+      const [columns, length] = [q.shape[0] * heads, Number(lengthK) < 0 ? capacity : Number(lengthK)];
+      const uniforms = (count: number): UniformWord[] => [
+        ...[count, heads, k.shape[1], lengthQ, q.shape[3], k.shape[2], table?.shape[1] ?? 1, capacity, length, probes].map(
+          uniform.u32,
+        ),
+        uniform.u32(queryLayout === 'bhld' ? 1 : 0),
+        ...[scale, softcap].map((value) => uniform.f32(Number(value))),
+      ];
+      if (columns * capacity === 0) return [];
+      const [rowCount, sums] = [columns * probes, columns * capacity];
+      return [
+        ...(probes > 0 ? [{ entryPoint: 'statistics', workgroups: [rowCount] as const, uniforms: uniforms(rowCount) }] : []),
+        ...['by_key', 'by_distance'].map((entryPoint) => ({
+          entryPoint,
+          workgroups: groupsFor(sums),
+          uniforms: uniforms(sums),
+        })),
+      ];
+    },
+  },
   tolerance: { default: { absolute: 5e-5, relative: 5e-4 } },
   cases: (fc) =>
-    selectionCase(fc).chain(({ inputs, queryLayout, lengthK, dim }) =>
+    selectionCase(fc, true).chain(({ inputs, queryLayout, lengthK, dim }) =>
       fc.record({
         inputs: fc.record(inputs),
         attributes: fc.record({

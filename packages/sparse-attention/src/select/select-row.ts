@@ -1,6 +1,8 @@
-import { defineOp, OptionError, ShapeError, type HostTensor, type Tensor } from '@filigree/core-tensor';
+import { defineOp, OptionError, ShapeError, type HostTensor, type Tensor, cut, uniform } from '@filigree/core-tensor';
+import shader from '@filigree/wgsl/sparse-attention/select-row.wgsl';
 import { expectArgument, expectIntegers, lengthsOf, visibleBlocks, wordsOf } from './row-blocks.js';
 import { selectRowCases } from './select-row-cases.js';
+import { selectionShader } from './shader.js';
 
 export const selectScopes = ['row', 'head'] as const;
 export type SelectScope = (typeof selectScopes)[number];
@@ -103,6 +105,57 @@ export const selectRowOp = /* @__PURE__ */ defineOp({
     }
   },
   native: 'sparse_attention_select_row',
+  webgpu: {
+    shader: (_, io) =>
+      selectionShader(
+        {
+          op: 'sparse-attention/select-row',
+          source: shader,
+          inputs: [
+            ['scores', 'f32'],
+            ['budget', 'f32'],
+            ['least', 'f32'],
+            ['lengths', 'i32'],
+          ],
+          outputs: [
+            ['bits', 'u32'],
+            ['counts', 'i32'],
+          ],
+        },
+        io,
+      ),
+    plan({ scores, budget, least }, attributes, limits) {
+      if (!scores || scores.shape.slice(0, 3).includes(0)) return [];
+      const [batch, heads, rows, columns] = scores.shape;
+      const lists = attributes['scope'] === 'head' ? 1 : rows;
+      const members = rows / lists;
+      const words = wordsOf(columns);
+      const numbers = (...names: string[]): number[] => names.map((name) => Number(attributes[name]));
+      const [topK, min, max, sinks, local, blockQ, blockK] = numbers(
+        'topK',
+        'min',
+        'max',
+        'sinks',
+        'local',
+        'blockQ',
+        'blockK',
+      );
+      const [topShare, topP, threshold] = numbers('topShare', 'topP', 'threshold');
+      const perList = { scores: 4 * members * columns, bits: 4 * members * words, counts: 4 * members };
+      const pieces = cut(batch * heads * lists, perList, limits);
+      return pieces.map(({ start, count, ranges }) => ({
+        workgroups: [count] as const,
+        uniforms: [
+          ...[start, count, lists, heads, rows, columns, words, blockQ, blockK].map(uniform.u32),
+          ...[budget?.shape[2] ?? 1, least?.shape[2] ?? 1].map(uniform.u32),
+          ...[uniform.i32(topK), uniform.u32(min), uniform.i32(max)],
+          ...[sinks, local, topShare < 1 ? 1 : 0, topP < 1 ? 1 : 0, threshold > -Infinity ? 1 : 0].map(uniform.u32),
+          ...[topShare, topP, Math.max(threshold, -3e38)].map(uniform.f32),
+        ],
+        ranges,
+      }));
+    },
+  },
   cases: selectRowCases,
 });
 

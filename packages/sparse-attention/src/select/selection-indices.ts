@@ -1,6 +1,8 @@
-import { defineOp, Random, type OpCase, type Tensor } from '@filigree/core-tensor';
+import { defineOp, Random, type OpCase, type Tensor, cut, uniform } from '@filigree/core-tensor';
+import shader from '@filigree/wgsl/sparse-attention/selection-indices.wgsl';
 import { expectArgument, expectIntegers, hasBit, lengthsOf } from './row-blocks.js';
 import { randomBits } from './lower-cases.js';
+import { selectionShader } from './shader.js';
 
 /**
  * Bits of a selection → the key lists that gather-attention reads.
@@ -49,6 +51,36 @@ export const selectionIndicesOp = /* @__PURE__ */ defineOp({
     }
   },
   native: 'sparse_attention_selection_indices',
+  webgpu: {
+    shader: (_, io) =>
+      selectionShader(
+        {
+          op: 'sparse-attention/selection-indices',
+          source: shader,
+          inputs: [
+            ['bits', 'u32'],
+            ['lengths', 'i32'],
+          ],
+          outputs: [
+            ['indices', 'i32'],
+            ['cells', 'f32'],
+          ],
+        },
+        io,
+      ),
+    plan({ bits }, { unit, slots, lengthK }, limits) {
+      if (!bits) return [];
+      const [batch, heads, rows, words] = bits.shape;
+      const most = 32 * words * Number(unit);
+      const length = Number(lengthK) < 0 ? most : Math.min(most, Number(lengthK));
+      const perRow = { bits: 4 * words, indices: 4 * Number(slots), cells: 4 };
+      return cut(batch * heads * rows, perRow, limits).map(({ start, count, ranges }) => ({
+        workgroups: [count] as const,
+        uniforms: [start, count, rows, heads * rows, words, Number(unit), Number(slots), length].map(uniform.u32),
+        ranges,
+      }));
+    },
+  },
   cases: (fc) =>
     fc
       .record({
