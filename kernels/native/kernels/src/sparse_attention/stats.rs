@@ -3,7 +3,7 @@
 //!
 //! One job per (batch, head, block of queries), which owns its row of y. 2·cells·D operations; K of the visible keys once per query.
 
-use super::list::{Cut, List};
+use super::list::{Cut, List, Rule};
 use super::place::{Place, Scoring};
 use super::plan::Plan;
 use crate::call::Call;
@@ -63,26 +63,34 @@ pub fn stats(call: &mut Call) -> Result<(), KernelError> {
             }
             let name = plan.name(batch, head, query);
             if named != Some(name) {
-                list.clear(0, Cut::Places);
+                list.clear(0, Cut::Places, plan.special());
                 plan.list(name, &mut list);
                 named = Some(name);
             }
             place.query(place.row(batch, head, query), false, &mut own);
-            for piece in &list.pieces {
-                for (within, key) in (piece.start..piece.start + piece.count).enumerate() {
-                    if !plan.sees(batch, query, key, within, piece.rule) {
-                        continue;
+            for visit in &list.visits {
+                let mut bit = 0;
+                for piece in visit.pieces.clone() {
+                    for (within, key) in list.pieces[piece].positions().enumerate() {
+                        let rule = list.rules.get(piece).copied().unwrap_or(Rule {
+                            tested: visit.tested >> bit & 1 == 1,
+                            ..Rule::default()
+                        });
+                        bit += 1;
+                        if !plan.sees(batch, query, key, within, rule) {
+                            continue;
+                        }
+                        let score = place.score(&own, place.key_row(batch, head, key), &scoring);
+                        let probability = (score - sum).exp();
+                        let cell = &mut y[key / block_k];
+                        // NaN stays.
+                        let greater = probability > *cell || probability.is_nan();
+                        *cell = match (largest, greater) {
+                            (false, _) => *cell + probability,
+                            (true, true) => probability,
+                            (true, false) => *cell,
+                        };
                     }
-                    let score = place.score(&own, place.key_row(batch, head, key), &scoring);
-                    let probability = (score - sum).exp();
-                    // NaN stays.
-                    let greater = probability > y[key / block_k] || probability.is_nan();
-                    let cell = &mut y[key / block_k];
-                    *cell = match (largest, greater) {
-                        (false, _) => *cell + probability,
-                        (true, true) => probability,
-                        (true, false) => *cell,
-                    };
                 }
             }
         }
