@@ -1,4 +1,4 @@
-import { defineOp, ExecutionError, OptionError, ShapeError, type Tensor, type TensorMeta } from '@filigree/core-tensor';
+import { defineOp, ExecutionError, OptionError, ShapeError, type Tensor } from '@filigree/core-tensor';
 import { lowerSelectionKernel } from './lower-kernel.js';
 import { planVersion } from '../pack-plan.js';
 import { expectArgument, expectHeads, expectIntegers, lengthsOf, wordsOf } from './row-blocks.js';
