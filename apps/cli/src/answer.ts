@@ -58,7 +58,8 @@ export async function answer(
 
 /** The library's options for those of the command line. */
 export function generateOptions(options: GenerationOptions, signal: AbortSignal): GenerateOptions {
-  const { maxTokens, temperature = 0, topK, topP, minP, seed, stop, ignoreEos, attention } = options;
+  const { maxTokens, temperature = 0, topK, topP, minP, seed, stop, ignoreEos } = options;
+  const { prefillAttention: prefill, decodeAttention: decode, headPlan: plan } = options;
   return {
     maxTokens,
     signal,
@@ -71,6 +72,6 @@ export function generateOptions(options: GenerationOptions, signal: AbortSignal)
       ...(minP === undefined ? {} : { minP }),
       ...(seed === undefined ? {} : { seed }),
     },
-    ...(attention ? { attention: { prefill: attention } } : {}),
+    attention: { prefill, decode, plan },
   };
 }

@@ -14,7 +14,9 @@ const sampling = [
   '--seed',
   '--stop',
   '--ignore-eos',
-  '--attention',
+  '--prefill-attention',
+  '--decode-attention',
+  '--head-plan',
 ];
 
 /** Options that the help of each command must explain. */
@@ -85,11 +87,17 @@ describe('wrong arguments end with code 2 and one line that names them', () => {
     [['generate', ...model, ...prompt, '--min-p', '2'], "option '--min-p <p>' argument '2' is invalid"],
     [['generate', ...model, ...prompt, '--seed', '1e999'], "option '--seed <n>' argument '1e999' is invalid"],
     [['generate', ...model, ...prompt, '--stop', ''], "option '--stop <text>' argument '' is invalid"],
-    [['generate', ...model, ...prompt, '--attention', 'magic'], "option '--attention <method>' argument 'magic' is invalid"],
-    [['generate', ...model, ...prompt, '--attention', 'streaming-llm:sink=4'], 'not "sink"'],
-    [['generate', ...model, ...prompt, '--attention', 'streaming-llm:sinks'], '"sinks" is not option=value'],
-    [['generate', ...model, ...prompt, '--attention', 'streaming-llm:window=0'], 'window is 0'],
-    [['generate', ...model, ...prompt, '--attention', 'streaming-llm:window=x'], 'window is NaN'],
+    ...['--prefill-attention', '--decode-attention'].map((option): [string[], string] => [
+      ['generate', ...model, ...prompt, option, 'magic'],
+      `option '${option} <method>' argument 'magic' is invalid`,
+    ]),
+    [['generate', ...model, ...prompt, '--prefill-attention', 'streaming-llm:sink=4'], 'not "sink"'],
+    [['generate', ...model, ...prompt, '--prefill-attention', 'streaming-llm:sinks'], '"sinks" is not option=value'],
+    [['generate', ...model, ...prompt, '--prefill-attention', 'streaming-llm:window=0'], 'window is 0'],
+    [['generate', ...model, ...prompt, '--prefill-attention', 'streaming-llm:window=x'], 'window is NaN'],
+    [['generate', ...model, ...prompt, '--decode-attention', 'x-attention'], 'Methods of decode are dense, '],
+    [['chat', ...model, '--head-plan', 'absent.json'], "option '--head-plan <file>' argument 'absent.json' is invalid"],
+    [['generate', ...model, ...prompt, '--head-plan', 'package.json'], 'head plan: version is undefined'],
     [['generate', ...model, ...prompt, '--frob'], "unknown option '--frob'"],
   ];
 
@@ -111,7 +119,7 @@ describe('what fails later ends with code 1', () => {
 });
 
 describe('methods', () => {
-  it('prints what --attention takes', async () => {
+  it('prints what can be chosen for prompts and for decoding', async () => {
     const { code, stdout } = await run(['methods', '--json']);
     expect(code).toBe(0);
     const methods = JSON.parse(stdout) as { id: string; options: Record<string, number> }[];

@@ -59,11 +59,11 @@ describe('generate --json', () => {
     expect({ code, stdout }).toEqual({ code: 0, stdout: `${text}\n` });
   });
 
-  it('says how dense the attention was that --attention chose', async () => {
+  it('says how dense the attention was that --prefill-attention chose', async () => {
     const prompt = ['--prompt', 'the time of '.repeat(20), '--max-tokens', '2'];
-    const sparse = await json([...prompt, '--attention', 'streaming-llm:sinks=1,window=16']);
+    const sparse = await json([...prompt, '--prefill-attention', 'streaming-llm:sinks=1,window=16']);
     expect(sparse.stats.density).toBeLessThan(0.9);
-    expect((await json([...prompt, '--attention', 'dense'])).stats.density).toBe(1);
+    expect((await json([...prompt, '--prefill-attention', 'dense'])).stats.density).toBe(1);
   });
 
   it('counts the bytes of the KV cache, half as many in f16', async () => {

@@ -42,6 +42,7 @@ export class PagePool {
   readonly layers: readonly KvLayerSpec[];
   readonly pageSize: number;
   readonly pages: number;
+  readonly dtype: RawKvType;
   readonly codec: KvCodec;
   /** Per layer [pages, Hk, pageSize, D]. */
   readonly keys: readonly Tensor[];
@@ -61,6 +62,7 @@ export class PagePool {
     this.layers = layers;
     this.pageSize = pageSize;
     this.pages = Math.ceil(capacity / pageSize);
+    this.dtype = dtype;
     this.codec = rawCodec(dtype);
     // The pool outlives the scope it is made in; `leave` gives the memory back.
     const pagesOf = (heads: number, dim: number): Tensor => keep(empty(backend, [this.pages, heads, pageSize, dim], dtype));

@@ -43,7 +43,7 @@ export function attendByPolicy(
 ): PolicyResult {
   const { q, k, v } = context;
   return scope((): PolicyResult => {
-    if (policy.kind === 'executor') return dense(context, { ...policy.options(longest(context)), precision });
+    if (policy.kind === 'executor') return dense(context, { ...optionsFor(policy, context), precision });
     if (policy.kind === 'pattern') {
       if (context.layer < (policy.fromLayer ?? 0)) return dense(context, { precision });
       const { plan, cells } = patternPlan(context, policy.pattern, plans);
@@ -85,9 +85,18 @@ function attendPart(context: SelectContext, part: SelectionPart, options: CallOp
   return gatherAttention(q, k, v, part.indices, { ...callOf(context, { pvSkip, precision }), kvMap });
 }
 
-/** The longest cache of the batch, of which options that follow the length are the most careful. */
-function longest({ lenK }: SelectContext): number {
-  if (lenK === undefined)
-    throw new ExecutionError('attendByPolicy: the options depend on lenK, which a recorded step does not know');
-  return Math.max(0, ...lenK);
+/** Options for the longest cache of the batch, of which those that follow the length are the most careful. */
+function optionsFor(policy: ExecutorPolicy, { lenK }: SelectContext): ExecutorOptions {
+  if (lenK !== undefined) return policy.options(Math.max(0, ...lenK));
+  const options = constantOptions(policy);
+  if (!options) throw new ExecutionError('attendByPolicy: the options depend on lenK, which a recorded step does not know');
+  return options;
+}
+
+type ExecutorPolicy = Extract<AttentionPolicy, { readonly kind: 'executor' }>;
+
+/** The options of a policy that has the same for every length; undefined when they differ. */
+export function constantOptions({ options }: ExecutorPolicy): ExecutorOptions | undefined {
+  const [first, ...others] = [1, 1000, 2 ** 20].map((lenK) => options(lenK));
+  return others.every((other) => JSON.stringify(other) === JSON.stringify(first)) ? first : undefined;
 }

@@ -1,6 +1,7 @@
 export * from './attend-by-policy.js';
 export * from './catalogue.js';
 export * from './cell-pattern.js';
+export * from './combine-plans.js';
 export * from './head-plan.js';
 export type * from './kv-view.js';
 export * from './mask.js';

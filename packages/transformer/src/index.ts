@@ -1,4 +1,14 @@
-export * from './attention-choice.js';
+export {
+  phaseAttention,
+  type AttentionChoice,
+  type AttentionOptions,
+  type AttentionPhase,
+  type MethodChoice,
+  type PhaseAttention,
+  type PolicyGroup,
+} from './attention/attention-choice.js';
+export type { LayerAttention } from './attention/attention-meter.js';
+export type { AttentionMeasure, AttentionStats } from './attention/attention-stats.js';
 export { ChatTemplate, type ChatMessage } from './chat/chat-template.js';
 export { ChatTemplateError } from './chat/errors.js';
 export { ggufConfig } from './config/gguf-config.js';

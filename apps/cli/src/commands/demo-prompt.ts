@@ -1,4 +1,3 @@
-import { patternOf } from '@filigree/transformer';
 import { Option } from 'commander';
 import { measurePrompt } from '../demo/measure-prompt.js';
 import { withModel } from '../open-model.js';
@@ -9,7 +8,7 @@ import type { AddCommand } from './command.js';
 interface Options {
   readonly model: string;
   readonly threads?: number;
-  readonly attention?: AttentionChoice;
+  readonly prefillAttention?: AttentionChoice;
 }
 
 /** One row of the demo's table, measured in a process of its own. Hidden: `demo` runs it. */
@@ -18,12 +17,11 @@ export const addDemoPrompt: AddCommand = (program, run) => {
     .command('demo-prompt', { hidden: true })
     .requiredOption('--model <source>', 'as of generate')
     .addOption(threadsOption())
-    .addOption(new Option('--attention <method>', 'as of generate').argParser(parseAttention))
+    .addOption(new Option('--prefill-attention <method>', 'as of generate').argParser(parseAttention('prefill')))
     .action((options: Options) =>
       run(async (context) =>
         withModel(options, context, async (model) => {
-          const pattern = patternOf(options.attention, '--attention');
-          await context.out.json(await measurePrompt(model, pattern, context.signal));
+          await context.out.json(await measurePrompt(model, options.prefillAttention, context.signal));
           return undefined;
         }),
       ),

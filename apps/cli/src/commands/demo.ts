@@ -84,7 +84,7 @@ async function askQuestion(options: Options, context: Context): Promise<Answer> 
 }
 
 async function measureApart({ model, threads }: Options, attention: string, { io, signal }: Context): Promise<PromptRun> {
-  const args = ['demo-prompt', '--model', model, '--attention', attention];
+  const args = ['demo-prompt', '--model', model, '--prefill-attention', attention];
   if (threads !== undefined) args.push('--threads', String(threads));
   return (await runApart(args, io, signal)) as PromptRun;
 }

@@ -5,7 +5,7 @@ import type { AddCommand } from './command.js';
 export const addMethods: AddCommand = (program, run) => {
   program
     .command('methods')
-    .description('list the methods of sparse attention that --attention takes')
+    .description('list the methods of sparse attention, for --prefill-attention and --decode-attention')
     .option('--json', 'print one JSON array')
     .action((options: { json?: true }) =>
       run(async ({ out, bold }) => {

@@ -1,6 +1,5 @@
 import { argMax, type Tensor } from '@filigree/core-tensor';
-import type { Pattern } from '@filigree/sparse-attention';
-import type { Model, Session } from '@filigree/transformer';
+import { phaseAttention, type AttentionChoice, type Model, type Session } from '@filigree/transformer';
 import { speech } from '../package-files.js';
 import { encodeLogits, type PromptRun } from './prompt-run.js';
 
@@ -14,9 +13,14 @@ export function demoPrompt(model: Model): number[] {
   return model.tokenize(speech()).slice(0, promptLength);
 }
 
-/** Reads the prompt densely or by a pattern, goes on greedily and densely for some tokens, and says what that took. */
-export async function measurePrompt(model: Model, pattern: Pattern | undefined, signal: AbortSignal): Promise<PromptRun> {
+/** Reads the prompt densely or by a method, goes on greedily and densely for some tokens, and says what that took. */
+export async function measurePrompt(
+  model: Model,
+  method: AttentionChoice | undefined,
+  signal: AbortSignal,
+): Promise<PromptRun> {
   const prompt = demoPrompt(model);
+  const attention = phaseAttention({ prefill: method }, 'prefill', model.config, '--prefill-attention');
   // Weights are put into their execution layout when they first run, which belongs to loading and not to the first token.
   await withSession(model, 32, signal, async (session) => {
     const logits = await session.prefill(prompt.slice(0, 16), { logits: 'last' });
@@ -24,9 +28,10 @@ export async function measurePrompt(model: Model, pattern: Pattern | undefined, 
   });
   return withSession(model, prompt.length + decodeLength, signal, async (session) => {
     const started = performance.now();
-    const logits = await session.prefill(prompt, { logits: 'last', pattern });
+    const logits = await session.prefill(prompt, { logits: 'last', attention });
     const values = (await logits.read()) as Float32Array;
     const firstTokenMs = performance.now() - started;
+    await session.meter.read();
     const { density } = session.meter;
     const decodeStarted = performance.now();
     await decode(session, logits, decodeLength, signal);

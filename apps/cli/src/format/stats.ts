@@ -16,6 +16,6 @@ export function statsLine({ tokens, stats }: Pick<Answer, 'tokens' | 'stats'>): 
 
 /** The stats with the keys that `--json` promises, and no others. */
 export function statsJson(stats: GenerateStats): GenerateStats {
-  const { promptTokens, prefillMs, decodeTokens, decodeMs, density, kvBytes, peakRssBytes } = stats;
-  return { promptTokens, prefillMs, decodeTokens, decodeMs, density, kvBytes, peakRssBytes };
+  const { promptTokens, prefillMs, decodeTokens, decodeMs, density, attention, kvBytes, peakRssBytes } = stats;
+  return { promptTokens, prefillMs, decodeTokens, decodeMs, density, attention, kvBytes, peakRssBytes };
 }

@@ -1,38 +1,70 @@
+import { readFileSync } from 'node:fs';
 import { FiligreeError } from '@filigree/core-tensor';
-import { attentionMethods, type MethodOptions, type OptionValue } from '@filigree/sparse-attention';
+import {
+  attentionMethods,
+  denseAttention,
+  parseHeadPlan,
+  type AttentionMethod,
+  type HeadPlan,
+  type MethodOptions,
+  type OptionValue,
+} from '@filigree/sparse-attention';
+import type { AttentionPhase } from '@filigree/transformer';
 import { InvalidArgumentError } from 'commander';
 
-/** A method of the catalogue with the options that differ from its defaults. */
+/** A method of the catalogue, or `dense`, with the options that differ from its defaults. */
 export interface AttentionChoice {
   readonly method: string;
   readonly options: MethodOptions;
 }
 
 /**
- * Reads `method` or `method:option=value,…`; undefined for `dense`. Unknown methods and options and values that the method refuses are
- * errors here, before anything is loaded.
+ * Reads `method` or `method:option=value,…`. Unknown methods and options, methods of another phase and values that the method refuses are errors
+ * here, before anything is loaded.
  */
-export function parseAttention(text: string): AttentionChoice | undefined {
-  const [id, ...rest] = text.split(':');
-  const list = rest.join(':');
-  if (id === 'dense' && list === '') return undefined;
-  const method = attentionMethods.find((candidate) => candidate.id === id);
-  if (!method) throw new InvalidArgumentError(`Methods are dense, ${attentionMethods.map((known) => known.id).join(', ')}.`);
-  const options: Record<string, OptionValue> = {};
-  for (const part of list === '' ? [] : list.split(',')) {
-    const [, name, value] = /^([^=]+)=(.+)$/.exec(part) ?? [];
-    if (name === undefined) throw new InvalidArgumentError(`"${part}" is not option=value.`);
-    if (!Object.hasOwn(method.options, name))
-      throw new InvalidArgumentError(`Options of ${id} are ${Object.keys(method.options).join(', ')}, not "${name}".`);
-    options[name] = readValue(value, method.options[name]);
-  }
+export function parseAttention(phase: AttentionPhase): (text: string) => AttentionChoice {
+  return (text) => {
+    const [id, ...rest] = text.split(':');
+    const list = rest.join(':');
+    const methods = [denseAttention, ...attentionMethods].filter((method) => method.phase === 'both' || method.phase === phase);
+    const method = methods.find((candidate) => candidate.id === id);
+    if (!method) throw new InvalidArgumentError(`Methods of ${phase} are ${methods.map((known) => known.id).join(', ')}.`);
+    const options = readOptions(method, list === '' ? [] : list.split(','));
+    invalidUnless(() => method.create(options));
+    return { method: id, options };
+  };
+}
+
+/** Reads the plan of a file. Whether it fits the model shows when that is loaded. */
+export function parseHeadPlanFile(path: string): HeadPlan {
+  let json;
   try {
-    method.create(options);
+    json = readFileSync(path, 'utf8');
+  } catch (error) {
+    throw new InvalidArgumentError(`${error instanceof Error ? error.message : String(error)}.`);
+  }
+  return invalidUnless(() => parseHeadPlan(json));
+}
+
+function invalidUnless<T>(read: () => T): T {
+  try {
+    return read();
   } catch (error) {
     if (error instanceof FiligreeError) throw new InvalidArgumentError(`${error.message}.`);
     throw error;
   }
-  return { method: id, options };
+}
+
+function readOptions({ id, options: defaults }: AttentionMethod, parts: readonly string[]): MethodOptions {
+  const options: Record<string, OptionValue> = {};
+  for (const part of parts) {
+    const [, name, value] = /^([^=]+)=(.+)$/.exec(part) ?? [];
+    if (name === undefined) throw new InvalidArgumentError(`"${part}" is not option=value.`);
+    if (!Object.hasOwn(defaults, name))
+      throw new InvalidArgumentError(`Options of ${id} are ${Object.keys(defaults).join(', ')}, not "${name}".`);
+    options[name] = readValue(value, defaults[name]);
+  }
+  return options;
 }
 
 /** The value that a text stands for where the default is `like`. */

@@ -1,5 +1,6 @@
+import type { HeadPlan } from '@filigree/sparse-attention';
 import { InvalidArgumentError, Option, type Command } from 'commander';
-import { parseAttention, type AttentionChoice } from './attention.js';
+import { parseAttention, parseHeadPlanFile, type AttentionChoice } from './attention.js';
 import { numberBetween, wholeNumber } from './numbers.js';
 
 export const backendNames = ['native', 'webgpu', 'reference'] as const;
@@ -47,7 +48,9 @@ export interface GenerationOptions {
   readonly seed?: number;
   readonly stop: readonly string[];
   readonly ignoreEos?: true;
-  readonly attention?: AttentionChoice;
+  readonly prefillAttention?: AttentionChoice;
+  readonly decodeAttention?: AttentionChoice;
+  readonly headPlan?: HeadPlan;
 }
 
 export function addGenerationOptions(command: Command, maxTokens: number): Command {
@@ -72,8 +75,10 @@ export function addGenerationOptions(command: Command, maxTokens: number): Comma
     )
     .option('--ignore-eos', 'go on when the model ends its text')
     .option(
-      '--attention <method>',
-      'attention over the prompt, as method[:option=value,…]; see `filigree methods`',
-      parseAttention,
-    );
+      '--prefill-attention <method>',
+      'attention of the prompt, as method[:option=value,…]; see `filigree methods`',
+      parseAttention('prefill'),
+    )
+    .option('--decode-attention <method>', 'attention of generated tokens, in the same form', parseAttention('decode'))
+    .option('--head-plan <file>', 'a JSON file with a method for every head, where no method is given', parseHeadPlanFile);
 }

@@ -1,6 +1,12 @@
 import { AbortError, OptionError, throwIfAborted, type Tensor } from '@filigree/core-tensor';
 import { peakRssBytes } from '#peak-memory';
-import { patternOf, type AttentionOptions } from '../attention-choice.js';
+import {
+  phaseAttention,
+  type AttentionOptions,
+  type AttentionPhase,
+  type PhaseAttention,
+} from '../attention/attention-choice.js';
+import { StatsReader, type AttentionMeasure, type AttentionStats } from '../attention/attention-stats.js';
 import type { ChatMessage } from '../chat/chat-template.js';
 import { ChatTemplateError } from '../chat/errors.js';
 import { ContextLengthError } from '../errors.js';
@@ -23,6 +29,8 @@ export interface GenerateOptions {
   readonly signal?: AbortSignal | undefined;
   /** Sparse attention per phase. Layers with a window of their own keep it. */
   readonly attention?: AttentionOptions | undefined;
+  /** What to find out about attention beside the density; all of it takes time. */
+  readonly measure?: AttentionMeasure | undefined;
   /** Tokens of the prompt that one step takes; default 512. */
   readonly prefillChunk?: number | undefined;
   /** Called while a long prompt is read, after every part of it that was handed to the backend. */
@@ -32,7 +40,7 @@ export interface GenerateOptions {
 /** Why a generation ended: an end-of-generation token, a stop string, `maxTokens` or a full context, its signal. */
 export type FinishReason = 'eos' | 'stop' | 'length' | 'aborted';
 
-export interface GenerateStats {
+export interface GenerateStats extends AttentionStats {
   /** Tokens that were read: those of a prefix were read before. */
   readonly promptTokens: number;
   /** From the first queued step to the first token. */
@@ -40,8 +48,6 @@ export interface GenerateStats {
   /** Tokens made by decode steps: all but the first, which the prompt's step makes. */
   readonly decodeTokens: number;
   readonly decodeMs: number;
-  /** Key-query pairs computed over those of dense causal attention. */
-  readonly density: number;
   /** Bytes of cached keys and values, in whole pages. */
   readonly kvBytes: number;
   /** Peak resident bytes of the process; 0 in browsers. */
@@ -56,7 +62,7 @@ export interface GeneratedPart {
 
 /** A generation that starts when it is iterated, and can be iterated once. */
 export interface Generation extends AsyncIterable<GeneratedPart> {
-  /** Up to date after every part. */
+  /** Up to date after every part; what selectors saw counts at the end. */
   readonly stats: GenerateStats;
   /** Undefined until it has ended. */
   readonly reason: FinishReason | undefined;
@@ -122,8 +128,8 @@ class Run implements Generation {
   readonly #maxTokens: number;
   readonly #sampler: Sampler;
   readonly #stops: StopStrings;
-  readonly #patterns: { readonly prefill: ReturnType<typeof patternOf>; readonly decode: ReturnType<typeof patternOf> };
-  #session: Session | undefined;
+  readonly #layers: Readonly<Record<AttentionPhase, PhaseAttention | undefined>>;
+  #running: { readonly session: Session; readonly attention: StatsReader } | undefined;
   #started = false;
   #reason: FinishReason | undefined;
   #stats: GenerateStats;
@@ -144,9 +150,9 @@ class Run implements Generation {
     this.#maxTokens = Math.min(maxTokens, model.context - length);
     this.#sampler = new Sampler(options.sampling);
     this.#stops = new StopStrings(options.stop);
-    this.#patterns = {
-      prefill: patternOf(attention?.prefill, 'generate: attention.prefill'),
-      decode: patternOf(attention?.decode, 'generate: attention.decode'),
+    this.#layers = {
+      prefill: phaseAttention(attention, 'prefill', model.config, 'generate'),
+      decode: phaseAttention(attention, 'decode', model.config, 'generate'),
     };
     this.#stats = {
       promptTokens: prompt.length,
@@ -154,6 +160,7 @@ class Run implements Generation {
       decodeTokens: 0,
       decodeMs: 0,
       density: 1,
+      attention: { layers: [] },
       kvBytes: 0,
       peakRssBytes: 0,
     };
@@ -180,16 +187,26 @@ class Run implements Generation {
     throwIfAborted(signal);
     // The last token is not run, so that its keys need no room.
     const session = this.#beginning.start(signal, this.#prompt.length + this.#maxTokens);
-    this.#session = session;
+    const attention = new StatsReader(session, this.#options.measure);
+    this.#running = { session, attention };
+    attention.start();
+    let failed = false;
     try {
       yield* this.#tokens(session);
     } catch (error) {
+      failed = true;
       if (error instanceof AbortError) this.#reason = 'aborted';
       throw error;
     } finally {
-      this.#measure({});
-      this.#session = undefined;
-      session.dispose();
+      try {
+        await attention.stop();
+        // What a failed step counted on the device is lost with it.
+        if (!failed) await session.meter.read();
+        this.#measure({});
+      } finally {
+        this.#running = undefined;
+        session.dispose();
+      }
     }
   }
 
@@ -233,11 +250,12 @@ class Run implements Generation {
   }
 
   async #prefill(session: Session): Promise<NextToken> {
-    const { onPrefill, prefillChunk } = this.#options;
+    const { onPrefill, prefillChunk, measure } = this.#options;
     const totalTokens = this.#prompt.length;
     const logits = await session.prefill(this.#prompt, {
       logits: 'last',
-      pattern: this.#patterns.prefill,
+      attention: this.#layers.prefill,
+      recall: measure?.recall,
       chunk: prefillChunk,
       onChunk: onPrefill && ((doneTokens) => onPrefill({ doneTokens, totalTokens })),
     });
@@ -245,15 +263,15 @@ class Run implements Generation {
   }
 
   #decode(session: Session, token: readonly number[] | Tensor): NextToken {
-    return new NextToken(session.decode(token, this.#patterns.decode), this.#sampler, { check: false });
+    return new NextToken(session.decode(token, this.#layers.decode), this.#sampler, { check: false });
   }
 
   #measure(change: Partial<GenerateStats>): void {
     this.#stats = {
       ...this.#stats,
       ...change,
-      density: this.#session?.meter.density ?? this.#stats.density,
-      kvBytes: this.#session?.cache.bytes().total ?? this.#stats.kvBytes,
+      ...this.#running?.attention.now(),
+      kvBytes: this.#running?.session.cache.bytes().total ?? this.#stats.kvBytes,
       peakRssBytes: peakRssBytes(),
     };
   }

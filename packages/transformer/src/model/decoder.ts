@@ -15,7 +15,8 @@ import {
 } from '@filigree/core-tensor';
 import { appendOp, type KvStep, type PagePool } from '@filigree/kv-cache';
 import { dequantizeRowsOp, gatedLinear, ggufLayout, projectQkv } from '@filigree/quantization';
-import { attention, plannedAttention, type Precision } from '@filigree/sparse-attention';
+import { attention, type Precision } from '@filigree/sparse-attention';
+import type { LayerQueries, StepAttention } from '../attention/step-attention.js';
 import type { ModelConfig, RopeConfig } from '../config/model-config.js';
 import { disposeDecoderWeights, type DecoderWeights, type LayerWeights } from './decoder-weights.js';
 import type { Hooks } from './hooks.js';
@@ -28,8 +29,8 @@ export interface StepOptions {
   readonly pool: PagePool;
   readonly at: KvStep;
   readonly logits: LogitRows;
-  /** Packed plan for layers without a window of their own; undefined: dense. */
-  readonly plan?: Tensor | undefined;
+  /** What layers attend with; undefined: dense. */
+  readonly attention?: StepAttention | undefined;
   readonly hooks?: Hooks | undefined;
 }
 
@@ -128,16 +129,17 @@ export class Decoder {
   }
 
   /** Attention of one layer over the cache, the new keys and values included: [T, heads · headDim]. */
-  #attend(index: number, layer: LayerWeights, x: Tensor, { pool, at: place, plan, hooks }: StepOptions): Tensor {
-    const { heads, kvHeads, headDim, attentionScale, attentionSoftcap, windows } = this.config;
+  #attend(index: number, layer: LayerWeights, x: Tensor, options: StepOptions): Tensor {
+    const { pool, at: place, hooks } = options;
+    const { heads, kvHeads, headDim, windows } = this.config;
     const at = (hook: string, tensor: Tensor): Tensor => hooks?.at(`layers.${index}.${hook}`, tensor) ?? tensor;
     const count = x.shape[0];
     const window = windows[index];
     const rotation = window > 0 ? this.#local : this.#global;
     const projected = projectQkv(x, layer);
+    const { inverseFrequencies, pairing, scale } = rotation;
     const rotated = (rows: Tensor, norm: Tensor | undefined, headCount: number): Tensor => {
       const split = reshape(rows, [count, headCount, headDim]);
-      const { inverseFrequencies, pairing, scale } = rotation;
       return rope(norm ? this.#norm(split, norm) : split, place.positions, inverseFrequencies, { pairing, scale });
     };
     const q = at('attention.query', rotated(projected.q, layer.queryNorm, heads));
@@ -145,19 +147,20 @@ export class Decoder {
     const v = at('attention.value', reshape(projected.v, [count, kvHeads, headDim]));
     const [keyPages, valuePages] = [pool.keys[index], pool.values[index]];
     appendOp({ keyPages, valuePages, k, v, slots: place.slots }, {});
-    const shared = {
-      scale: attentionScale,
-      softcap: attentionSoftcap,
-      table: place.table,
-      queryLayout: 'blhd' as const,
-      precision: this.attentionPrecision,
-    };
+    const precision = this.attentionPrecision;
     const queries = reshape(q, [1, count, heads, headDim]);
-    const { o } =
-      plan && window === 0
-        ? plannedAttention(queries, keyPages, valuePages, plan, shared)
-        : attention(queries, keyPages, valuePages, { ...shared, window, lengths: place.lengths });
+    const rotate = (x: Tensor, by: Tensor): Tensor =>
+      reshape(rope(reshape(x, [by.size, -1, headDim]), by, inverseFrequencies, { pairing }), x.shape);
+    const seen = { q: queries, k: keyPages, v: valuePages, keys: k, place, rotate, precision };
+    const o = options.attention?.attend(index, seen) ?? this.#dense(seen, window);
     return reshape(o, [count, heads * headDim]);
+  }
+
+  #dense({ q, k, v, place, precision }: LayerQueries, window: number): Tensor {
+    const { attentionScale: scale, attentionSoftcap } = this.config;
+    const { table, lengths } = place;
+    const scores = { scale, softcap: attentionSoftcap, precision };
+    return attention(q, k, v, { ...scores, table, lengths, window, queryLayout: 'blhd' }).o;
   }
 
   #logits(x: Tensor, hooks: Hooks | undefined): Tensor {

@@ -8,7 +8,7 @@ import {
   type Tensor,
 } from '@filigree/core-tensor';
 import { KvCache, type RawKvType } from '@filigree/kv-cache';
-import { patternOf, type AttentionOptions } from '../attention-choice.js';
+import { phaseAttention, type AttentionOptions } from '../attention/attention-choice.js';
 import type { ChatTemplate } from '../chat/chat-template.js';
 import type { ModelConfig } from '../config/model-config.js';
 import { ContextLengthError } from '../errors.js';
@@ -101,8 +101,8 @@ export class Model implements HookedModel {
    * @throws ContextLengthError, OptionError, AbortError
    */
   async logits(tokens: ArrayLike<number>, { signal, attention, prefillChunk }: LogitsOptions = {}): Promise<Tensor> {
-    const pattern = patternOf(attention?.prefill, 'logits: attention.prefill');
-    return this.#forced(tokens, { signal, pattern, chunk: prefillChunk });
+    const layers = phaseAttention(attention, 'prefill', this.config, 'logits');
+    return this.#forced(tokens, { signal, attention: layers, chunk: prefillChunk });
   }
 
   /**

@@ -1,5 +1,6 @@
 import { DisposedError, throwIfAborted, type Tensor } from '@filigree/core-tensor';
-import { patternOf, type AttentionOptions } from '../attention-choice.js';
+import { phaseAttention, type AttentionOptions } from '../attention/attention-choice.js';
+import { StatsReader, type AttentionMeasure, type AttentionStats } from '../attention/attention-stats.js';
 import { ContextLengthError } from '../errors.js';
 import type { Model } from './model.js';
 import { computed, type Session } from './session.js';
@@ -18,6 +19,7 @@ export interface PrefillOptions {
   readonly prefillChunk?: number | undefined;
   /** Positions that all continuations which are alive at a time may take together; default 1,024, at most what the context leaves. */
   readonly room?: number | undefined;
+  readonly measure?: AttentionMeasure | undefined;
   /** Called after every step but the last. */
   readonly onPrefill?: ((progress: PrefillProgress) => void) | undefined;
 }
@@ -31,10 +33,8 @@ export interface ContinuationOptions {
   readonly prefillChunk?: number | undefined;
 }
 
-export interface PrefixStats {
+export interface PrefixStats extends AttentionStats {
   readonly prefillMs: number;
-  /** Key-query pairs computed over those of dense causal attention. */
-  readonly density: number;
 }
 
 /**
@@ -79,12 +79,12 @@ export class Prefix {
   async logits(tokens: ArrayLike<number>, options: ContinuationOptions = {}): Promise<Tensor> {
     const { signal, attention, phase = 'prefill', prefillChunk } = options;
     const ids = this.#continuation(tokens, 'Prefix.logits');
-    const pattern = patternOf(attention?.[phase], `Prefix.logits: attention.${phase}`);
+    const layers = phaseAttention(attention, phase, this.model.config, 'Prefix.logits');
     throwIfAborted(signal);
     const session = this.fork(signal);
     try {
-      if (phase === 'decode') return await computed(session.forced(ids, pattern));
-      return await computed(session.prefill(ids, { logits: 'all', pattern, chunk: prefillChunk }));
+      if (phase === 'decode') return await computed(session.forced(ids, layers));
+      return await computed(session.prefill(ids, { logits: 'all', attention: layers, chunk: prefillChunk }));
     } finally {
       session.dispose();
     }
@@ -117,15 +117,22 @@ export async function readPrefix(
   model: Model,
   session: Session,
   { before, ids }: { readonly before: readonly number[]; readonly ids: readonly number[] },
-  { attention, prefillChunk, onPrefill }: Omit<PrefillOptions, 'room'>,
+  { attention, prefillChunk, onPrefill, measure }: Omit<PrefillOptions, 'room'>,
 ): Promise<Prefix> {
   try {
-    const started = performance.now();
-    const pattern = patternOf(attention?.prefill, 'prefill: attention.prefill');
+    const layers = phaseAttention(attention, 'prefill', model.config, 'prefill');
     const onChunk = onPrefill && ((doneTokens: number) => onPrefill({ doneTokens, totalTokens: ids.length }));
-    const next = await computed(session.prefill(ids, { logits: 'last', pattern, chunk: prefillChunk, onChunk }));
-    const stats = { prefillMs: performance.now() - started, density: session.meter.density };
-    return new Prefix(model, [...before, ...ids], next, stats, session);
+    const steps = { logits: 'last' as const, attention: layers, chunk: prefillChunk, onChunk, recall: measure?.recall };
+    const stats = new StatsReader(session, measure);
+    const started = performance.now();
+    const next = await stats.during(() => computed(session.prefill(ids, steps)));
+    const prefillMs = performance.now() - started;
+    try {
+      return new Prefix(model, [...before, ...ids], next, { prefillMs, ...(await stats.read()) }, session);
+    } catch (error) {
+      next.dispose();
+      throw error;
+    }
   } catch (error) {
     session.dispose();
     throw error;

@@ -15,9 +15,11 @@ import {
   type Tensor,
 } from '@filigree/core-tensor';
 import type { KvCache } from '@filigree/kv-cache';
-import { lowerMask, planTensor, type Pattern } from '@filigree/sparse-attention';
+import { needsLengths, type PhaseAttention } from '../attention/attention-choice.js';
+import type { AttentionMeter, CountEntry } from '../attention/attention-meter.js';
+import type { PatternPlans, StepSpan } from '../attention/pattern-plans.js';
+import { SequenceAttention } from '../attention/sequence-attention.js';
 import type { Decoder, LogitRows } from './decoder.js';
-import { DensityMeter } from './density.js';
 import type { Hooks } from './hooks.js';
 
 /** Tokens that one prefill step takes. */
@@ -25,17 +27,18 @@ export const chunkTokens = 512;
 
 export interface SessionStep {
   readonly logits: LogitRows;
-  readonly pattern?: Pattern | undefined;
+  /** What the layers do; undefined: all dense. */
+  readonly attention?: PhaseAttention | undefined;
   /** Positions of the whole prompt that this step is a part of. */
   readonly promptEnd?: number | undefined;
   readonly hooks?: Hooks | undefined;
+  /** Compares every layer that is not dense with dense attention, for the meter. */
+  readonly recall?: boolean | undefined;
 }
 
-export interface SessionPrefill {
+export interface SessionPrefill extends Omit<SessionStep, 'logits' | 'promptEnd'> {
   /** Rows that get logits: of the last token, or of all. */
   readonly logits: 'last' | 'all';
-  readonly pattern?: Pattern | undefined;
-  readonly hooks?: Hooks | undefined;
   /** Tokens of a step; default {@link chunkTokens}. */
   readonly chunk?: number | undefined;
   /** Called after every step but the last, with the tokens read so far. */
@@ -52,22 +55,38 @@ export interface NextLogits {
   readonly value: Tensor;
 }
 
-type DecodeInputs = readonly [ids: Tensor, positions: Tensor, slots: Tensor, spans: Tensor, table: Tensor];
+type DecodeInputs = readonly [ids: Tensor, positions: Tensor, slots: Tensor, spans: Tensor, table: Tensor, ...plans: Tensor[]];
+
+/** A decode step that was recorded, and what it is for. */
+interface RecordedDecode {
+  readonly attention: PhaseAttention | undefined;
+  /** Heads of the step's plans. */
+  readonly units: string;
+  readonly recording: Recording<DecodeInputs, NextLogits & { readonly counts?: Tensor | undefined }>;
+  /** What the step counts on the device, and the heads that attend densely in it. */
+  counted: { readonly entries: readonly CountEntry[]; readonly denseHeads: readonly number[] };
+}
 
 /** One sequence: a cache, and the steps that extend it. */
 export class Session {
-  readonly meter = new DensityMeter();
-  #decode: Recording<DecodeInputs, NextLogits> | undefined;
+  readonly #attention: SequenceAttention;
+  #decode: RecordedDecode | undefined;
 
   constructor(
     readonly decoder: Decoder,
     readonly cache: KvCache,
     readonly signal: AbortSignal | undefined,
     private readonly shared = false,
-  ) {}
+  ) {
+    this.#attention = new SequenceAttention(decoder.config, cache);
+  }
 
   get backend(): Backend {
     return this.decoder.backend;
+  }
+
+  get meter(): AttentionMeter {
+    return this.#attention.meter;
   }
 
   /**
@@ -108,11 +127,11 @@ export class Session {
   }
 
   /** Logits [tokens, vocabulary] of tokens that are run one by one, as `generate` does. */
-  async forced(tokens: readonly number[], pattern: Pattern | undefined): Promise<Tensor> {
+  async forced(tokens: readonly number[], attention: PhaseAttention | undefined): Promise<Tensor> {
     const all = keep(empty(this.backend, [tokens.length, this.decoder.config.vocabularySize], 'f32'));
     try {
       for (const [index, token] of tokens.entries()) {
-        const { logits, best, value } = this.decode([token], pattern);
+        const { logits, best, value } = this.decode([token], attention);
         writeSlice(all, logits, { axis: 0, start: index });
         for (const tensor of [logits, best, value]) tensor.dispose();
         await this.backend.ready();
@@ -126,42 +145,105 @@ export class Session {
   }
 
   /** Queues a step over ids on the host or on the device (i32 [T]); undefined when no logits are asked for. */
-  step(tokens: readonly number[] | Tensor, { logits, pattern, promptEnd, hooks }: SessionStep): Tensor | undefined {
+  step(tokens: readonly number[] | Tensor, step: SessionStep): Tensor | undefined {
+    const { logits, attention, promptEnd, hooks, recall = false } = step;
     return this.#withIds(tokens, (ids) => {
-      const plan = this.#plan(ids.shape[0], pattern, promptEnd);
+      const [count] = ids.shape;
+      const span = { start: this.cache.length(), count, promptEnd };
+      const { pool } = this.cache;
+      if (!attention) {
+        const at = this.cache.reserve(count);
+        this.#attention.count(span);
+        return this.decoder.step(ids, { pool, at, logits, hooks });
+      }
+      const plans = this.#attention.plan(attention, span, { recorded: false });
+      const at = this.cache.reserve(count);
+      this.#attention.prepare(attention, plans, span);
+      const uploaded = this.#attention.upload(plans);
+      const lenK = span.start + count;
+      const attend = this.#attention.step(attention, plans, uploaded, { count, promptEnd, lenK, recall });
       try {
-        const at = this.cache.reserve(ids.shape[0]);
-        return this.decoder.step(ids, { pool: this.cache.pool, at, logits, plan, hooks });
+        const result = this.decoder.step(ids, { pool, at, logits, attention: attend, hooks });
+        const counts = attend.counts();
+        if (counts) this.meter.addOnDevice(counts);
+        this.#attention.count(span, { phase: attention, plans, denseHeads: attend.denseHeads, recall });
+        return result;
       } finally {
-        plan?.dispose();
+        attend.dispose();
+        for (const plan of uploaded) plan.dispose();
       }
     });
   }
 
-  /** Queues the step of one token, recorded once and replayed where its shapes stay the same: without a pattern. */
-  decode(token: readonly number[] | Tensor, pattern: Pattern | undefined): NextLogits {
-    if (pattern) {
-      const logits = this.step(token, { logits: 'last', pattern });
+  /** Queues the step of one token, recorded once and replayed where its shapes stay the same. */
+  decode(token: readonly number[] | Tensor, attention?: PhaseAttention): NextLogits {
+    if (attention && needsLengths(attention)) {
+      const logits = this.step(token, { logits: 'last', attention });
       if (logits) return nextLogits(logits);
     }
     return this.#withIds(token, (ids) => {
-      this.#plan(1, undefined, undefined);
+      const span = { start: this.cache.length(), count: 1, promptEnd: undefined };
+      const plans = attention && this.#attention.plan(attention, span, { recorded: true });
       const { positions, slots, spans, table } = this.cache.reserve(1);
-      this.#decode ??= this.backend.record((...[input, at, to, entries, pages]: DecodeInputs) =>
-        scope(() => {
-          const lengths = narrow(reshape(entries, [2]), 1, 1);
-          const place = { positions: at, slots: to, lengths, spans: entries, table: pages };
-          return nextLogits(this.decoder.step(input, { pool: this.cache.pool, at: place, logits: 'last' }));
-        }),
-      );
-      return this.#decode.replay(ids, positions, slots, spans, table);
+      if (attention && plans) this.#attention.prepare(attention, plans, span);
+      const uploaded = plans ? this.#attention.upload(plans) : [];
+      try {
+        const recorded = this.#recorded(attention, plans);
+        const { counts, ...next } = recorded.recording.replay(ids, positions, slots, spans, table, ...uploaded);
+        this.#countDecode(recorded, span, plans, counts);
+        return next;
+      } finally {
+        for (const plan of uploaded) plan.dispose();
+      }
     });
   }
 
   dispose(): void {
-    this.#decode?.dispose();
+    this.#decode?.recording.dispose();
     this.#decode = undefined;
+    this.#attention.dispose();
     this.cache.dispose();
+  }
+
+  /** The recording of decode steps under an attention, made anew when another one or other plans come. */
+  #recorded(attention: PhaseAttention | undefined, plans: PatternPlans | undefined): RecordedDecode {
+    const units = JSON.stringify(plans?.units ?? []);
+    const before = this.#decode;
+    if (before?.attention === attention && before?.units === units) return before;
+    before?.recording.dispose();
+    const recording = this.backend.record((...[ids, positions, slots, spans, table, ...uploaded]: DecodeInputs) =>
+      scope(() => {
+        const at = { positions, slots, lengths: narrow(reshape(spans, [2]), 1, 1), spans, table };
+        const common = { pool: this.cache.pool, at, logits: 'last' as const };
+        if (!attention || !plans) return nextLogits(this.decoder.step(ids, common));
+        const none = { lenK: undefined, promptEnd: undefined, recall: false };
+        const attend = this.#attention.step(attention, plans, uploaded, { count: 1, ...none });
+        try {
+          const logits = this.decoder.step(ids, { ...common, attention: attend });
+          const counts = attend.counts();
+          const counted = { entries: counts?.entries ?? [], denseHeads: attend.denseHeads };
+          // A backend that runs the step again makes equal entries again; the meter sums under the first ones.
+          if (JSON.stringify(counted) !== JSON.stringify(made.counted)) made.counted = counted;
+          return { ...nextLogits(logits), counts: counts?.values };
+        } finally {
+          attend.dispose();
+        }
+      }),
+    );
+    const made: RecordedDecode = { attention, units, recording, counted: { entries: [], denseHeads: [] } };
+    this.#decode = made;
+    return made;
+  }
+
+  #countDecode(
+    { attention, counted }: RecordedDecode,
+    span: StepSpan,
+    plans: PatternPlans | undefined,
+    values: Tensor | undefined,
+  ): void {
+    if (values) this.meter.addOnDevice({ values, entries: counted.entries });
+    if (!attention || !plans) this.#attention.count(span);
+    else this.#attention.count(span, { phase: attention, plans, denseHeads: counted.denseHeads, recall: false });
   }
 
   #withIds<T>(tokens: readonly number[] | Tensor, run: (ids: Tensor) => T): T {
@@ -174,27 +256,6 @@ export class Session {
         ids.dispose();
       }
     });
-  }
-
-  /** Counts the step's cells and uploads its plan, when there is a pattern. */
-  #plan(count: number, pattern: Pattern | undefined, promptEnd: number | undefined): Tensor | undefined {
-    const { windows, heads } = this.decoder.config;
-    const start = this.cache.length();
-    const lowered =
-      pattern &&
-      windows.includes(0) &&
-      lowerMask(
-        pattern({
-          batch: 1,
-          heads,
-          lenQ: [count],
-          lenK: [start + count],
-          ...(promptEnd === undefined ? {} : { promptEnd: [promptEnd] }),
-        }),
-      );
-    const visible = lowered ? lowered.stats.cells / heads : undefined;
-    for (const window of windows) this.meter.add(start, count, { window, visible: window === 0 ? visible : undefined });
-    return lowered ? planTensor(this.backend, lowered) : undefined;
   }
 }
 
