@@ -1,10 +1,13 @@
+import type { PerToken } from './plan.js';
+import { predicatesHold } from './visible-keys.js';
+
 /**
  * Exchange form of a sparse attention mask: what patterns and selectors emit and what tests compare. Per (batch, mask head, block of
  * queries): a list of key blocks, single key columns and slash offsets.
  *
- * A cell (query at position p, key j) is visible iff the predicates hold (causal j ≤ p, window 0 ≤ p − j < W, j < lenK) and its key block
- * is listed, or j is among the columns of its row block, or some slash o has a − o ≤ j < a − o + blockQ, a being the position of the row
- * block's first query.
+ * A cell (query at position p, key j) is visible iff the predicates hold (causal j ≤ p, window p − j < W, equal segments, j < lenK) and its key
+ * block is listed, or j is among the columns of its row block (with their bits, where there are some), or some slash o has
+ * a − o ≤ j < a − o + blockQ, a being the position of the row block's first query.
  */
 export interface BlockMask {
   readonly batch: number;
@@ -26,11 +29,21 @@ export interface BlockMask {
   readonly rowPtr: Int32Array;
   /** Key-block ids, ascending and unique within a row. */
   readonly colIdx: Int32Array;
-  /** Per key block: 0 every cell visible, 1 the predicates apply. Absent: 1. */
+  /** Queries see keys of their own segment only (packed documents). */
+  readonly segments?: PerToken | undefined;
+  /** What causality and window compare instead of indices, where tokens were permuted. */
+  readonly positions?: PerToken | undefined;
+  /** Per key block: 0 and 1 all queries, as far as the predicates allow; 2 queries by their bits; 3 queries and keys by bits. Absent: 1. */
   readonly kind?: Uint8Array | undefined;
+  /** Per key block of kind 2 and 3: its first word of `bits`. Kind 2 has w = ceil(blockQ / 32) words, kind 3 w words for each of blockK keys. */
+  readonly bitPtr?: Int32Array | undefined;
+  /** Bit i of w words, lowest word first: query i of the row block sees. */
+  readonly bits?: Uint32Array | undefined;
   /** Single key columns per row block. */
   readonly colPtr?: Int32Array | undefined;
   readonly cols?: Int32Array | undefined;
+  /** w words for each of `cols`: the queries that see it. Absent: all. */
+  readonly colBits?: Uint32Array | undefined;
   /** Slash offsets per (batch, mask head). */
   readonly slashPtr?: Int32Array | undefined;
   readonly slashes?: Int32Array | undefined;
@@ -38,11 +51,10 @@ export interface BlockMask {
   readonly rangePtr?: Int32Array | undefined;
   readonly ranges?: Int32Array | undefined;
   /**
-   * Per range, as in a plan: 1, all queries of the block see it; f ≥ 2, those of `bits` from word (f − 2) >> 1 on, w = ceil(blockQ / 32) words for
-   * the range (f even) or for each of its keys (f odd). Ranges with bits lie apart from everything else of their row. Absent: 1.
+   * Per range, as in a plan: 1, all queries of the block see it; f ≥ 2, those of `bits` from word (f − 2) >> 1 on, w words for the range (f even)
+   * or for each of its keys (f odd). Absent: 1.
    */
   readonly rangeFlags?: Int32Array | undefined;
-  readonly bits?: Uint32Array | undefined;
 }
 
 /** The sizes a pattern is built for. */
@@ -69,25 +81,28 @@ export function rowsPerHead(mask: { lenQ: ArrayLike<number>; blockQ: number }): 
 
 /** Whether cell (query index, key) of a head is visible, straight from the definition; the oracle of `lowerMask`. */
 export function isVisible(mask: BlockMask, batch: number, head: number, query: number, key: number): boolean {
-  const position = mask.qOffset[batch] + query;
-  if (query >= mask.lenQ[batch] || key >= mask.lenK[batch]) return false;
-  if (mask.causal && key > position) return false;
-  if (mask.window > 0 && position - key >= mask.window) return false;
+  if (query >= mask.lenQ[batch] || key >= mask.lenK[batch] || !predicatesHold(mask, batch, query, key)) return false;
   const rows = rowsPerHead(mask);
   const rowBlock = Math.floor(query / mask.blockQ);
+  const bit = query % mask.blockQ;
   const row = (batch * mask.maskHeads + mask.headMap[head]) * rows + rowBlock;
-  const listed = (pointer: Int32Array | undefined, items: Int32Array | undefined, at: number, wanted: number): boolean => {
-    if (!pointer || !items) return false;
-    return items.subarray(pointer[at], pointer[at + 1]).includes(wanted);
-  };
-  if (listed(mask.rowPtr, mask.colIdx, row, Math.floor(key / mask.blockK))) return true;
-  if (listed(mask.colPtr, mask.cols, row, key)) return true;
+  for (let index = mask.rowPtr[row]; index < mask.rowPtr[row + 1]; index++) {
+    const within = key - mask.colIdx[index] * mask.blockK;
+    if (within < 0 || within >= mask.blockK) continue;
+    const kind = mask.kind?.[index] ?? 1;
+    if (kind < 2 || rangeBit(mask, 2 * (mask.bitPtr?.[index] ?? 0) + kind, within, bit)) return true;
+  }
+  if (mask.colPtr && mask.cols) {
+    for (let index = mask.colPtr[row]; index < mask.colPtr[row + 1]; index++) {
+      if (mask.cols[index] !== key) continue;
+      if (!mask.colBits || rangeBit({ bits: mask.colBits, blockQ: mask.blockQ }, 3, index, bit)) return true;
+    }
+  }
   if (mask.rangePtr && mask.ranges) {
     for (let index = mask.rangePtr[row]; index < mask.rangePtr[row + 1]; index++) {
       const [start, end] = [mask.ranges[2 * index], mask.ranges[2 * index + 1]];
       const flag = mask.rangeFlags?.[index] ?? 1;
-      if (key < start || key >= end) continue;
-      if (flag < 2 || rangeBit(mask, flag, key - start, query % mask.blockQ)) return true;
+      if (key >= start && key < end && (flag < 2 || rangeBit(mask, flag, key - start, bit))) return true;
     }
   }
   if (mask.slashPtr && mask.slashes) {

@@ -1,7 +1,7 @@
 import { ExecutionError, unscoped, type Backend, type Tensor } from '@filigree/core-tensor';
 import type { Pattern } from './mask.js';
 import { planTensor } from './ops/planned-attention.js';
-import { lowerMask } from './plan.js';
+import { lowerMask } from './lower-mask.js';
 import { stepSizes } from './select/step.js';
 import type { SelectContext } from './selector.js';
 

@@ -10,10 +10,11 @@ import {
 } from '@filigree/core-tensor';
 import { tileKeys } from '../visible-keys.js';
 import { attentionOutputs, attentionTolerance, checkKvMap, keyCapacity, precisions, queryLayouts } from './check.js';
-import { pagedCase } from './cases.js';
+import { kvMapOfCase, pagedCase } from './cases.js';
 import { attributesOf, finishAttention, scaledQueries, type ExecutorCall } from './executor-call.js';
 import { checkScoreOptions } from './kept-keys.js';
 import { attendRow, geometryOf } from './reference.js';
+import { tiledAttributes, tiledCase } from './tiled-cases.js';
 import { attentionKernel } from './webgpu.js';
 
 /**
@@ -91,12 +92,13 @@ export const attentionOp = /* @__PURE__ */ defineOp({
   native: 'sparse_attention_attention',
   webgpu: attentionKernel,
   tolerance: attentionTolerance,
-  cases: (fc) =>
-    pagedCase(fc).chain(({ batch, lengthQ, lengthK, inputs, queryLayout, dim }) =>
+  cases: (fc) => {
+    const usual = pagedCase(fc).chain(({ batch, lengthQ, lengthK, inputs, queryLayout, dim, ...heads }) =>
       fc.record({
         inputs: fc.record({
           ...inputs,
           lengths: fc.option(caseTensor(fc, [batch], { dtype: 'i32', low: 0, high: lengthK }), { nil: undefined }),
+          kvMap: kvMapOfCase(fc, heads),
         }),
         attributes: fc.record({
           scale: fc.constant(1 / Math.sqrt(dim)),
@@ -108,7 +110,22 @@ export const attentionOp = /* @__PURE__ */ defineOp({
           precision: fc.constantFrom(...precisions),
         }),
       }),
-    ),
+    );
+    const tiled = tiledCase(fc).chain(({ inputs, lengthK, queryLayout, ...heads }) =>
+      fc
+        .record({
+          kvMap: kvMapOfCase(fc, heads),
+          causal: fc.boolean(),
+          window: fc.constantFrom(0, 0, 40),
+          options: tiledAttributes(fc),
+        })
+        .map(({ kvMap, options, ...rest }) => ({
+          inputs: { ...inputs, kvMap },
+          attributes: { lengthK, queryLayout, ...rest, ...options },
+        })),
+    );
+    return fc.oneof({ arbitrary: usual, weight: 2 }, tiled);
+  },
 });
 
 export interface AttentionOptions extends ExecutorCall {

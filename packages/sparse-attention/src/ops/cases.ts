@@ -2,6 +2,9 @@ import { caseTensor, type HostTensor } from '@filigree/core-tensor';
 import type * as FastCheck from 'fast-check';
 import { queryLayouts, type QueryLayout } from './check.js';
 
+/** Words that the smallest binding of a test holds. */
+export const smallestBinding = 960;
+
 export interface PagedCase {
   readonly batch: number;
   readonly heads: number;
@@ -84,4 +87,12 @@ export function pagedCase(
 function bounded<T extends HostTensor>(tensor: T): T {
   for (let index = 0; index < tensor.data.length; index++) tensor.data[index] = Math.max(-8, Math.min(8, tensor.data[index]));
   return tensor;
+}
+
+/** Maps of query heads to key-value heads, or none. */
+export function kvMapOfCase(
+  fc: typeof FastCheck,
+  { heads, kvHeads }: { readonly heads: number; readonly kvHeads: number },
+): FastCheck.Arbitrary<HostTensor | undefined> {
+  return fc.option(caseTensor(fc, [heads], { dtype: 'i32', low: 0, high: kvHeads - 1 }), { nil: undefined });
 }

@@ -11,7 +11,8 @@ import {
 import type * as FastCheck from 'fast-check';
 import { tileKeys } from '../visible-keys.js';
 import { attentionOutputs, attentionTolerance, checkKvMap, keyCapacity, precisions, queryLayouts } from './check.js';
-import { pagedCase, type PagedCase } from './cases.js';
+import { kvMapOfCase, pagedCase, smallestBinding, type PagedCase } from './cases.js';
+import { tiledCase } from './tiled-cases.js';
 import { attributesOf, finishAttention, scaledQueries, type ExecutorCall } from './executor-call.js';
 import { checkScoreOptions } from './kept-keys.js';
 import { attendRow, geometryOf, type VisibleKeys } from './reference.js';
@@ -64,9 +65,10 @@ export const gatherAttentionOp = /* @__PURE__ */ defineOp({
   native: 'sparse_attention_gather_attention',
   webgpu: gatherAttentionKernel,
   tolerance: attentionTolerance,
-  cases: (fc) =>
-    pagedCase(fc).chain((paged) =>
+  cases: (fc) => {
+    const usual = pagedCase(fc).chain((paged) =>
       fc.record({
+        // Which lists a piece of the queries reads is known beforehand only without a map.
         inputs: fc.record({ ...paged.inputs, indices: indexLists(fc, paged) }),
         attributes: fc.record({
           scale: fc.constant(1 / Math.sqrt(paged.dim)),
@@ -75,7 +77,27 @@ export const gatherAttentionOp = /* @__PURE__ */ defineOp({
           precision: fc.constantFrom(...precisions),
         }),
       }),
-    ),
+    );
+    const tiled = tiledCase(fc).chain(({ inputs, ...sizes }) =>
+      fc.record({
+        inputs: fc.record({
+          q: fc.constant(inputs.q),
+          k: fc.constant(inputs.k),
+          v: fc.constant(inputs.v),
+          table: fc.constant(inputs.table),
+          indices: indexLists(fc, sizes, true),
+          kvMap: kvMapOfCase(fc, sizes),
+        }),
+        attributes: fc.record({
+          scale: fc.constant(0.5),
+          queryLayout: fc.constant(sizes.queryLayout),
+          precision: fc.constantFrom(...precisions),
+          pvSkip: fc.constantFrom(0, 1.03, 8.03),
+        }),
+      }),
+    );
+    return fc.oneof({ arbitrary: usual, weight: 2 }, tiled);
+  },
 });
 
 const withoutNM = { scoreN: 0, scoreM: 0, scoreSinks: 0, scoreRecent: 0 } as const;
@@ -106,13 +128,11 @@ function listedKeys(
   return { keys: entries.map((entry) => list[entry]), tiles, position: 0 };
 }
 
-/** Words that the smallest binding of a test holds. */
-const smallestBinding = 960;
-
 /** Ascending lists of some of the keys, shorter ones filled up with −1. */
 function indexLists(
   fc: typeof FastCheck,
-  { batch, heads, kvHeads, lengthQ, lengthK, queryLayout }: PagedCase,
+  { batch, heads, kvHeads, lengthQ, lengthK, queryLayout }: Omit<PagedCase, 'inputs'>,
+  whole = false,
 ): FastCheck.Arbitrary<HostTensor> {
   return fc
     .record({
@@ -124,7 +144,7 @@ function indexLists(
     .map(({ maskHeads, slots: wanted, chance, seed }) => {
       const random = new Random(seed);
       // Lists of queries that follow each other do so in memory only here; others must fit into a binding.
-      const cuttable = maskHeads === 1 || (queryLayout === 'bhld' && batch > 0);
+      const cuttable = !whole && (maskHeads === 1 || (queryLayout === 'bhld' && batch > 0));
       const lists = Math.max(1, batch * maskHeads * lengthQ);
       const slots = cuttable ? wanted : Math.min(wanted, Math.floor(smallestBinding / lists));
       const data = new Int32Array(batch * maskHeads * lengthQ * slots).fill(-1);

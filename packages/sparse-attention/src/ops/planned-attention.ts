@@ -14,6 +14,7 @@ import {
 import { attributesOf, finishAttention, scaledQueries, type ExecutorCall } from './executor-call.js';
 import { checkScoreOptions } from './kept-keys.js';
 import { planOfCase } from './plan-cases.js';
+import { tiledAttributes, tiledCase } from './tiled-cases.js';
 import { attendRow, geometryOf } from './reference.js';
 import { plannedAttentionKernel } from './webgpu.js';
 
@@ -60,8 +61,8 @@ export const plannedAttentionOp = /* @__PURE__ */ defineOp({
   native: 'sparse_attention_planned_attention',
   webgpu: plannedAttentionKernel,
   tolerance: attentionTolerance,
-  cases: (fc) =>
-    pagedCase(fc).chain((paged) =>
+  cases: (fc) => {
+    const usual = pagedCase(fc).chain((paged) =>
       fc.record({
         inputs: fc.record({ ...paged.inputs, plan: planOfCase(fc, paged) }),
         attributes: fc.record({
@@ -71,7 +72,15 @@ export const plannedAttentionOp = /* @__PURE__ */ defineOp({
           precision: fc.constantFrom(...precisions),
         }),
       }),
-    ),
+    );
+    const tiled = tiledCase(fc).chain(({ inputs, queryLayout, ...sizes }) =>
+      fc.record({ plan: planOfCase(fc, sizes), options: tiledAttributes(fc) }).map(({ plan, options }) => ({
+        inputs: { ...inputs, plan },
+        attributes: { queryLayout, ...options },
+      })),
+    );
+    return fc.oneof({ arbitrary: usual, weight: 2 }, tiled);
+  },
 });
 
 /** Uploads a packed plan. */

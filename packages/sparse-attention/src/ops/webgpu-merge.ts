@@ -1,6 +1,6 @@
 import { composedShader, cut, groupsFor, sizeOf, uniform, type WebGpuKernel } from '@filigree/core-tensor';
 import source from '@filigree/wgsl/sparse-attention/merge.wgsl';
-import { bindings, type Io } from './webgpu-bindings.js';
+import { bindings } from './webgpu-bindings.js';
 
 export const mergeKernel: WebGpuKernel = {
   shader: (_, io) =>

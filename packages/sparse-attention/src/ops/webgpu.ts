@@ -4,7 +4,7 @@ import readPlan from '@filigree/wgsl/sparse-attention/plan.wgsl';
 import planned from '@filigree/wgsl/sparse-attention/planned-attention.wgsl';
 import { slidingWindow } from '../methods/sliding-window.js';
 import { packPlan } from '../pack-plan.js';
-import { lowerMask } from '../plan.js';
+import { lowerMask } from '../lower-mask.js';
 import { keyCapacity } from './check.js';
 import { dispatches, halfCase, queryPieces, shaderOf, type QueryPiece } from './webgpu-attend.js';
 

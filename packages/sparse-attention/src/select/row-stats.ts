@@ -12,7 +12,7 @@ import { streaming } from '../methods/streaming.js';
 import { keyCapacity, queryLayouts } from '../ops/check.js';
 
 import { packPlan, unpackPlan } from '../pack-plan.js';
-import { lowerMask } from '../plan.js';
+import { lowerMask } from '../lower-mask.js';
 import { visibleKeys } from '../visible-keys.js';
 import { selectionCase } from './cases.js';
 import { dot, hidden, selectionGeometry, selectionShape } from './geometry.js';
