@@ -2,6 +2,7 @@ import { Command } from 'commander';
 import { addChat } from './commands/chat.js';
 import { addDemoPrompt } from './commands/demo-prompt.js';
 import { addDemo } from './commands/demo.js';
+import { addEval } from './commands/eval.js';
 import { addGenerate } from './commands/generate.js';
 import { addInspect } from './commands/inspect.js';
 import { addMethods } from './commands/methods.js';
@@ -17,6 +18,7 @@ const commands: readonly AddCommand[] = [
   addChat,
   addInspect,
   addQuantize,
+  addEval,
   addModels,
   addMethods,
   addDemo,

@@ -5,6 +5,7 @@ export { attentionOf } from './method-run.js';
 export { modelSubject } from './model-subject.js';
 export { payoffsOf, type Payoff } from './payoff.js';
 export { chatFormat, plainFormat, type PromptFormat, type PromptText, type PromptTokens } from './prompt-format.js';
+export { planted, type PlantedKind, type PlantedOptions, type PlantedResult } from './planted.js';
 export { readSample, type ReadSampleOptions, type SampleResult } from './read-sample.js';
 export {
   denseRun,

@@ -1,0 +1,18 @@
+import type { MethodRun } from '@filigree/evaluation';
+import { parseAttention } from './attention.js';
+
+/**
+ * A list of methods: `a,b:option=value,c`. What has no colon and an equals sign is a further option of the method before, so that
+ * `b:x=1,y=2` may stand in a list too. `dense` may be named, and always runs.
+ */
+export function parseMethods(text: string): MethodRun[] {
+  const parts: string[] = [];
+  for (const part of text.split(',')) {
+    if (parts.length > 0 && /^[^:]+=/.test(part)) parts[parts.length - 1] += `,${part}`;
+    else parts.push(part);
+  }
+  return parts.flatMap((part) => {
+    const choice = parseAttention(part.trim());
+    return choice ? [{ id: choice.method, options: choice.options }] : [];
+  });
+}
