@@ -79,12 +79,12 @@ fn score(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: v
   let end = scratch[node(row, at / 2u) + 1u];
   let middle = start + (end - start + 1u) / 2u;
   let own = part(row, at);
-  let from = select(start, middle, at % 2u == 1u);
-  let to = select(middle, end, at % 2u == 1u);
-  scratch[own] = from;
-  scratch[own + 1u] = to;
-  if (from < to) {
-    scratch[own + 2u] = bitcast<u32>(block_score(row_of(row), from));
+  let begins = select(start, middle, at % 2u == 1u);
+  let ends = select(middle, end, at % 2u == 1u);
+  scratch[own] = begins;
+  scratch[own + 1u] = ends;
+  if (begins < ends) {
+    scratch[own + 2u] = bitcast<u32>(block_score(row_of(row), begins));
   }
 }
 

@@ -3,7 +3,10 @@ import {
   DTypeError,
   ExecutionError,
   formatShape,
+  groupsFor,
   ShapeError,
+  sizeOf,
+  uniform,
   type HostTensor,
   type Tensor,
 } from '@filigree/core-tensor';
@@ -16,6 +19,9 @@ import { lowerMask } from '../lower-mask.js';
 import { visibleKeys } from '../visible-keys.js';
 import { selectionCase } from './cases.js';
 import { dot, hidden, selectionGeometry, selectionShape } from './geometry.js';
+import planRows from '@filigree/wgsl/sparse-attention/plan-rows.wgsl';
+import shader from '@filigree/wgsl/sparse-attention/row-stats.wgsl';
+import { commonWords, pageWindows, rowPieces, selectionShader } from './webgpu.js';
 
 /**
  * Largest score and sum of e^(score − largest) of every query over the keys of a plan: m and l of its softmax, in natural logarithm.
@@ -68,6 +74,41 @@ export const rowStatsOp = /* @__PURE__ */ defineOp({
     }
   },
   native: 'sparse_attention_row_stats',
+  webgpu: {
+    shader: (_, io) =>
+      selectionShader(
+        {
+          op: 'sparse-attention/row-stats',
+          source: `${shader}\n${planRows}`,
+          inputs: ['q', 'k', 'plan', 'table'],
+          outputs: { largest: 'f32', sum: 'f32' },
+          pages: ['k'],
+          extra: { rows: 'u32', first_row: 'u32', scale: 'f32', softcap: 'f32' },
+        },
+        io,
+      ),
+    plan(io, { scale, softcap, queryLayout }, limits) {
+      const { q, k, table, largest } = io;
+      if (!q || !k || !largest || sizeOf(largest.shape) === 0) return [];
+      return rowPieces(q, queryLayout, { largest: 4, sum: 4 }, limits).flatMap((piece) =>
+        pageWindows(io, ['k'], limits).map((window) => ({
+          workgroups: groupsFor(piece.count),
+          uniforms: [
+            ...commonWords(
+              q,
+              k,
+              table,
+              { queryLayout, lengthK: -1 },
+              { firstQ: piece.firstQ, firstKeyRow: window.start, keyRows: window.count },
+            ),
+            ...[piece.count, piece.start].map(uniform.u32),
+            ...[Number(scale), Number(softcap)].map(uniform.f32),
+          ],
+          ranges: { ...piece.ranges, ...window.ranges },
+        })),
+      );
+    },
+  },
   tolerance: { largest: { absolute: 2e-4, relative: 1e-5 }, sum: { absolute: 1e-4, relative: 1e-3 } },
   cases: (fc) =>
     selectionCase(fc).chain(({ batch, heads, lengthQ, lengthK, inputs: { q, k, table }, queryLayout, dim }) => {
