@@ -228,11 +228,7 @@ impl<'a> KeySource<'a> {
             if let Some(next) = pieces.get(index + AHEAD) {
                 self.ask::<S>(at, next.start as usize);
             }
-            let Range { start: mut from, end } = piece.positions();
-            while from < end {
-                // Positions that follow each other in a page do so in memory.
-                let run = self.run(from).min(end - from);
-                let row = self.row(at.0, at.1, from);
+            self.runs(at, piece.positions(), |row, run| {
                 // SAFETY: the caller's promise.
                 unsafe {
                     let out = &mut keys[done * self.dim..(done + run) * self.dim];
@@ -241,8 +237,29 @@ impl<'a> KeySource<'a> {
                     widen::<S>(self.half, self.v, row * self.value_dim, out);
                 }
                 done += run;
-                from += run;
-            }
+            });
+        }
+    }
+
+    /// First row and length of each run of positions that lie one behind the other: those of a page.
+    #[inline(always)]
+    fn runs(&self, at: (usize, usize), positions: Range<usize>, mut take: impl FnMut(usize, usize)) {
+        let mut from = positions.start;
+        while from < positions.end {
+            let run = self.run(from).min(positions.end - from);
+            take(self.row(at.0, at.1, from), run);
+            from += run;
+        }
+    }
+
+    /// Where the bytes of a tile's keys and values lie.
+    pub fn spans(&self, at: (usize, usize), pieces: &[Piece], keys: &mut Vec<&'a [u8]>, values: &mut Vec<&'a [u8]>) {
+        let size = if self.half { 2 } else { 4 };
+        for piece in pieces {
+            self.runs(at, piece.positions(), |row, run| {
+                keys.push(&self.k[row * self.dim * size..(row + run) * self.dim * size]);
+                values.push(&self.v[row * self.value_dim * size..(row + run) * self.value_dim * size]);
+            });
         }
     }
 

@@ -141,7 +141,7 @@ fn in_line(rows: &[Query]) -> bool {
 /// # Safety
 /// As for [`Arithmetic`]; `q` has room for the chunk.
 #[inline(always)]
-unsafe fn pack_queries<A: Arithmetic>(work: &Work, rows: &[Query], chunk: &Chunk, q: &mut [f32]) {
+pub unsafe fn pack_queries<A: Arithmetic>(work: &Work, rows: &[Query], chunk: &Chunk, q: &mut [f32]) {
     let (shape, width) = (work.shape, chunk.vectors * A::S::LANES);
     let q = &mut q[..shape.dim * width];
     for (vector, rows) in rows.chunks(A::S::LANES).enumerate() {

@@ -4,13 +4,11 @@ mod arithmetic;
 mod block;
 mod call;
 mod chunk;
-mod gather;
 mod keys;
 mod lanes;
 mod list;
 mod merge;
 mod partial;
-mod place;
 mod plan;
 mod rows;
 mod scores;
@@ -40,7 +38,7 @@ pub const OPS: &[OpSpec] = &[
         name: "sparse_attention_gather_attention",
         signature: "sparse_attention_gather_attention(q,k,v,indices,table?,kvMap?)->(o,lse)\
                     [scale,softcap,queryLayout,precision,pvSkip]",
-        run: gather::gather,
+        run: call::gather,
     },
     OpSpec {
         name: "sparse_attention_attention_stats",

@@ -11,6 +11,7 @@ use super::tile::{all_finite, cap_scores};
 use super::work::Work;
 use crate::simd::{exp2_down, Simd};
 use crate::{simd_dispatch, Cpu};
+use std::cell::Cell;
 
 /// Most rows that share the loads of a tile.
 pub const MOST_ROWS: usize = 4;
@@ -75,6 +76,7 @@ unsafe fn body<S: Simd, const R: usize, const G: usize>(work: &Work, list: &List
     let mut totals = [0f32; R];
     total[..R * value_dim].fill(0.0);
     let mut coming = list.visits.iter().skip(1);
+    let (mut ahead_keys, mut ahead_values) = (vec![], vec![]);
     for visits in list.visits.chunk_by(|a, b| a.segment() == b.segment()) {
         let mut largest = [NONE; R];
         let mut sums = [0f32; R];
@@ -93,7 +95,11 @@ unsafe fn body<S: Simd, const R: usize, const G: usize>(work: &Work, list: &List
             let fits = !source.half || dim.is_multiple_of(2 * S::LANES);
             let at = (work.batch, work.kv_head);
             let direct = source.direct_tile(at, visit, reach).filter(|_| fits && !hidden);
-            let ahead = coming.next().and_then(|next| source.direct_tile(at, next, next.count));
+            ahead_keys.clear();
+            ahead_values.clear();
+            if let Some(next) = coming.next() {
+                source.spans(at, &list.pieces[next.pieces.clone()], &mut ahead_keys, &mut ahead_values);
+            }
             // SAFETY: every pointer stays within buffers that were sized above; LANES divides the rows they are cut into.
             unsafe {
                 let (tile, transposed) = keys.split_at_mut(by_channel);
@@ -103,7 +109,7 @@ unsafe fn body<S: Simd, const R: usize, const G: usize>(work: &Work, list: &List
                     source.load_tile::<S>(at, &list.pieces[visit.pieces.clone()], tile, values);
                     transpose_floats::<S>(tile.as_ptr(), dim, reach, transposed);
                 }
-                multiply_keys::<S, R, G>(transposed, queries, dim, count, ahead.map_or(&[], |(k, _)| k), scores);
+                multiply_keys::<S, R, G>(transposed, queries, dim, count, &ahead_keys, scores);
                 if shape.softcap > 0.0 {
                     for scores in scores.chunks_exact_mut(TILE).take(R) {
                         cap_scores(&mut scores[..count], shape.softcap);
@@ -124,7 +130,7 @@ unsafe fn body<S: Simd, const R: usize, const G: usize>(work: &Work, list: &List
                     seen: &seen,
                     count,
                     value_dim,
-                    ahead: Ahead::new(ahead.map_or(&[], |(_, v)| v), (value_dim / (G * S::LANES)).max(1) * count),
+                    ahead: Ahead::new(&ahead_values, (value_dim / (G * S::LANES)).max(1) * count),
                 };
                 match direct {
                     // 0 · NaN is NaN: rows that left the tile out must not meet values that are not finite.
@@ -175,7 +181,7 @@ unsafe fn multiply_keys<S: Simd, const R: usize, const G: usize>(
     queries: &[f32],
     dim: usize,
     count: usize,
-    ahead: &[u8],
+    ahead: &[&[u8]],
     scores: &mut [f32],
 ) {
     let (k, q, s) = (keys.as_ptr(), queries.as_ptr(), scores.as_mut_ptr());
@@ -187,7 +193,7 @@ unsafe fn multiply_keys<S: Simd, const R: usize, const G: usize>(
             let mut sums = [[S::splat(0.0); G]; R];
             let mut elements = [S::splat(0.0); G];
             for channel in 0..dim {
-                ahead.ask::<S>(key / (G * S::LANES) * dim + channel);
+                ahead.ask::<S>();
                 for part in 0..G {
                     elements[part] = S::load(k.add(channel * TILE + key + part * S::LANES));
                 }
@@ -351,29 +357,36 @@ struct Weights<'a, const R: usize> {
 }
 
 /// What is asked for step by step of a loop: a few cache lines each, as many at once would wait for each other.
-#[derive(Clone, Copy)]
 struct Ahead<'a> {
-    bytes: &'a [u8],
-    /// Bytes of a step, whole lines.
-    part: usize,
+    spans: &'a [&'a [u8]],
+    /// Lines of a step.
+    lines: usize,
+    /// Span and byte that come next.
+    next: Cell<(usize, usize)>,
 }
 
 impl<'a> Ahead<'a> {
-    fn new(bytes: &'a [u8], steps: usize) -> Self {
+    fn new(spans: &'a [&'a [u8]], steps: usize) -> Self {
+        let lines: usize = spans.iter().map(|span| span.len().div_ceil(64)).sum();
         Self {
-            bytes,
-            part: bytes.len().div_ceil(steps).next_multiple_of(64),
+            spans,
+            lines: lines.div_ceil(steps),
+            next: Cell::new((0, 0)),
         }
     }
 
     #[inline(always)]
-    fn ask<S: Simd>(self, step: usize) {
-        let from = step * self.part;
-        if from < self.bytes.len() {
-            for line in (from..from + self.part).step_by(64) {
-                S::prefetch(self.bytes.as_ptr().wrapping_add(line));
+    fn ask<S: Simd>(&self) {
+        let (mut span, mut byte) = self.next.get();
+        for _ in 0..self.lines {
+            let Some(bytes) = self.spans.get(span) else { break };
+            S::prefetch(bytes.as_ptr().wrapping_add(byte));
+            byte += 64;
+            if byte >= bytes.len() {
+                (span, byte) = (span + 1, 0);
             }
         }
+        self.next.set((span, byte));
     }
 }
 
@@ -425,7 +438,7 @@ unsafe fn add_channels<S: Simd, const R: usize, const G: usize, const GUARDED: b
         }
         let mut elements = [S::splat(0.0); G];
         for key in 0..weights.count {
-            weights.ahead.ask::<S>(channel / (G * S::LANES) * weights.count + key);
+            weights.ahead.ask::<S>();
             for part in 0..G {
                 let element = key * value_dim + channel + part * S::LANES;
                 elements[part] = if HALF {

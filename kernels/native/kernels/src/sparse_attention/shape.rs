@@ -42,9 +42,11 @@ pub struct Attributes {
     pub scale: usize,
     pub softcap: usize,
     pub query_layout: usize,
-    pub precision: usize,
-    /// pvSkip, and the four of N:M softmax behind it.
+    /// None: f32.
+    pub precision: Option<usize>,
     pub skip: Option<usize>,
+    /// The first of the four of N:M softmax.
+    pub most: Option<usize>,
 }
 
 impl Shape {
@@ -79,10 +81,8 @@ impl Shape {
             "attention: head dims above 1024 are not supported"
         );
         let (scale, softcap) = (call.attr(at.scale)? as f32, call.attr(at.softcap)? as f32);
-        let (skip, most) = match at.skip {
-            Some(at) => (call.attr(at)? as f32, Most::of(call, at + 1)?),
-            None => (0.0, None),
-        };
+        let skip = at.skip.map_or(Ok(0.0), |at| call.attr(at))? as f32;
+        let most = at.most.map_or(Ok(None), |at| Most::of(call, at))?;
         Ok(Self {
             batch: q.shape[0],
             query_heads,
@@ -98,7 +98,7 @@ impl Shape {
                 scale * std::f32::consts::LOG2_E
             },
             softcap,
-            bf16: call.attr_usize(at.precision)? == 1,
+            bf16: at.precision.map_or(Ok(0), |at| call.attr_usize(at))? == 1,
             skip: (skip > 0.0).then_some(skip * std::f32::consts::LOG2_E),
             most,
             stats: false,

@@ -10,11 +10,10 @@ pub enum Visible<'a> {
     Indices(Indices<'a>),
 }
 
-/// A list of keys per (batch, mask head, query): indices [B, Hm, Lq, T].
+/// A list of keys per (batch, mask head, query): indices [B, Hm, Lq, T], −1 where there is none.
 pub struct Indices<'a> {
     indices: &'a [i32],
     mask_heads: usize,
-    /// Query heads per mask head, or 0 where mask heads are key-value heads.
     length_q: usize,
     slots: usize,
     /// Query head → mask head.
@@ -22,7 +21,7 @@ pub struct Indices<'a> {
 }
 
 impl<'a> Indices<'a> {
-    /// Checks that every list ascends below `length_k`; −1 stands for no key.
+    /// Checks that every list ascends below `capacity`.
     pub fn new(
         indices: &'a [i32],
         (mask_heads, length_q, slots): (usize, usize, usize),

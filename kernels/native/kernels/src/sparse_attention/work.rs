@@ -157,23 +157,12 @@ impl Task<'_> {
         pool.run(items.len() * pieces, &|job| {
             let (item, piece) = (&items[job / pieces], job % pieces);
             let end = (item.first + item.count).min(self.lengths.q[item.batch]).max(item.first);
-            let work = Work {
-                task: self,
-                shape,
-                q,
-                source: &source,
-                batch: item.batch,
-                kv_head: item.kv_head,
-                first: item.first,
-                count: end - item.first,
-                o: &o,
-                lse: &lse,
-                piece: split.then_some(Piece {
-                    segments: piece * segments / pieces..(piece + 1) * segments / pieces,
-                    count: segments,
-                    partials: &partials,
-                }),
-            };
+            let mut work = Work::new(self, (q, &source), (item.batch, item.kv_head), item.first..end, (&o, &lse));
+            work.piece = split.then_some(Piece {
+                segments: piece * segments / pieces..(piece + 1) * segments / pieces,
+                count: segments,
+                partials: &partials,
+            });
             attend(cpu, &work);
             if !split {
                 // Queries beyond the element's length see nothing.
@@ -235,7 +224,30 @@ pub struct Work<'a> {
     piece: Option<Piece<'a>>,
 }
 
-impl Work<'_> {
+impl<'a> Work<'a> {
+    /// Some queries of the heads of a key-value head against all of their keys.
+    pub fn new(
+        task: &'a Task<'a>,
+        (q, source): (&'a [f32], &'a KeySource<'a>),
+        (batch, kv_head): (usize, usize),
+        queries: Range<usize>,
+        (o, lse): (&'a Disjoint<f32>, &'a Disjoint<f32>),
+    ) -> Self {
+        Self {
+            task,
+            shape: &task.shape,
+            q,
+            source,
+            batch,
+            kv_head,
+            first: queries.start,
+            count: queries.len(),
+            o,
+            lse,
+            piece: None,
+        }
+    }
+
     /// Query heads of the item.
     pub fn heads(&self) -> &[usize] {
         &self.task.heads[self.kv_head]

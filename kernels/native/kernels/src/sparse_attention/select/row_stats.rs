@@ -21,12 +21,12 @@ pub fn run(call: &mut Call) -> Result<(), KernelError> {
         scale: 0,
         softcap: 1,
         query_layout: 2,
-        precision: 2,
+        precision: None,
         skip: None,
+        most: None,
     };
     let mut shape = Shape::of_values(call, values, &at)?;
-    // The op has no precision of its own.
-    (shape.bf16, shape.stats) = (false, true);
+    shape.stats = true;
     let plan = Plan::read(
         call.input(2)?.i32s()?,
         shape.batch,
