@@ -6,7 +6,7 @@ interface Printed {
   readonly text: string;
   readonly tokens: number[];
   readonly reason: string;
-  readonly stats: Record<string, number>;
+  readonly stats: Record<string, number> & { readonly attention: { readonly layers: readonly { readonly density: number }[] } };
 }
 
 const folder = new ModelFolder();
@@ -43,13 +43,16 @@ describe('generate --json', () => {
       'decodeTokens',
       'decodeMs',
       'density',
+      'attention',
       'kvBytes',
       'peakRssBytes',
     ]);
     expect(printed.tokens).toHaveLength(12);
     expect(printed.reason).toBe('length');
     expect(printed.stats).toMatchObject({ promptTokens: 1, density: 1 });
-    for (const value of Object.values(printed.stats)) expect(value).toBeGreaterThan(0);
+    const { attention, ...figures } = printed.stats;
+    for (const value of Object.values(figures)) expect(value).toBeGreaterThan(0);
+    expect(attention.layers).toEqual([{ density: 1 }, { density: 1 }]);
   });
 
   it('holds the text that is printed without it', async () => {
@@ -64,6 +67,33 @@ describe('generate --json', () => {
     const sparse = await json([...prompt, '--prefill-attention', 'streaming-llm:sinks=1,window=16']);
     expect(sparse.stats.density).toBeLessThan(0.9);
     expect((await json([...prompt, '--prefill-attention', 'dense'])).stats.density).toBe(1);
+  });
+
+  it('says how dense decoding was that --decode-attention chose, and heads that --head-plan gave methods', async () => {
+    const prompt = ['--prompt', 'the time of '.repeat(20), '--max-tokens', '9'];
+    const decoded = await json([...prompt, '--decode-attention', 'streaming-llm:sinks=1,window=16']);
+    expect(decoded.stats.density).toBeLessThan(1);
+    const window = { method: 'sliding-window', options: { window: 16 } };
+    const plan = {
+      version: 1,
+      model: { name: 'tiny', layers: 2, heads: 4, kvHeads: 2 },
+      layers: [{ heads: Array(4).fill({ method: 'dense' }) }, { heads: [window, window, { method: 'dense' }, window] }],
+    };
+    const path = folder.file('plan.json', JSON.stringify(plan));
+    const [first, second] = (await json([...prompt, '--head-plan', path])).stats.attention.layers;
+    expect(first.density).toBe(1);
+    expect(second.density).toBeLessThan(0.9);
+    const { code, stderr } = await generate([
+      ...prompt,
+      '--head-plan',
+      path,
+      '--prefill-attention',
+      'dense',
+      '--decode-attention',
+      'dense',
+    ]);
+    expect(code).toBe(0);
+    expect(stderr).toContain('density 100 %');
   });
 
   it('counts the bytes of the KV cache, half as many in f16', async () => {

@@ -9,6 +9,7 @@ export {
 } from './attention/attention-choice.js';
 export type { LayerAttention } from './attention/attention-meter.js';
 export type { AttentionMeasure, AttentionStats } from './attention/attention-stats.js';
+export { layerTimes, type LayerTimes } from './attention/attention-times.js';
 export { ChatTemplate, type ChatMessage } from './chat/chat-template.js';
 export { ChatTemplateError } from './chat/errors.js';
 export { ggufConfig } from './config/gguf-config.js';

@@ -7,8 +7,8 @@ import {
   type HeadChoice,
   type HeadPlan,
 } from '@filigree/sparse-attention';
-import { generate, type AttentionOptions, type AttentionPhase, type Model } from '@filigree/transformer';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { generate, phaseAttention, type AttentionOptions, type AttentionPhase, type Model } from '@filigree/transformer';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { methodCases } from '../../sparse-attention/test/support/method-cases.js';
 import { backends, loadTiny } from './support/tiny.js';
 
@@ -101,6 +101,28 @@ for (const [name, create] of backends) {
         backend.record = record;
       }
     });
+
+    it.each(['streaming-llm', 'strided-sparse', 'big-bird', 'quest', 'double-sparsity'])(
+      '%s replays its decode steps',
+      async (method) => {
+        if (name !== 'native') return;
+        const decode = { method, options: methodCases[method].options };
+        const attention = phaseAttention({ decode }, 'decode', model.config, 'test');
+        const session = model.session(200);
+        (await session.prefill(prompt, { logits: 'last' })).dispose();
+        const ops: number[] = [];
+        for (const token of continuation.slice(0, 3)) {
+          const profile = vi.spyOn(backend, 'run');
+          const { logits, best, value } = session.decode([token], attention);
+          ops.push(profile.mock.calls.length);
+          profile.mockRestore();
+          for (const tensor of [logits, best, value]) tensor.dispose();
+        }
+        // Sums of what selectors count are the step's own; everything else is in the recording.
+        expect(ops[2]).toBeLessThanOrEqual(1);
+        session.dispose();
+      },
+    );
 
     it('gives each head its own method, as a mask of all heads does', async () => {
       const { layers, heads, kvHeads } = model.config;

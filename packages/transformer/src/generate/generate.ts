@@ -31,7 +31,7 @@ export interface GenerateOptions {
   readonly attention?: AttentionOptions | undefined;
   /** What to find out about attention beside the density; all of it takes time. */
   readonly measure?: AttentionMeasure | undefined;
-  /** Tokens of the prompt that one step takes; default 512. */
+  /** Tokens of the prompt that one step takes; default 512, with a selector 2,048. */
   readonly prefillChunk?: number | undefined;
   /** Called while a long prompt is read, after every part of it that was handed to the backend. */
   readonly onPrefill?: ((progress: PrefillProgress) => void) | undefined;

@@ -49,7 +49,7 @@ export interface LogitsOptions {
   readonly signal?: AbortSignal | undefined;
   /** Sparse attention over the tokens; only `prefill` applies. */
   readonly attention?: AttentionOptions | undefined;
-  /** Tokens that one step takes; default 512. */
+  /** Tokens that one step takes; default 512, with a selector 2,048. */
   readonly prefillChunk?: number | undefined;
 }
 

@@ -15,7 +15,7 @@ export interface PrefillOptions {
   readonly signal?: AbortSignal | undefined;
   /** Sparse attention over the tokens; only `prefill` applies. Layers with a window of their own keep it. */
   readonly attention?: AttentionOptions | undefined;
-  /** Tokens that one step takes; default 512. */
+  /** Tokens that one step takes; default 512, with a selector 2,048. */
   readonly prefillChunk?: number | undefined;
   /** Positions that all continuations which are alive at a time may take together; default 1,024, at most what the context leaves. */
   readonly room?: number | undefined;

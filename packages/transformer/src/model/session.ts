@@ -25,6 +25,9 @@ import type { Hooks } from './hooks.js';
 /** Tokens that one prefill step takes. */
 export const chunkTokens = 512;
 
+/** Tokens of a step under a selector, whose estimates cost per step as much as per token. */
+export const selectorChunkTokens = 2048;
+
 export interface SessionStep {
   readonly logits: LogitRows;
   /** What the layers do; undefined: all dense. */
@@ -39,7 +42,7 @@ export interface SessionStep {
 export interface SessionPrefill extends Omit<SessionStep, 'logits' | 'promptEnd'> {
   /** Rows that get logits: of the last token, or of all. */
   readonly logits: 'last' | 'all';
-  /** Tokens of a step; default {@link chunkTokens}. */
+  /** Tokens of a step; default {@link chunkTokens}, with a selector {@link selectorChunkTokens}. */
   readonly chunk?: number | undefined;
   /** Called after every step but the last, with the tokens read so far. */
   readonly onChunk?: ((doneTokens: number) => void) | undefined;
@@ -99,7 +102,7 @@ export class Session {
 
   /** Reads tokens in steps of `chunk`; resolves with the logits, [1 or tokens, vocabulary], once all steps are queued. The caller disposes them. */
   async prefill(tokens: readonly number[], options: SessionPrefill): Promise<Tensor> {
-    const { logits: rows, chunk = chunkTokens, onChunk, ...step } = options;
+    const { logits: rows, chunk = defaultChunk(options.attention), onChunk, ...step } = options;
     if (!Number.isInteger(chunk) || chunk < 1)
       throw new OptionError(`prefill: a chunk is ${chunk} tokens, it must be a positive integer`);
     const promptEnd = this.cache.length() + tokens.length;
@@ -280,6 +283,11 @@ export async function computed(queued: Promise<Tensor>): Promise<Tensor> {
   } finally {
     last.dispose();
   }
+}
+
+function defaultChunk(attention: PhaseAttention | undefined): number {
+  const selects = attention?.some((groups) => groups.some(({ policy }) => policy.kind === 'selector'));
+  return selects ? selectorChunkTokens : chunkTokens;
 }
 
 function isIds(tokens: readonly number[] | Tensor): tokens is readonly number[] {
