@@ -22,11 +22,12 @@ export interface AttentionChoice {
  * Reads `method` or `method:option=value,…`. Unknown methods and options, methods of another phase and values that the method refuses are errors
  * here, before anything is loaded.
  */
-export function parseAttention(phase: AttentionPhase): (text: string) => AttentionChoice {
+export function parseAttention(phase: AttentionPhase | 'any phase'): (text: string) => AttentionChoice {
   return (text) => {
     const [id, ...rest] = text.split(':');
     const list = rest.join(':');
-    const methods = [denseAttention, ...attentionMethods].filter((method) => method.phase === 'both' || method.phase === phase);
+    const fits = (method: AttentionMethod): boolean => ['both', phase].includes(method.phase) || phase === 'any phase';
+    const methods = [denseAttention, ...attentionMethods].filter(fits);
     const method = methods.find((candidate) => candidate.id === id);
     if (!method) throw new InvalidArgumentError(`Methods of ${phase} are ${methods.map((known) => known.id).join(', ')}.`);
     const options = readOptions(method, list === '' ? [] : list.split(','));

@@ -1,4 +1,5 @@
 import type { MethodRun } from '@filigree/evaluation';
+import { denseAttention } from '@filigree/sparse-attention';
 import { parseAttention } from './attention.js';
 
 /**
@@ -12,7 +13,7 @@ export function parseMethods(text: string): MethodRun[] {
     else parts.push(part);
   }
   return parts.flatMap((part) => {
-    const choice = parseAttention(part.trim());
-    return choice ? [{ id: choice.method, options: choice.options }] : [];
+    const { method, options } = parseAttention('any phase')(part.trim());
+    return method === denseAttention.id ? [] : [{ id: method, options }];
   });
 }
