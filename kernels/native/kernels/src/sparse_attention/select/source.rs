@@ -158,10 +158,8 @@ impl<'a> Source<'a> {
         let kv_heads = keys.heads;
         let most = keys.capacity * places.keys_per_row;
         let length_k = call.attr(places.length_k)?;
-        ensure!(
-            length_k <= most as f64,
-            "{op}: lengthK is {length_k}, the pages hold {most} keys"
-        );
+        let fits = length_k <= most as f64;
+        ensure!(fits, "{op}: lengthK is {length_k}, the pages hold {most} keys");
         let length_k = if length_k < 0.0 { most } else { length_k as usize };
         let mut lengths = vec![(length_q, length_k); batch];
         if let Some(given) = call.optional(places.lengths) {
