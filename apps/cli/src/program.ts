@@ -1,4 +1,5 @@
 import { Command } from 'commander';
+import { addCalibrate } from './commands/calibrate.js';
 import { addChat } from './commands/chat.js';
 import { addDemoPrompt } from './commands/demo-prompt.js';
 import { addDemo } from './commands/demo.js';
@@ -21,6 +22,7 @@ const commands: readonly AddCommand[] = [
   addEval,
   addModels,
   addMethods,
+  addCalibrate,
   addDemo,
   addDemoPrompt,
   addProbeWebGpu,

@@ -8,7 +8,7 @@ import type { Terminal } from './io.js';
 const patienceMs = 1000;
 
 /** What a bar counts. */
-export type ProgressUnit = 'bytes' | 'tokens' | 'contexts';
+export type ProgressUnit = 'bytes' | 'tokens' | 'contexts' | 'layers';
 
 /**
  * Progress of one piece of work at a time, on standard error, once it has taken longer than a second: a bar on a terminal, one line

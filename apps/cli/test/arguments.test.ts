@@ -28,6 +28,7 @@ const documented = {
     ...['--type', '--rule', '--pure', '--allow-requantize', '--dry-run', '--quality', '--text', '--windows', '--force'],
     ...['--backend', '--threads', '--json'],
   ],
+  calibrate: [...shared, '--method', '--bound', '--text', '--length', '--samples', '--out', '--force'],
   models: ['--json'],
   methods: ['--json'],
   demo: ['--model', '--question', '--threads', '--json'],

@@ -69,3 +69,17 @@ export { readBits } from './select/read-bits.js';
 export { selectRow, selectRowOp, selectScopes, type SelectRowOptions, type SelectScope } from './select/select-row.js';
 export { selectionIndices, selectionIndicesOp, type SelectionIndicesOptions } from './select/selection-indices.js';
 export { planRow, predicatesHold, tileKeys, visibleKeys, type PlannedKeys } from './visible-keys.js';
+export * from './calibrate/calibrate.js';
+export * from './calibrate/calibrate-channels.js';
+export type * from './calibrate/calibrated-model.js';
+export * from './calibrate/calibrations.js';
+export * from './calibrate/searches.js';
+export * from './calibrate/skip-softmax.js';
+export {
+  runCalibration,
+  type CalibrationOptions,
+  type CalibrationProgress,
+  type CalibrationStore,
+  type Calibrator,
+} from './calibrate/run-calibration.js';
+export type { LayerSample } from './calibrate/capture.js';
