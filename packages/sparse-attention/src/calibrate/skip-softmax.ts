@@ -2,7 +2,7 @@ import { scope, type Tensor } from '@filigree/core-tensor';
 import { attention } from '../ops/attention.js';
 import { attentionStats } from '../ops/attention-stats.js';
 import { planTensor } from '../ops/planned-attention.js';
-import { lowerMask } from '../plan.js';
+import { lowerMask } from '../lower-mask.js';
 import { slidingWindow } from '../methods/sliding-window.js';
 import type { CalibratedModel } from './calibrated-model.js';
 import type { LayerSample } from './capture.js';
