@@ -61,6 +61,13 @@ describe('a decode step on WebGPU', () => {
     expect(writtenBytes).toBeLessThan(512);
   });
 
+  it('is one submission under a selector too, which reads nothing back', async () => {
+    const decode = { method: 'quest', options: { pageSize: 16, tokenBudget: 48, minPages: 1, denseLayers: 0 } };
+    const { submissions, readBytes } = await trafficPerToken(backend, model, { attention: { decode } });
+    expect(submissions).toBe(1);
+    expect(readBytes).toBe(8);
+  });
+
   it('is one submission where tokens are drawn on the host, which reads the logits', async () => {
     const { submissions, readBytes } = await trafficPerToken(backend, model, { sampling: { temperature: 1, seed: 1 } });
     expect(submissions).toBe(1);
