@@ -43,6 +43,18 @@ describe('hooks', () => {
     expect(last).toEqual(all.slice(-last.length));
   });
 
+  it('runs under sparse attention, in steps of the length asked for', async () => {
+    const attention = { prefill: { method: 'sliding-window', options: { window: 2 } } };
+    let calls = 0;
+    const read = { 'final-norm': () => void calls++ };
+    const hooked = await values(await model.run(tokens, { read, attention, prefillChunk: 2 }));
+    expect(calls).toBe(3);
+    const plain = await values(await model.logits(tokens, { attention }));
+    hooked.forEach((value, index) => {
+      expect(Math.abs(value - plain[index])).toBeLessThan(1e-4);
+    });
+  });
+
   it('lets readers keep what they see', async () => {
     let kept: Tensor | undefined;
     const read = {

@@ -125,11 +125,14 @@ export class Model implements HookedModel {
   }
 
   /**
-   * As {@link logits}, with activations read or replaced at the points that {@link hooks} names. Long inputs run in chunks of 512 tokens; a
-   * hook is called once per chunk.
+   * As {@link logits}, with activations read or replaced at the points that {@link hooks} names. Long inputs run in steps of `prefillChunk`
+   * tokens; a hook is called once per step.
    */
-  async run(tokens: ArrayLike<number>, { read = {}, replace = {}, signal, logits }: HookedRunOptions = {}): Promise<Tensor> {
-    return this.#forced(tokens, { signal, hooks: new Hooks(read, replace, this.hooks()), logits });
+  async run(tokens: ArrayLike<number>, options: HookedRunOptions & LogitsOptions = {}): Promise<Tensor> {
+    const { read = {}, replace = {}, signal, logits, attention, prefillChunk } = options;
+    const layers = phaseAttention(attention, 'prefill', this.config, 'run');
+    const hooks = new Hooks(read, replace, this.hooks());
+    return this.#forced(tokens, { signal, hooks, logits, attention: layers, chunk: prefillChunk });
   }
 
   /** A new sequence of up to `capacity` positions; `generate` makes its own. */
