@@ -1,0 +1,90 @@
+import { appendFileSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { parseMethods } from '../src/options/methods.js';
+import { ModelFolder } from './support/models.js';
+import { run, type Ended } from './support/run.js';
+
+const folder = new ModelFolder();
+const out = join(folder.path, 'out');
+let model = '';
+
+beforeAll(async () => {
+  model = await folder.model();
+});
+
+afterAll(() => {
+  folder.remove();
+});
+
+const evaluate = (...more: readonly string[]): Promise<Ended> =>
+  run([
+    ...[
+      'eval',
+      '--model',
+      model,
+      '--backend',
+      'reference',
+      '--method',
+      'streaming-llm:sinks=2,window=16,sliding-window:window=16',
+    ],
+    ...['--task', 'copy', '--length', '128,192', '--samples', '2', '--queries', '2', '--out', out, ...more],
+  ]);
+
+const recordLines = (): string[] => readFileSync(join(out, 'records.jsonl'), 'utf8').trimEnd().split('\n');
+
+describe('filigree eval', () => {
+  it('ends with its budget, and the same command goes on from there', async () => {
+    const cut = await evaluate('--budget', '0.000001');
+    expect(cut.code).toBe(0);
+    expect(cut.stderr).toContain('12 contexts to read');
+    expect(cut.stderr).toContain('the same command goes on');
+    const first = await evaluate();
+    expect(first.stderr).toContain('12 contexts to read');
+    expect(recordLines().length).toBe(12);
+    appendFileSync(join(out, 'records.jsonl'), '{"version":1,"task":"co');
+    const again = await evaluate();
+    expect(again.stderr).toContain('0 contexts to read');
+    expect(recordLines().length).toBe(12);
+    expect(again.stdout).toBe(first.stdout);
+  });
+
+  it('prints methods beside dense attention, and writes a page that needs nothing else', async () => {
+    const { stdout } = await evaluate();
+    for (const method of ['dense', 'streaming-llm:sinks=2,window=16', 'sliding-window:window=16'])
+      expect(stdout).toContain(method);
+    // A model of random weights copies nothing.
+    expect(stdout).toContain('not informative');
+    const page = readFileSync(join(out, 'report.html'), 'utf8');
+    expect(page).toContain('<svg');
+    expect(page).not.toMatch(/<script|<link|src=|url\(/);
+    for (const said of ['seed', '--length 128,192', 'SHA-256', 'not informative']) expect(page).toContain(said);
+  });
+
+  it('takes nothing from records of another seed', async () => {
+    const { stderr } = await evaluate('--seed', '7', '--budget', '0.000001');
+    expect(stderr).toContain('12 contexts to read');
+  });
+
+  it('prints one object with --json', async () => {
+    const { stdout } = await evaluate('--json');
+    const printed = JSON.parse(stdout) as { cells: { task: string; label: string }[]; facts: { seed: number } };
+    expect(printed.facts.seed).toBe(43);
+    expect(printed.cells.length).toBe(6);
+  });
+
+  it('measures planted attention without reading a prompt', async () => {
+    const { stdout, code } = await evaluate('--task', 'planted');
+    expect(code).toBe(0);
+    expect(stdout).toContain('evidence kept');
+  });
+});
+
+describe('lists of methods', () => {
+  it('keep options together', () => {
+    expect(parseMethods('dense,streaming-llm:sinks=2,window=16,sliding-window')).toEqual([
+      { id: 'streaming-llm', options: { sinks: 2, window: 16 } },
+      { id: 'sliding-window', options: {} },
+    ]);
+  });
+});
