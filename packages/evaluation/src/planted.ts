@@ -59,7 +59,7 @@ const askingQueries = 64;
  * methods of decoding one token.
  */
 export async function planted(options: PlantedOptions): Promise<PlantedResult> {
-  const { backend, method, kind, length, sample, runs = 3 } = options;
+  const { method, kind, length, sample, runs = 3 } = options;
   const { phase, create } = attentionMethod(method.id);
   const policy = create(method.options);
   const dense = attentionMethod('dense').create();

@@ -31,12 +31,12 @@ export interface ReportContent {
 
 const style = `
 :root { color: #222; background: #fff; font: 16px/1.5 system-ui, sans-serif; }
-body { max-width: 960px; margin: 2rem auto 4rem; padding: 0 1rem; }
+body { max-width: 1080px; margin: 2rem auto 4rem; padding: 0 1rem; }
 h1 { font-size: 1.7rem; margin-bottom: 0.2rem; } h2 { margin-top: 2.6rem; border-bottom: 1px solid #ddd; padding-bottom: 0.2rem; }
 h3 { margin-top: 1.8rem; } p.lead { color: #555; margin-top: 0; }
 table { border-collapse: collapse; font-size: 0.87rem; font-variant-numeric: tabular-nums; margin: 0.8rem 0; }
 th, td { padding: 0.25rem 0.7rem; text-align: right; border-bottom: 1px solid #eee; white-space: nowrap; }
-th { border-bottom: 2px solid #bbb; font-weight: 600; } .text { text-align: left; }
+th { border-bottom: 2px solid #bbb; font-weight: 600; } .text { text-align: left; } td.text:not(:first-child) { white-space: normal; }
 .scroll { overflow-x: auto; } svg { max-width: 100%; height: auto; }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: 0.2rem 1.2rem; font-size: 0.9rem; } dt { color: #666; } dd { margin: 0; overflow-wrap: anywhere; }
 code { font-size: 0.9em; background: #f5f5f5; padding: 0.1em 0.3em; overflow-wrap: anywhere; }
@@ -127,9 +127,9 @@ function taskPart(task: Task, { cells, records }: ReportContent): Html {
     scoreText(cell),
     intervalText(cell),
     differenceText(cell),
+    verdict(cell),
     cell.logProb.toFixed(3),
     percent(cell.density),
-    verdict(cell),
   ]);
   const head = [
     'method',

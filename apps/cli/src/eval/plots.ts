@@ -41,10 +41,10 @@ interface Line {
 /** Lines over the length, which is on a logarithmic axis: a measured point at each length. */
 function linesOverLength(lines: readonly Line[], yName: string, { from }: { readonly from?: number } = {}): string {
   const lengths = [...new Set(lines.flatMap(({ points }) => points.map(([length]) => length)))].sort((a, b) => a - b);
-  const legendRows = Math.ceil(lines.length / 3);
+  const legendRows = Math.ceil(lines.length / 2);
   return svgOf(
     {
-      legend: { top: 0, left: 56, right: 16, itemGap: 18, textStyle: { color: text }, data: lines.map(({ label }) => label) },
+      legend: { top: 0, left: 56, right: 16, itemGap: 40, textStyle: { color: text }, data: lines.map(({ label }) => label) },
       grid: { top: 24 + 26 * legendRows, bottom: 52, left: 64, right: 24 },
       // A category for each measured length: nothing between them was measured.
       xAxis: {
