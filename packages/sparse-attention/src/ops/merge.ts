@@ -76,7 +76,7 @@ export const mergeOp = /* @__PURE__ */ defineOp({
             o: caseTensor(fc, shape),
             lse: rows,
             otherO: kind === 'part' ? caseTensor(fc, shape) : fc.constant(undefined),
-            otherLse: kind === 'sinks' ? caseTensor(fc, [heads], { low: -8, high: 8 }) : rows,
+            otherLse: kind === 'sinks' ? caseTensor(fc, [heads], { low: -8, high: 8 }).map(withEmptyRows) : rows,
           }),
           attributes: fc.constant({ queryLayout }),
         });
@@ -88,8 +88,9 @@ function rowShape(o: { readonly shape: readonly number[] }, layout: string): rea
   return layout === 'bhld' ? [batch, first, second] : [batch, second, first];
 }
 
-/** Every third row has seen no key. */
+/** Every third row has seen no key; weights of the others are numbers of f32. */
 function withEmptyRows(tensor: HostTensor): HostTensor {
+  for (let index = 0; index < tensor.data.length; index++) tensor.data[index] = Math.max(-30, Math.min(30, tensor.data[index]));
   for (let index = 0; index < tensor.data.length; index += 3) tensor.data[index] = -Infinity;
   return tensor;
 }
