@@ -1,11 +1,11 @@
-import { createReferenceBackend } from '@filigree/core-tensor';
+import { createNativeBackend } from '@filigree/backend-native';
 import { minference } from '@filigree/sparse-attention';
 import { afterAll, describe, expect, it } from 'vitest';
 import { planted } from './support/planted.js';
 import { densityOf, recallOf } from './support/recall.js';
 import { keysSeen } from './support/run.js';
 
-const backend = createReferenceBackend();
+const backend = createNativeBackend({ threads: 2, fallback: 'error' });
 afterAll(() => {
   backend.dispose();
 });

@@ -1,11 +1,11 @@
-import { createReferenceBackend } from '@filigree/core-tensor';
+import { createNativeBackend } from '@filigree/backend-native';
 import { spargeMethod } from '@filigree/sparse-attention';
 import { afterAll, describe, expect, it } from 'vitest';
 import { planted, type PlantedPrompt } from './support/planted.js';
 import { densityOf, recallOf } from './support/recall.js';
 import { disposeOutcome, keysSeen, run } from './support/run.js';
 
-const backend = createReferenceBackend();
+const backend = createNativeBackend({ threads: 2, fallback: 'error' });
 afterAll(() => {
   backend.dispose();
 });
