@@ -1,6 +1,7 @@
 import { join } from 'node:path';
 import { appRoot } from './measure/paths.js';
 import { runProgram } from './measure/run-program.js';
+import { measureMethods } from './children/attention-methods.js';
 import { measureAttention } from './children/sparse-attention.js';
 import { measureKernels } from './children/kernels.js';
 import { measureKernelWork } from './children/kernel-work.js';
@@ -11,6 +12,7 @@ import { measureProfile } from './children/profile.js';
 const children = {
   kernels: measureKernels,
   attention: measureAttention,
+  methods: measureMethods,
   'kernel-work': measureKernelWork,
   tokens: tokenizePrompt,
   speed: measureSpeed,

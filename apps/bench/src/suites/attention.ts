@@ -61,14 +61,66 @@ async function timed(length: number, work: Works, { threads, rounds, progress }:
   ];
 }
 
+/** Methods whose choice of keys is timed, and the share of dense attention that it may take. */
+const selections = [
+  { id: 'x-attention', options: { stride: 8 }, share: 0.08 },
+  { id: 'flex-prefill', options: {}, share: 0.04 },
+  { id: 'minference', options: { vertical: 1000, slash: 1000 }, share: 0.04 },
+  { id: 'sparge', options: {}, share: 0.04 },
+];
+
+/** How much faster a step of Quest over 1,024 keys is to be than one of dense attention over 16,384. */
+const questGoal = 6;
+const quests = [
+  { id: 'quest', options: { groupReduce: 'sum' } },
+  { id: 'quest', options: { groupReduce: 'none' } },
+];
+
+async function chosen(length: number, { threads, rounds, progress }: SuiteOptions): Promise<BenchRecord[]> {
+  const shared = { suite: 'attention', context: length, unit: 'ms', cpu: cpuName(threads) } as const;
+  progress(`choice of keys over ${length} keys`);
+  const selected = await inChild('methods', { threads, rounds, length, methods: selections, what: 'select' });
+  progress(`decode steps over ${length} keys`);
+  const decoded = await inChild('methods', { threads, rounds, length, methods: quests, what: 'decode' });
+  return [
+    ...selected.map(({ id, dense, ours }, index) => {
+      const { share } = selections[index];
+      return benchRecord({
+        ...shared,
+        group: 'choice of keys',
+        work: `${id} chooses, ${length} × ${length}`,
+        ours: median(ours),
+        peer: { name: `${share * 100} % of own dense`, value: share * median(dense) },
+        rounds: { ours, peer: dense.map((milliseconds) => share * milliseconds) },
+        goal: 1,
+      });
+    }),
+    ...decoded.map(({ dense, ours }, index) =>
+      benchRecord({
+        ...shared,
+        group: '1 query',
+        work: `quest step, pages ${index === 0 ? 'shared by a group' : 'per head'}, 1,024 of ${length}`,
+        ours: median(ours),
+        peer: { name: 'own dense', value: median(dense) },
+        rounds: { ours, peer: dense },
+        goal: index === 0 && length === 16384 ? questGoal : undefined,
+      }),
+    ),
+  ];
+}
+
 /** Attention over plans: what a visible cell costs beside one of dense attention. */
 export const attention: Suite = {
   id: 'attention',
-  title: 'attention over plans against density × own dense attention, and dense attention against the arithmetic peak',
+  title:
+    'attention over plans, choosing their keys and sparse decode steps against own dense attention; dense attention against the arithmetic peak',
   async run(options) {
     const lengths = options.contexts.length > 0 ? options.contexts : [16384];
     const records: BenchRecord[] = [];
-    for (const length of lengths) for (const work of works) records.push(...(await timed(length, work, options)));
+    for (const length of lengths) {
+      for (const work of works) records.push(...(await timed(length, work, options)));
+      records.push(...(await chosen(length, options)));
+    }
     return records;
   },
 };
