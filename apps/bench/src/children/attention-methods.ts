@@ -55,6 +55,7 @@ export async function measureMethods({ threads, rounds, length, methods, what }:
         backend,
         Int32Array.from({ length }, (_, slot) => slot),
         [length],
+        'i32',
       );
       selector.append?.(state, { k, pages: k, slots });
       return state;
@@ -93,7 +94,7 @@ function layerOf(backend: Backend, length: number, lengthQ: number, seed: number
   const q = new Float32Array(heads * lengthQ * dim);
   for (let at = 0; at * dim < q.length; at++) q.set(row(true), at * dim);
   const counts = (values: readonly number[], shape: readonly number[]): Tensor =>
-    fromArray(backend, Int32Array.from(values), shape);
+    fromArray(backend, Int32Array.from(values), shape, 'i32');
   const order = Array.from({ length: pages }, (_, page) => page);
   return {
     ...{ layer: layerCount, layers: 2 * layerCount, queryLayout: 'bhld', scale: 1 / Math.sqrt(dim), softcap: 0 },
