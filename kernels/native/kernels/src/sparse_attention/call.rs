@@ -84,7 +84,7 @@ pub fn planned(call: &mut Call) -> Result<(), KernelError> {
             offset: plan.offset.clone(),
         },
         heads: shape.heads_of(plan.kv_map(shape.query_heads))?,
-        visible: Visible::Plan(plan),
+        visible: Visible::Plan(Box::new(plan)),
         shape,
     };
     task.run(call)

@@ -102,7 +102,7 @@ pub fn stats(call: &mut Call) -> Result<(), KernelError> {
             offset: plan.offset.clone(),
         },
         heads: shape.heads_of(plan.kv_map(shape.query_heads))?,
-        visible: Visible::Plan(plan),
+        visible: Visible::Plan(Box::new(plan)),
         shape,
     };
     let shape = &task.shape;

@@ -6,7 +6,7 @@ use crate::{ensure, KernelError};
 
 pub enum Visible<'a> {
     Dense { causal: bool, window: usize },
-    Plan(Plan<'a>),
+    Plan(Box<Plan<'a>>),
     Indices(Indices<'a>),
 }
 

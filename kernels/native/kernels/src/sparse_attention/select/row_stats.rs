@@ -42,7 +42,7 @@ pub fn run(call: &mut Call) -> Result<(), KernelError> {
             offset: plan.offset.clone(),
         },
         heads: shape.heads_of(plan.kv_map(shape.query_heads))?,
-        visible: Visible::Plan(plan),
+        visible: Visible::Plan(Box::new(plan)),
         shape,
     };
     // The executor's results are o and lse: the sum and the largest score here.
