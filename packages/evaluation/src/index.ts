@@ -26,7 +26,7 @@ export {
 export { containedShare, firstInteger } from './score.js';
 export { bootstrap, mean, meanOf, median, resamples, wilson, type Interval, type Mean } from './statistics.js';
 export type { Asked, Forced, Generated, GenerateFrom, ReadContext, Subject, SubjectOptions } from './subject.js';
-export { cellsOf, margins, speedsOf, type Cell, type Ratio, type Speed, type Verdict } from './summary.js';
+export { cellsOf, leastPairs, margins, speedsOf, type Cell, type Ratio, type Speed, type Verdict } from './summary.js';
 export {
   generatorVersion,
   informativeFrom,

@@ -1,5 +1,5 @@
 import { methodLabel, denseRun } from './record.js';
-import type { Cell, Ratio, Speed } from './summary.js';
+import { leastPairs, type Cell, type Ratio, type Speed } from './summary.js';
 
 /** Where a method pays and where it loses, from what was measured. */
 export interface Payoff {
@@ -32,7 +32,7 @@ export function payoffsOf(
       const ratio = phase === 'decode' ? decodeRatio : prefillRatio;
       return ratio ? [{ length, ratio }] : [];
     });
-    const lastNotFaster = ratios.findLastIndex(({ ratio }) => ratio.low <= 1);
+    const lastNotFaster = ratios.findLastIndex(({ ratio }) => ratio.low <= 1 || ratio.pairs < leastPairs.times);
     const faster = ratios.slice(lastNotFaster + 1).map(({ length }) => length);
     const mine = cells.filter((cell) => cell.label === label);
     const verdicts = (length: number): string[] => mine.filter((cell) => cell.length === length).map(({ verdict }) => verdict);
@@ -41,7 +41,7 @@ export function payoffsOf(
       phase,
       fasterFrom: faster.at(0),
       paysFrom: faster.find((length) => verdicts(length).includes('kept') && !verdicts(length).includes('worse')),
-      slowerAt: ratios.filter(({ ratio }) => ratio.high < 1).map(({ length }) => length),
+      slowerAt: ratios.filter(({ ratio }) => ratio.high < 1 && ratio.pairs >= leastPairs.times).map(({ length }) => length),
       worse: mine.filter(({ verdict }) => verdict === 'worse'),
       longest: ratios.at(-1),
     };

@@ -18,6 +18,9 @@ export type Verdict =
 /** What may be lost for a method to have kept quality: two points of a score, a hundredth of a bit per token. */
 export const margins = { score: 0.02, bits: 0.01 } as const;
 
+/** Pairs without which an interval supports no claim: of few, a bootstrap has too little to draw from. */
+export const leastPairs = { answers: 10, times: 5 } as const;
+
 /** A method on a task at a length. */
 export interface Cell {
   readonly task: Task;
@@ -54,6 +57,7 @@ export interface Speed {
 
 export interface Ratio extends Interval {
   readonly mean: number;
+  readonly pairs: number;
 }
 
 /** Records by key parts, in the order of their first appearance. */
@@ -132,7 +136,7 @@ function verdictOf(
   const { difference } = cell;
   if (!cell.informative) return 'not informative';
   if (cell.isDense) return 'baseline';
-  if (!difference) return 'undecided';
+  if (!difference || difference.pairs < leastPairs.answers) return 'undecided';
   // A gain in bits is a loss.
   const [worst, best, margin] =
     reading === 'bits' ? [-difference.high, -difference.low, margins.bits] : [difference.low, difference.high, margins.score];
@@ -172,5 +176,5 @@ function ratioOf(
   const logs = pairs.flatMap(([base, own]) => (base && own ? [Math.log(base / own)] : []));
   if (logs.length === 0) return undefined;
   const { low, high } = bootstrap(logs.map((value) => [value]));
-  return { mean: Math.exp(mean(logs)), low: Math.exp(low), high: Math.exp(high) };
+  return { mean: Math.exp(mean(logs)), low: Math.exp(low), high: Math.exp(high), pairs: logs.length };
 }

@@ -151,8 +151,16 @@ describe('what a run comes to', () => {
     expect(cells.filter(({ label }) => label !== 'dense').map(({ verdict }) => verdict)).toEqual(['kept', 'kept']);
   });
 
+  it('supports no claim with few pairs', async () => {
+    const made = await records({ samples: 1, facts: { ...facts, queries: 9 } });
+    const cells = cellsOf(made, tasksNamed(['needle']));
+    expect(cells.filter(({ label }) => label !== 'dense').map(({ verdict }) => verdict)).toEqual(['undecided', 'undecided']);
+    const [payoff] = payoffsOf(cells, speedsOf(made), phaseOf);
+    expect(payoff).toMatchObject({ fasterFrom: undefined, paysFrom: undefined, slowerAt: [], worse: [] });
+  });
+
   it('says from which length a method is faster, and that it loses', async () => {
-    const made = await records({ lengths: [2500, 4000, 8000] });
+    const made = await records({ lengths: [2500, 4000, 8000], samples: 6 });
     const cells = cellsOf(made, tasksNamed(['needle']));
     const [payoff] = payoffsOf(cells, speedsOf(made), phaseOf);
     expect(payoff).toMatchObject({ label: 'sliding-window:window=3000', fasterFrom: 4000, paysFrom: undefined, slowerAt: [] });

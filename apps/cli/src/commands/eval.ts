@@ -164,19 +164,20 @@ async function readAll(
   note(`${contexts} contexts to read, at most about ${durationText(seconds)} as if all were dense; ${limit}.`);
   const started = performance.now();
   const minutes = (): number => (performance.now() - started) / 60_000;
-  const outOfTime = budget === undefined ? undefined : (): boolean => minutes() >= budget;
-  let [done, total] = [0, 0];
+  let ended = false;
+  const outOfTime = budget === undefined ? undefined : (): boolean => (ended = minutes() >= budget);
+  let read = 0;
   const steps = evaluate({
     ...{ subject, format: formatOf(model, options), facts, tasks, methods, lengths, samples, log, outOfTime, signal },
     generate: options.generate,
   });
-  for await (const step of steps) {
-    ({ done, total } = step);
+  for await (const { done, total, record } of steps) {
+    if (record) read++;
     progress.update('evaluate', done, total, 'contexts');
   }
   progress.stop();
-  if (done === total) return undefined;
-  const unfinished = `The budget of ${budget ?? 0} minutes ended after ${done} of ${total} contexts; the same command goes on from there.`;
+  if (!ended) return undefined;
+  const unfinished = `The budget of ${budget ?? 0} minutes ended after ${read} of ${contexts} contexts; the same command goes on from there.`;
   note(unfinished);
   return unfinished;
 }

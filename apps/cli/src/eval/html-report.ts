@@ -1,6 +1,7 @@
 import {
   depthGrids,
   informativeFrom,
+  leastPairs,
   margins,
   resamples,
   type Cell,
@@ -81,7 +82,8 @@ function payoffPart({ payoffs, cells }: ReportContent): Html {
     <p>
       Faster: the 95 % interval of the ratio of times, over contexts that both read, is above 1. Kept: the interval of the
       difference to dense is not below −${margins.score} (bits per token: not above +${margins.bits}). Worse: all of the
-      interval is a loss. Everything else is undecided.
+      interval is a loss. Everything else is undecided, as is what fewer than ${leastPairs.answers} answers or
+      ${leastPairs.times} times say.
       ${without.length > 0 ? `Dense attention cannot do ${without.join(', ')} at any length measured here: nothing follows from these.` : ''}
     </p>`;
 }
@@ -138,9 +140,9 @@ function taskPart(task: Task, { cells, records }: ReportContent): Html {
     scoreName(task),
     '95 %',
     'difference to dense',
+    'verdict',
     'log-prob',
     'density',
-    'verdict',
   ];
   return html`<h2>${task.title} <span class="quiet">(${task.id})</span></h2>
     <p>${readingText(task)}</p>

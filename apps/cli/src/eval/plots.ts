@@ -1,5 +1,5 @@
 import type { DepthGrid, Cell, Speed } from '@filigree/evaluation';
-import { depthBins } from '@filigree/evaluation';
+import { denseRun, depthBins } from '@filigree/evaluation';
 import { HeatmapChart, LineChart, type HeatmapSeriesOption, type LineSeriesOption } from 'echarts/charts';
 import { GridComponent, LegendComponent, TitleComponent, VisualMapComponent } from 'echarts/components';
 import { init, use, type ComposeOption } from 'echarts/core';
@@ -11,7 +11,7 @@ use([HeatmapChart, LineChart, GridComponent, LegendComponent, TitleComponent, Vi
 type Option = ComposeOption<HeatmapSeriesOption | LineSeriesOption>;
 
 /** Told apart by people who do not see red and green, too (Okabe and Ito). */
-const palette = ['#0072b2', '#e69f00', '#009e73', '#cc79a7', '#d55e00', '#56b4e9', '#000000', '#999933'];
+const palette = ['#0072b2', '#e69f00', '#009e73', '#cc79a7', '#d55e00', '#56b4e9', '#999933'];
 /** Methods beyond the colours are told apart by their points. */
 const symbols = ['circle', 'triangle', 'rect', 'diamond'] as const;
 const text = '#333';
@@ -41,6 +41,10 @@ interface Line {
 /** Lines over the length, which is on a logarithmic axis: a measured point at each length. */
 function linesOverLength(lines: readonly Line[], yName: string, { from }: { readonly from?: number } = {}): string {
   const lengths = [...new Set(lines.flatMap(({ points }) => points.map(([length]) => length)))].sort((a, b) => a - b);
+  // A method has one colour in all plots: those of dense attention are black and do not count.
+  const others = lines.map(({ label }) => label).filter((label) => label !== denseRun.id);
+  const colorOf = (label: string): string =>
+    label === denseRun.id ? '#000000' : palette[others.indexOf(label) % palette.length];
   const legendRows = Math.ceil(lines.length / 2);
   return svgOf(
     {
@@ -54,13 +58,13 @@ function linesOverLength(lines: readonly Line[], yName: string, { from }: { read
         ...axis,
       },
       yAxis: { type: 'value', scale: from === undefined, min: from, ...named(yName, 44), ...axis },
-      series: lines.map(({ label, points }, index) => ({
+      series: lines.map(({ label, points }) => ({
         type: 'line',
         name: label,
-        symbol: symbols[Math.floor(index / palette.length) % symbols.length],
+        symbol: symbols[Math.floor(Math.max(0, others.indexOf(label)) / palette.length) % symbols.length],
         symbolSize: 8,
-        itemStyle: { color: palette[index % palette.length] },
-        lineStyle: { color: palette[index % palette.length], width: 2 },
+        itemStyle: { color: colorOf(label) },
+        lineStyle: { color: colorOf(label), width: 2 },
         data: lengths.map((length) => points.find(([own]) => own === length)?.[1] ?? null),
       })),
     },

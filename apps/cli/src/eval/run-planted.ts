@@ -1,6 +1,6 @@
 import { denseRun, mean, planted, type MethodRun, type PlantedKind, type PlantedResult } from '@filigree/evaluation';
 import { OptionError, type Backend } from '@filigree/core-tensor';
-import { percent, seconds, significant } from '../format/numbers.js';
+import { percent, significant } from '../format/numbers.js';
 import { html, htmlTable, type Html } from './html.js';
 
 export interface PlantedWork {
@@ -68,8 +68,8 @@ export function plantedRows(results: readonly PlantedResult[]): string[][] {
       percent(average((result) => result.massKept)),
       significant(average((result) => result.outputError)),
       percent(average((result) => result.density)),
-      seconds(1000 * average((result) => result.seconds)),
-      seconds(1000 * average((result) => result.denseSeconds)),
+      `${significant(1000 * average((result) => result.seconds))} ms`,
+      `${significant(1000 * average((result) => result.denseSeconds))} ms`,
     ];
   });
 }
