@@ -1,6 +1,6 @@
 import { cut, defineOp, groupsFor, OptionError, sizeOf, uniform, type Tensor, type UniformWord } from '@filigree/core-tensor';
 import { selectionCase } from './cases.js';
-import { expectPositive, placement, selectionGeometry, selectionShape, type SelectionGeometry } from './geometry.js';
+import { expectPositive, withPlacement, selectionGeometry, selectionShape, type SelectionGeometry } from './geometry.js';
 import shader from '@filigree/wgsl/sparse-attention/antidiagonal-scores.wgsl';
 import { commonWords, selectionShader } from './webgpu.js';
 
@@ -21,12 +21,11 @@ export const antidiagonalScoresOp = /* @__PURE__ */ defineOp({
   name: 'sparse-attention/antidiagonal-scores',
   inputs: ['q', 'k', 'table?', 'lengths?', 'kvMap?'],
   outputs: ['y'],
-  attributes: {
+  attributes: /* @__PURE__ */ withPlacement({
     scale: { type: 'number' },
     stride: { type: 'number', default: 8 },
     block: { type: 'number', default: 128 },
-    ...placement,
-  },
+  }),
   dynamic: ['lengthK'],
   infer(inputs, attributes) {
     const { stride, block } = attributes;

@@ -11,7 +11,7 @@ import {
   type Tensor,
 } from '@filigree/core-tensor';
 import { selectionCase } from './cases.js';
-import { expectPositive, hidden, placement, selectionGeometry, selectionShape } from './geometry.js';
+import { expectPositive, hidden, withPlacement, selectionGeometry, selectionShape } from './geometry.js';
 import shader from '@filigree/wgsl/sparse-attention/bound-scores.wgsl';
 import { commonWords, pageWindows, rowPieces, selectionShader } from './webgpu.js';
 
@@ -29,7 +29,7 @@ export const boundScoresOp = /* @__PURE__ */ defineOp({
   name: 'sparse-attention/bound-scores',
   inputs: ['q', 'keyMin', 'keyMax', 'table?', 'lengths?', 'kvMap?'],
   outputs: ['y'],
-  attributes: { scale: { type: 'number' }, page: { type: 'number' }, ...placement },
+  attributes: /* @__PURE__ */ withPlacement({ scale: { type: 'number' }, page: { type: 'number' } }),
   dynamic: ['lengthK'],
   infer({ q, keyMin, keyMax, table, lengths, kvMap }, { page, queryLayout, lengthK }) {
     expectPositive('bound-scores', { page });

@@ -4,7 +4,7 @@ import {
   dot,
   expectPositive,
   hidden,
-  placement,
+  withPlacement,
   selectionGeometry,
   selectionShape,
   type SelectionGeometry,
@@ -29,13 +29,12 @@ export const chunkDescentOp = /* @__PURE__ */ defineOp({
   name: 'sparse-attention/chunk-descent',
   inputs: ['q', 'k', 'table?', 'lengths?', 'kvMap?'],
   outputs: ['bits'],
-  attributes: {
+  attributes: /* @__PURE__ */ withPlacement({
     keep: { type: 'number' },
     blockQ: { type: 'number', default: 64 },
     blockK: { type: 'number', default: 2 },
     strideQ: { type: 'number', default: 2 },
-    ...placement,
-  },
+  }),
   dynamic: ['lengthK'],
   infer(inputs, attributes) {
     const { keep, blockQ, blockK, strideQ } = attributes;

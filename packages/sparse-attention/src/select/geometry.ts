@@ -1,4 +1,5 @@
 import {
+  type AttributeSpecs,
   DTypeError,
   ExecutionError,
   formatShape,
@@ -29,12 +30,16 @@ export interface SelectionInputs<T> {
   readonly kvMap?: T | undefined;
 }
 
-/** Attributes that place queries and keys; spread into those of an op. */
-export const placement = {
+const placement = {
   queryLayout: { type: 'enum', values: queryLayouts, default: 'bhld' },
   /** Keys of every batch element, where `lengths` is not given; −1: all. */
   lengthK: { type: 'number', default: -1 },
 } as const;
+
+/** An op's attributes and behind them those that place queries and keys. A pure call, as bundlers keep what spreads at the level of a module. */
+export function withPlacement<const A extends AttributeSpecs>(attributes: A): A & typeof placement {
+  return { ...attributes, ...placement };
+}
 
 /** Score of what a query does not see: below every score, and finite, so that a shader may compare it. */
 export const hidden = -1e30;

@@ -12,7 +12,7 @@ import {
   type TensorMeta,
 } from '@filigree/core-tensor';
 import { selectionCase } from './cases.js';
-import { hidden, placement, selectionGeometry, selectionShape } from './geometry.js';
+import { hidden, withPlacement, selectionGeometry, selectionShape } from './geometry.js';
 import shader from '@filigree/wgsl/sparse-attention/label-scores.wgsl';
 import { commonWords, pageWindows, rowPieces, selectionShader } from './webgpu.js';
 
@@ -35,7 +35,7 @@ export const labelScoresOp = /* @__PURE__ */ defineOp({
   name: 'sparse-attention/label-scores',
   inputs: ['q', 'labels', 'channels', 'table?', 'lengths?', 'kvMap?'],
   outputs: ['y'],
-  attributes: { scale: { type: 'number' }, ...placement },
+  attributes: /* @__PURE__ */ withPlacement({ scale: { type: 'number' } }),
   dynamic: ['lengthK'],
   infer({ q, labels, channels, table, lengths, kvMap }, attributes) {
     if (q.shape.length !== 4 || labels.shape.length !== 4)

@@ -2,7 +2,7 @@ import { defineOp, ShapeError, type Tensor, groupsFor, uniform, type UniformWord
 import shader from '@filigree/wgsl/sparse-attention/probe-sums.wgsl';
 import { keyCapacity, type QueryLayout } from '../ops/check.js';
 import { selectionCase } from './cases.js';
-import { dot, expectPositive, placement, selectionGeometry, selectionShape } from './geometry.js';
+import { dot, expectPositive, withPlacement, selectionGeometry, selectionShape } from './geometry.js';
 import { selectionShader } from './shader.js';
 
 /**
@@ -18,12 +18,11 @@ export const probeSumsOp = /* @__PURE__ */ defineOp({
   name: 'sparse-attention/probe-sums',
   inputs: ['q', 'k', 'table?', 'lengths?', 'kvMap?'],
   outputs: ['columns', 'diagonals'],
-  attributes: {
+  attributes: /* @__PURE__ */ withPlacement({
     rows: { type: 'number' },
     scale: { type: 'number' },
     softcap: { type: 'number', default: 0 },
-    ...placement,
-  },
+  }),
   dynamic: ['lengthK'],
   infer(inputs, { rows, queryLayout, lengthK }) {
     const { batch, heads, capacity, dim } = selectionShape('probe-sums', inputs, { queryLayout, lengthK });

@@ -14,7 +14,7 @@ import {
   type WebGpuDispatch,
 } from '@filigree/core-tensor';
 import { centredCase } from './centred-case.js';
-import { dot, expectPositive, hidden, placement, selectionGeometry, selectionShape } from './geometry.js';
+import { dot, expectPositive, hidden, withPlacement, selectionGeometry, selectionShape } from './geometry.js';
 import shader from '@filigree/wgsl/sparse-attention/quant-dot.wgsl';
 import { commonWords, selectionShader } from './webgpu.js';
 import { keyCapacity } from '../ops/check.js';
@@ -36,13 +36,12 @@ export const quantDotOp = /* @__PURE__ */ defineOp({
   name: 'sparse-attention/quant-dot',
   inputs: ['q', 'k', 'limit', 'table?', 'lengths?', 'kvMap?'],
   outputs: ['y'],
-  attributes: {
+  attributes: /* @__PURE__ */ withPlacement({
     scale: { type: 'number' },
     bits: { type: 'number', default: 4 },
     blockQ: { type: 'number', default: 64 },
     blockK: { type: 'number', default: 32 },
-    ...placement,
-  },
+  }),
   dynamic: ['lengthK'],
   infer({ limit, ...inputs }, attributes) {
     const { bits, blockQ, blockK } = attributes;

@@ -47,7 +47,7 @@ const words = [
   'key_rows',
 ] as const;
 
-const integers = new Set(['table', 'lengths', 'kvMap', 'channels', 'plan', 'slots']);
+const integers = /* @__PURE__ */ new Set(['table', 'lengths', 'kvMap', 'channels', 'plan', 'slots']);
 
 /** The module of a selection kernel for the arguments that are there. */
 export function selectionShader(shader: SelectionShader, io: Io): string {
