@@ -153,11 +153,12 @@ unsafe fn estimate_blocks<S: Simd, const NV: usize, const KU: usize>(job: &Job, 
     }
     let columns = lanes.iter().map(|lane| lane.seen).max().unwrap_or(0);
     let blocks = columns.div_ceil(per_block);
-    // SAFETY: the caller's promise.
-    let mut passes: Vec<Pass> = lanes
-        .chunks(width)
-        .map(|lanes| unsafe { Pass::new::<S>(job, item.batch, lanes.to_vec(), width, blocks) })
-        .collect();
+    let mut passes: Vec<Pass> = Vec::new();
+    // Not by `map`: intrinsics in a closure are left as calls.
+    for lanes in lanes.chunks(width) {
+        // SAFETY: the caller's promise.
+        passes.push(unsafe { Pass::new::<S>(job, item.batch, lanes.to_vec(), width, blocks) });
+    }
     let tile = per_block * COLUMNS.div_ceil(per_block);
     let mut keys = vec![0f32; tile * inner];
     let mut scores = vec![0f32; tile * width];
