@@ -1,10 +1,17 @@
-import { defineOp, formatShape, OptionError, ShapeError, type Tensor, zeroHostTensor } from '@filigree/core-tensor';
+import {
+  defineOp,
+  formatShape,
+  OptionError,
+  ShapeError,
+  type HostTensor,
+  type Tensor,
+  zeroHostTensor,
+} from '@filigree/core-tensor';
 import { unpackPlan } from '../pack-plan.js';
 import { visibleKeys } from '../visible-keys.js';
 import { attentionOutputs, checkPlanTensor, expectPlan, keyCapacity, queryLayouts, type QueryLayout } from './check.js';
 import { pagedCase } from './cases.js';
 import { planOfCase } from './plan-cases.js';
-import { plannedAttentionOp } from './planned-attention.js';
 import { geometryOf, scoresOf } from './reference.js';
 import { attentionStatsKernel } from './webgpu-stats.js';
 
@@ -91,13 +98,29 @@ export const attentionStatsOp = /* @__PURE__ */ defineOp({
         .map(({ tensors: { q, k, v, plan, table }, attributes }) => {
           const { scale, softcap, queryLayout } = attributes;
           const lse = zeroHostTensor([paged.batch, paged.heads, paged.lengthQ], 'f32');
-          const o = zeroHostTensor([...q.shape.slice(0, 3), v.shape[3]], 'f32');
-          const options = { precision: 'f32' as const, pvSkip: 0, scoreN: 0, scoreM: 0, scoreSinks: 0, scoreRecent: 0 };
-          plannedAttentionOp.reference({ q, k, v, plan, table, o, lse }, { scale, softcap, queryLayout, ...options });
+          fillLse({ q, k, plan, table, lse }, { scale, softcap, queryLayout });
           return { inputs: { q, k, plan, lse, table }, attributes };
         }),
     ),
 });
+
+/** Writes the log-sum-exp over the plan of every query that a case has. */
+function fillLse(
+  io: { q: HostTensor; k: HostTensor; plan: HostTensor; table: HostTensor | undefined; lse: HostTensor },
+  options: { scale: number; softcap: number; queryLayout: QueryLayout },
+): void {
+  const plan = unpackPlan(io.plan.data);
+  const [batches, heads, lengthQ] = io.lse.shape;
+  const geometry = geometryOf(io, options.queryLayout, plan.kvMap);
+  for (let row = 0; row < batches * heads * lengthQ; row++) {
+    const [batch, head, query] = [Math.floor(row / (heads * lengthQ)), Math.floor(row / lengthQ) % heads, row % lengthQ];
+    const { keys } = visibleKeys(plan, batch, head, query);
+    const scores = scoresOf(io, geometry, { batch, head, query }, keys, { ...options, precision: 'f32' });
+    const largest = scores.reduce((a, b) => Math.max(a, b), -Infinity);
+    const sum = scores.reduce((total, score) => total + Math.exp(score - largest), 0);
+    io.lse.data[row] = keys.length === 0 ? -Infinity : largest + Math.log(sum);
+  }
+}
 
 export interface AttentionStatsOptions {
   readonly blockQ: number;
