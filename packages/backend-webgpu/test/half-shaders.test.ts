@@ -1,4 +1,4 @@
-import type { AnyOp, TensorMeta } from '@filigree/core-tensor';
+import { resolveAttributes, type AnyOp, type TensorMeta } from '@filigree/core-tensor';
 import * as fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { create } from 'webgpu';
@@ -23,7 +23,8 @@ afterAll(() => {
 /** The compiler's message for one generated case, if it refuses the shader. */
 async function refusal(op: AnyOp, seed: number): Promise<string | undefined> {
   if (!op.cases || !op.webgpu) throw new Error(`${op.name} has no cases or shaders`);
-  const [{ inputs, attributes }] = fc.sample(op.cases(fc), { numRuns: 1, seed });
+  const [{ inputs, attributes: given }] = fc.sample(op.cases(fc), { numRuns: 1, seed });
+  const attributes = resolveAttributes(op.name, op.attributes, given);
   const io: Record<string, TensorMeta | undefined> = { ...inputs, ...op.infer(inputs, attributes) };
   const code = op.webgpu.shader(
     { f16: true, dot4: false, subgroups: op.webgpu.variants?.includes('subgroups') ?? false },

@@ -7,7 +7,7 @@ export interface HeadsPlan {
   readonly heads: readonly number[];
 }
 
-/** Whether plans are of the same queries and keys, cut into the same row blocks: what {@link combinePlans} joins. */
+/** Whether plans are of the same queries and keys, cut into the same row blocks, with one window: what {@link combinePlans} joins. */
 export function combinable(a: AttnPlan, b: AttnPlan): boolean {
   const same = (x: Int32Array, y: Int32Array): boolean =>
     x.length === y.length && x.every((value, index) => value === y[index]);
@@ -28,7 +28,7 @@ export function combinable(a: AttnPlan, b: AttnPlan): boolean {
 export function combinePlans(parts: readonly HeadsPlan[], kvHeads?: readonly number[]): AttnPlan {
   const [first] = parts;
   if (parts.length === 0 || first.plan.batch !== 1 || parts.some(({ plan }) => !combinable(first.plan, plan)))
-    throw new ShapeError('combinePlans: the plans are not of the same queries and keys of one batch element');
+    throw new ShapeError('combinePlans: the plans are not of the same queries and keys of one batch element, with one window');
   const rows = new Rows(parts.map(({ plan }) => plan));
   const heads = parts.flatMap((part) => part.heads).sort((a, b) => a - b);
   const headMap = new Int32Array(heads.length);

@@ -6,21 +6,28 @@ import {
   streaming,
   unpackPlan,
   visibleKeys,
+  type AttnPlan,
   type Pattern,
 } from '@filigree/sparse-attention';
 import * as fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 
-const pattern: fc.Arbitrary<Pattern> = fc.oneof(
-  fc.record({ window: fc.integer({ min: 1, max: 30 }) }).map(slidingWindow),
-  fc.record({ sinks: fc.nat(5), window: fc.integer({ min: 1, max: 40 }), lastRows: fc.constantFrom(0, 0, 3) }).map(streaming),
+const streams: fc.Arbitrary<Pattern> = fc
+  .record({ sinks: fc.nat(5), window: fc.integer({ min: 1, max: 40 }), lastRows: fc.constantFrom(0, 0, 3) })
+  .map(streaming);
+const parts = <T>(make: fc.Arbitrary<T>): fc.Arbitrary<{ make: T; heads: number }[]> =>
+  fc.array(fc.record({ make, heads: fc.integer({ min: 1, max: 3 }) }), { minLength: 1, maxLength: 4 });
+/** Parts without a window of the plan, or with the same one. */
+const combinableParts = fc.oneof(
+  parts(streams),
+  fc.integer({ min: 1, max: 30 }).chain((window) => parts(fc.constant(slidingWindow({ window })))),
 );
 
 describe('combinePlans', () => {
   it('shows every head what its own plan shows', () => {
     fc.assert(
       fc.property(
-        fc.array(fc.record({ make: pattern, heads: fc.integer({ min: 1, max: 3 }) }), { minLength: 1, maxLength: 4 }),
+        combinableParts,
         fc.integer({ min: 1, max: 50 }),
         fc.nat(50),
         fc.integer(),
@@ -52,10 +59,12 @@ describe('combinePlans', () => {
     expect([...(combinePlans([{ plan, heads: [1, 4] }], [0, 0, 1, 1, 2, 2]).kvMap ?? [])]).toEqual([0, 2]);
   });
 
-  it('refuses plans of other lengths', () => {
-    const of = (length: number) => lowerMask(slidingWindow({ window: 4 })({ batch: 1, heads: 1, lenQ: [5], lenK: [length] }));
-    const parts = [9, 10].map((length, head) => ({ plan: of(length), heads: [head] }));
-    expect(() => combinePlans(parts)).toThrow(/same queries and keys/);
+  it('refuses plans of other lengths, and of other windows', () => {
+    const of = (window: number, length: number) =>
+      lowerMask(slidingWindow({ window })({ batch: 1, heads: 1, lenQ: [5], lenK: [length] }));
+    const combine = (...plans: AttnPlan[]) => combinePlans(plans.map((plan, head) => ({ plan, heads: [head] })));
+    expect(() => combine(of(4, 9), of(4, 10))).toThrow(/same queries and keys/);
+    expect(() => combine(of(4, 9), of(3, 9))).toThrow(/one window/);
   });
 });
 
