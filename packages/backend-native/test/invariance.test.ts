@@ -280,25 +280,26 @@ describe.each(cpuPaths())('on the %s path', (cpu) => {
     });
   });
 
-  it('a row seen by one query alone has the bits it has in a plan with wide rows', async () => {
+  it('a query in a row block of its own has the bits it has in a wide one with the same list', async () => {
     await check(attentionCase, async (c) => {
       const heads = c.kvHeads * c.group;
       const total = c.past + c.length;
       const k = upload(backend, rough(c.seed + 1, [1, c.kvHeads, total, c.dim], c.dtype));
       const v = upload(backend, rough(c.seed + 2, [1, c.kvHeads, total, c.dim], c.dtype));
       const all = seededTensor(c.seed, [c.length, heads, c.dim]);
-      const shape = { batch: 1, heads, lenQ: [c.length], lenK: [total] };
       const run = (blockQ: number): Promise<[string, string][]> =>
         inPieces(c, c.length, () => {
           const rows = Math.ceil(c.length / blockQ);
-          // Sinks and a window of the same keys for every query, as ranges that causality cuts.
-          const ranges = Array.from({ length: rows }, () => [0, 3, Math.max(3, total - 90), total]).flat();
+          // Sinks and the last keys for every query, as ranges that causality cuts: the list of a row block is the beginning of the longest one, so
+          // that tiles hold the same keys. Lists that begin otherwise would be cut into other tiles.
+          const ranges = [0, Math.min(3, total), Math.max(Math.min(3, total), total - 90), total];
           const mask = {
-            ...streaming()(shape),
-            blockQ,
+            ...{ batch: 1, maskHeads: 1, headMap: new Int32Array(heads), causal: true, window: 0, blockQ, blockK: 64 },
+            ...{ lenQ: Int32Array.of(c.length), lenK: Int32Array.of(total), qOffset: Int32Array.of(c.past) },
             rowPtr: new Int32Array(rows + 1),
+            colIdx: new Int32Array(0),
             rangePtr: Int32Array.from({ length: rows + 1 }, (_, row) => 2 * row),
-            ranges: Int32Array.from(ranges),
+            ranges: Int32Array.from(Array.from({ length: rows }, () => ranges).flat()),
           };
           const plan = planTensor(backend, lowerMask(mask));
           return plannedAttention(upload(backend, queriesOf(all, c, 0, c.length)), k, v, plan, {
