@@ -93,12 +93,18 @@ pub unsafe fn keep_most<S: Simd, const NV: usize>(
             // SAFETY: keys below count, lanes below width.
             unsafe {
                 let score = |key: usize| S::load(scores.as_ptr().add(key * width + vector * S::LANES));
+                // NaN neither wins nor loses.
+                let mut numbers = [0u32; TILE];
+                for key in keys.clone() {
+                    let (score, infinity) = (score(key), S::splat(f32::INFINITY));
+                    numbers[key] = S::greater(infinity, score) | S::greater(score, S::splat(0.0));
+                }
                 for key in keys.clone() {
                     let mut better = S::splat(0.0);
                     for other in keys.clone().filter(|&other| other != key) {
                         // Ties go to the lower position.
                         let wins = match other < key {
-                            true => !S::greater(score(key), score(other)),
+                            true => !S::greater(score(key), score(other)) & numbers[key] & numbers[other],
                             false => S::greater(score(other), score(key)),
                         };
                         let one = S::select(wins & contest[other], S::splat(1.0), S::splat(0.0));

@@ -1,8 +1,8 @@
 //! How a call is cut into work items, and what becomes of their rows.
 //!
-//! A work item is (batch, kv head, block of query positions); it owns its rows of o and lse. Per query row the arithmetic is a function of its
-//! own list of keys alone: dots run over channels in order, keys in order, tiles are 64 entries of the list. So a row has the same bits in
-//! decode, in a prompt, beside other rows, and for any number of threads. Where there are fewer items than threads and many keys, an item is
+//! A work item is (batch, kv head, block of query positions); it owns its rows of o and lse. Per query row the arithmetic is a function of the
+//! list of keys of its row block, up to the last one that it sees: dots run over channels in order, keys in order, tiles are 64 entries of the
+//! list. So a row has the same bits in decode, in a prompt, beside other rows, and for any number of threads, where the lists begin alike. Where there are fewer items than threads and many keys, an item is
 //! cut along its keys into pieces of some segments of 256 entries, which every row sums one by one in any case.
 
 use super::block::{attend, Query};
