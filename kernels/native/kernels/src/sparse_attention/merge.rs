@@ -29,15 +29,17 @@ impl Rows {
     }
 }
 
-/// The weights of two parts, whose sum is 1, and the logarithm of both sums; without keys, weights are 0.
-fn weights(own: f32, other: f32) -> ((f32, f32), f32) {
+/// The weights of two parts, whose sum is 1, and the logarithm of both sums; without keys, weights are 0. In f64, as 0 times a value that is not
+/// finite is NaN: in f32 weights of parts some 100 apart are 0.
+fn weights(own: f32, other: f32) -> ((f64, f64), f32) {
     if own == f32::NEG_INFINITY && other == f32::NEG_INFINITY {
         return ((0.0, 0.0), f32::NEG_INFINITY);
     }
     let largest = if own.is_nan() || own > other { own } else { other };
-    let (own, other) = ((own - largest).exp(), (other - largest).exp());
+    let weight = |part: f32| (f64::from(part) - f64::from(largest)).exp();
+    let (own, other) = (weight(own), weight(other));
     let sum = own + other;
-    ((own / sum, other / sum), largest + sum.ln())
+    ((own / sum, other / sum), (f64::from(largest) + sum.ln()) as f32)
 }
 
 pub fn merge(call: &mut Call) -> Result<(), KernelError> {
@@ -93,12 +95,12 @@ pub fn merge(call: &mut Call) -> Result<(), KernelError> {
                 Some(other) => {
                     let other = &other[at * dim..(at + 1) * dim];
                     for (out, (&o, &other)) in out.iter_mut().zip(o.iter().zip(other)) {
-                        *out = own * o + others * other;
+                        *out = (own * f64::from(o) + others * f64::from(other)) as f32;
                     }
                 }
                 None => {
                     for (out, &o) in out.iter_mut().zip(o) {
-                        *out = own * o;
+                        *out = (own * f64::from(o)) as f32;
                     }
                 }
             }
