@@ -55,8 +55,12 @@ pub fn run(call: &mut Call) -> Result<(), KernelError> {
         stride > 0 && block > 0 && block.is_multiple_of(stride),
         "{OP}: block {block} is no multiple of stride {stride}"
     );
+    let factor = (call.attr(0)? / stride as f64 * std::f64::consts::LOG2_E) as f32;
+    // No query of so wide a stride meets a key, and one block holds them all: a wider one gives the same in more memory.
+    let widest = (source.length_q + source.keys.capacity).max(1);
+    let (stride, block) = if stride > widest { (widest, widest) } else { (stride, block) };
     let job = Job {
-        factor: (call.attr(0)? / stride as f64 * std::f64::consts::LOG2_E) as f32,
+        factor,
         rows: source.length_q.div_ceil(block),
         columns: source.keys.capacity.div_ceil(block),
         source,
@@ -160,8 +164,9 @@ unsafe fn estimate_blocks<S: Simd, const NV: usize, const KU: usize>(job: &Job, 
         passes.push(unsafe { Pass::new::<S>(job, item.batch, lanes.to_vec(), width, blocks) });
     }
     let tile = per_block * COLUMNS.div_ceil(per_block);
-    let mut keys = vec![0f32; tile * inner];
-    let mut scores = vec![0f32; tile * width];
+    let most = tile.min(columns);
+    let mut keys = vec![0f32; most * inner];
+    let mut scores = vec![0f32; most * width];
     for first in (0..columns).step_by(tile) {
         let count = tile.min(columns - first);
         let (from, to) = (first * stride, ((first + count) * stride).min(length));
@@ -184,7 +189,7 @@ unsafe fn estimate_blocks<S: Simd, const NV: usize, const KU: usize>(job: &Job, 
             }
         };
         for pass in &mut passes {
-            // SAFETY: `count` rows of `inner` keys, the pass's panel, and scores of `tile ≥ count` rows.
+            // SAFETY: `count` rows of `inner` keys, the pass's panel, and scores of `most ≥ count` rows.
             unsafe {
                 products::<S, NV, KU>(pointer, count, inner, pass.panel.as_ptr(), scores.as_mut_ptr());
                 for at in (0..count).step_by(per_block) {

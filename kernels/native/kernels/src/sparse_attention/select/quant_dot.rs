@@ -15,6 +15,8 @@ use crate::{ensure, simd_dispatch, with_blocks, Cpu, KernelError};
 const OP: &str = "quant-dot";
 /// Lanes of a work item, where there are enough.
 const LANES: usize = 144;
+/// Lanes that go through the keys at once, however large blocks are: what they keep is as long as there are columns.
+const MOST_LANES: usize = 1024;
 /// Keys that are quantised together.
 const TILE: usize = 64;
 
@@ -231,25 +233,27 @@ unsafe fn estimate_blocks<S: Dots, const NV: usize, const KU: usize>(job: &Job, 
     };
     let columns = length.div_ceil(job.block_k);
     let width = NV * S::LANES;
-    let mut passes: Vec<Pass> = Vec::new();
-    for vectors in vectors.chunks(NV) {
-        // SAFETY: the caller's promise.
-        passes.push(unsafe { Pass::new::<S>(job, item, heads, vectors, width, columns) });
-    }
     let mut scores = vec![0f32; TILE * width];
-    for from in (0..length).step_by(TILE) {
-        let count = TILE.min(length - from);
-        // SAFETY: the caller's promise; buffers as made here.
-        unsafe {
-            tile.fill::<S>(job, item, heads, from, count);
-            for pass in &mut passes {
-                dots::<S, NV, KU>(&tile.codes, &tile.totals[..count], quads, &pass.panel, &mut scores);
-                pass.take::<S>(job, item.batch, &tile, heads.len(), from, count, &scores, width);
+    for vectors in vectors.chunks(MOST_LANES / S::LANES) {
+        let mut passes: Vec<Pass> = Vec::new();
+        for vectors in vectors.chunks(NV) {
+            // SAFETY: the caller's promise.
+            passes.push(unsafe { Pass::new::<S>(job, item, heads, vectors, width, columns) });
+        }
+        for from in (0..length).step_by(TILE) {
+            let count = TILE.min(length - from);
+            // SAFETY: the caller's promise; buffers as made here.
+            unsafe {
+                tile.fill::<S>(job, item, heads, from, count);
+                for pass in &mut passes {
+                    dots::<S, NV, KU>(&tile.codes, &tile.totals[..count], quads, &pass.panel, &mut scores);
+                    pass.take::<S>(job, item.batch, &tile, heads.len(), from, count, &scores, width);
+                }
             }
         }
-    }
-    for pass in &passes {
-        pass.store(job, item, heads, width, S::LANES, y);
+        for pass in &passes {
+            pass.store(job, item, heads, width, S::LANES, y);
+        }
     }
 }
 
