@@ -45,6 +45,11 @@ pub fn run(call: &mut Call) -> Result<(), KernelError> {
         visible: Visible::Plan(Box::new(plan)),
         shape,
     };
+    ensure!(
+        call.outputs.len() == 2,
+        "row-stats: {} outputs, it takes 2",
+        call.outputs.len()
+    );
     // The executor's results are o and lse: the sum and the largest score here.
     call.outputs.swap(0, 1);
     let result = task.run_values(call, values);
