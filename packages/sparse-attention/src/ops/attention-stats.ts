@@ -95,7 +95,7 @@ export const attentionStatsOp = /* @__PURE__ */ defineOp({
             queryLayout: fc.constant(paged.queryLayout),
           }),
         })
-        .map(({ tensors: { q, k, v, plan, table }, attributes }) => {
+        .map(({ tensors: { q, k, plan, table }, attributes }) => {
           const { scale, softcap, queryLayout } = attributes;
           const lse = zeroHostTensor([paged.batch, paged.heads, paged.lengthQ], 'f32');
           fillLse({ q, k, plan, table, lse }, { scale, softcap, queryLayout });
