@@ -38,6 +38,9 @@ async function addressSanitizer() {
   await cargoTest('cargo test under AddressSanitizer', args, { cwd: native, env });
 }
 
+/** Tests that run every CPU path by themselves, or none: a run on a lower path would only repeat them. */
+const independentOfPath = ['packages/backend-webgpu/**', '**/conformance.test.ts', '**/invariance.test.ts'];
+
 /** Runs the long tier. `rust`: whether the native backend was built. */
 export async function fullTier({ rust }) {
   const models = await realModels();
@@ -47,7 +50,8 @@ export async function fullTier({ rust }) {
   if (!rust) return;
   await addressSanitizer();
   for (const path of lowerCpuPaths()) {
-    await vitest(`native tests on the ${path} path`, ['--project', 'node', 'packages'], {
+    const left = independentOfPath.flatMap((pattern) => ['--exclude', pattern]);
+    await vitest(`native tests on the ${path} path`, ['--project', 'node', 'packages', ...left], {
       env: { ...models, FILIGREE_CPU: path },
     });
   }

@@ -3,7 +3,7 @@ import { createReferenceBackend, isOp, OptionError, type Backend } from '@filigr
 import * as coreTensor from '@filigree/core-tensor';
 import * as sparseAttention from '@filigree/sparse-attention';
 import { attention, attentionMethods, type AttentionMethod } from '@filigree/sparse-attention';
-import { firstDifference, nativeBackends, webGpuBackends } from '@filigree/testing';
+import { firstDifference, webGpuBackends } from '@filigree/testing';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { disagreement } from './support/attended.js';
 import type { ContextOptions } from './support/context.js';
@@ -91,13 +91,17 @@ function caseOf({ id }: AttentionMethod): (typeof methodCases)[string] {
 }
 
 const ops = [...Object.values<unknown>(coreTensor), ...Object.values<unknown>(sparseAttention)].filter(isOp);
-const under = [
-  { name: 'reference', create: (): Promise<Backend> => Promise.resolve(createReferenceBackend()) },
-  ...[...nativeBackends().slice(-1), ...webGpuBackends().filter(({ name }) => name === 'webgpu/plain')].map((variant) => ({
-    name: variant.name,
-    create: () => variant.create(ops.filter((op) => op.webgpu !== undefined)),
-  })),
-];
+const native = { name: 'native', create: (): Promise<Backend> => Promise.resolve(createNativeBackend({ fallback: 'error' })) };
+/** On a CPU path that was asked for, that path alone: the others are no different from a run without it. */
+const under = process.env['FILIGREE_CPU']
+  ? [native]
+  : [
+      { name: 'reference', create: (): Promise<Backend> => Promise.resolve(createReferenceBackend()) },
+      native,
+      ...webGpuBackends()
+        .filter(({ name }) => name === 'webgpu/plain')
+        .map(({ name, create }) => ({ name, create: () => create(ops.filter((op) => op.webgpu !== undefined)) })),
+    ];
 
 describe.each(under)('on $name', ({ create }) => {
   let backend: Backend;
