@@ -30,6 +30,7 @@ export { SafetensorsFile, type SafetensorsTensorInfo } from './safetensors/safet
 export { writeSafetensors, type SafetensorsTensorEntry } from './safetensors/write-safetensors.js';
 export type { ByteSink } from './sinks/byte-sink.js';
 export { bytesSink } from './sinks/bytes-sink.js';
+export { writeTo } from './sinks/write-to.js';
 export { blobSource } from './sources/blob-source.js';
 export { maxReadBytes, type ByteSource } from './sources/byte-source.js';
 export { bytesSource } from './sources/bytes-source.js';

@@ -1,4 +1,4 @@
-import { fileSink } from '@filigree/checkpoint';
+import { writeTo } from '@filigree/checkpoint';
 import { OptionError } from '@filigree/core-tensor';
 import {
   calibrations,
@@ -67,9 +67,7 @@ async function runCalibrate(options: Options, context: Context): Promise<undefin
       },
     }),
   );
-  const sink = await fileSink(options.out);
-  await sink.write(new TextEncoder().encode(result));
-  await sink.close();
+  await writeTo(options.out, [new TextEncoder().encode(result)]);
   for (const file of files) await rm(file, { force: true });
   await out.line(summary(calibration, result, options));
   return undefined;
@@ -99,11 +97,7 @@ function fileStore(path: string): CalibrationStore {
         throw new OptionError(`calibrate: ${path} holds no progress of a calibration; remove it to start again`, { cause });
       }
     },
-    async save(progress) {
-      const sink = await fileSink(path);
-      await sink.write(new TextEncoder().encode(JSON.stringify(progress)));
-      await sink.close();
-    },
+    save: (progress) => writeTo(path, [new TextEncoder().encode(JSON.stringify(progress))]),
   };
 }
 

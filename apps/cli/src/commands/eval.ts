@@ -1,4 +1,4 @@
-import { resolveModel } from '@filigree/checkpoint';
+import { resolveModel, writeTo } from '@filigree/checkpoint';
 import {
   cellsOf,
   chatFormat,
@@ -18,7 +18,7 @@ import {
 import { attentionMethod } from '@filigree/sparse-attention';
 import { loadModel, type Model } from '@filigree/transformer';
 import { InvalidArgumentError, Option } from 'commander';
-import { mkdir, readFile, writeFile } from 'node:fs/promises';
+import { mkdir, readFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { openBackend } from '../backend.js';
 import type { Context } from '../context.js';
@@ -209,9 +209,13 @@ async function report(
     planted: planted.length > 0 ? plantedPart(planted) : undefined,
   });
   const path = join(options.out, 'report.html');
-  await writeFile(path, page);
+  const encoder = new TextEncoder();
+  await writeTo(path, [encoder.encode(page)]);
   if (planted.length > 0)
-    await writeFile(join(options.out, 'planted.jsonl'), planted.map((result) => `${JSON.stringify(result)}\n`).join(''));
+    await writeTo(
+      join(options.out, 'planted.jsonl'),
+      planted.map((result) => encoder.encode(`${JSON.stringify(result)}\n`)),
+    );
   if (options.json) {
     await out.json({
       facts,

@@ -1,4 +1,4 @@
-import { OptionError } from '@filigree/core-tensor';
+import { layoutHash, OptionError } from '@filigree/core-tensor';
 import { calibratedLayers, type CalibratedModel } from './calibrated-model.js';
 import { visitLayers, type LayerSample } from './capture.js';
 
@@ -54,7 +54,12 @@ export async function runCalibration<F extends Json, R>(
   if (texts.length === 0 || texts.some(({ length }) => length === 0))
     throw new OptionError('calibrate: there are no tokens to calibrate on');
   if (layers.length === 0) throw new OptionError('calibrate: every layer of the model has a window of its own');
-  const key = JSON.stringify([calibrator.id, calibrator.settings, model.config, texts.map(hashTokens)]);
+  const key = JSON.stringify([
+    calibrator.id,
+    calibrator.settings,
+    model.config,
+    texts.map((tokens) => `${tokens.length}:${layoutHash(tokens.join())}`),
+  ]);
   const saved = await store?.load();
   if (saved && (saved.version !== 1 || saved.key !== key))
     throw new OptionError(
@@ -71,13 +76,4 @@ export async function runCalibration<F extends Json, R>(
   }
   const all = texts.map((_, text) => layers.map((layer) => figures[`${text}.${layer}`] as F));
   return calibrator.finish(all, layers);
-}
-
-/** 32-bit FNV-1a over the ids' bytes, and how many there are. */
-function hashTokens(tokens: readonly number[]): string {
-  let hash = 0x811c9dc5;
-  for (const token of tokens) {
-    for (const byte of [token & 255, (token >> 8) & 255, (token >> 16) & 255]) hash = Math.imul(hash ^ byte, 0x01000193) >>> 0;
-  }
-  return `${tokens.length}:${hash.toString(16)}`;
 }

@@ -59,7 +59,7 @@ export function profileXAttention(
 
 /**
  * SALE's thresholds: from 0.008 halved until a head's output is off by less than `error` a row; a head that would fall below 1e-4 is dense.
- * Arxiv id 2505.24179.
+ * arXiv:2505.24179.
  */
 export function calibrateSale(
   model: CalibratedModel,
