@@ -6,7 +6,7 @@ export interface TransposedPlan {
   readonly tileK: number;
   /** Tiles per mask head: ceil(longest lenK / tileK). */
   readonly tiles: number;
-  /** [B · maskHeads · tiles + 1]: where the rows of a tile start. */
+  /** Shape [B · maskHeads · tiles + 1]: where the rows of a tile start. */
   readonly tilePtr: Int32Array;
   /** Rows of the plan, ascending within a tile. */
   readonly rows: Int32Array;
