@@ -64,7 +64,7 @@ async function force(prefix: Prefix, answer: TokenIds, { attention, signal, phas
   const first = await scoreRows(prefix.next, answer.slice(0, 1));
   if (answer.length === 1) return first;
   // Token by token only where that is another attention: dense, both ways give the same numbers.
-  const way = phase === 'decode' && attention.decode === undefined ? 'prefill' : phase;
+  const way = phase === 'decode' && !attention.decode && !attention.plan ? 'prefill' : phase;
   const choice = phase === 'decode' ? { ...attention, prefill: undefined } : attention;
   const logits = await prefix.logits(answer.slice(0, -1), { attention: choice, phase: way, signal });
   try {

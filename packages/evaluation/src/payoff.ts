@@ -1,4 +1,4 @@
-import { methodLabel, denseRun } from './record.js';
+import { methodLabel, denseRun, type MethodRun } from './record.js';
 import { leastPairs, type Cell, type Ratio, type Speed } from './summary.js';
 
 /** Where a method pays and where it loses, from what was measured. */
@@ -22,12 +22,12 @@ export interface Payoff {
 export function payoffsOf(
   cells: readonly Cell[],
   speeds: readonly Speed[],
-  phaseOf: (methodId: string) => 'prefill' | 'decode' | 'both',
+  phaseOf: (method: MethodRun) => 'prefill' | 'decode' | 'both',
 ): Payoff[] {
   const labels = [...new Set(speeds.map(({ label }) => label))].filter((label) => label !== methodLabel(denseRun));
   return labels.map((label) => {
     const own = speeds.filter((speed) => speed.label === label).sort((a, b) => a.length - b.length);
-    const phase = phaseOf(own[0].method.id) === 'decode' ? 'decode' : 'prefill';
+    const phase = phaseOf(own[0].method) === 'decode' ? 'decode' : 'prefill';
     const ratios = own.flatMap(({ length, prefillRatio, decodeRatio }) => {
       const ratio = phase === 'decode' ? decodeRatio : prefillRatio;
       return ratio ? [{ length, ratio }] : [];

@@ -1,6 +1,6 @@
 import { throwIfAborted } from '@filigree/core-tensor';
 import type { AttentionOptions } from '@filigree/transformer';
-import type { AnswerRecord, EvaluationRecord } from './record.js';
+import { denseRun, type AnswerRecord, type EvaluationRecord } from './record.js';
 import { mean } from './statistics.js';
 import type { Asked, Forced, ReadContext, Subject } from './subject.js';
 import type { Query, Sample, Task, TokenIds } from './task.js';
@@ -36,7 +36,7 @@ export async function readSample(
   const longest = Math.max(...sample.queries.map((query) => roomOf(query, Math.max(generates ? task.limit : 0, decodeTokens))));
   const context = await subject.prefill(sample.context, { attention, signal, room: longest + spareRoom });
   try {
-    const asking = { ...attention, prefill: questions === 'method' ? attention.prefill : undefined };
+    const asking = questions === 'method' ? attention : { ...attention, prefill: { method: denseRun.id } };
     const started = performance.now();
     const forced: AnswerRecord[] = [];
     for (const query of sample.queries) {

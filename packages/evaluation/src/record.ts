@@ -1,5 +1,5 @@
 import { OptionError } from '@filigree/core-tensor';
-import type { MethodOptions } from '@filigree/sparse-attention';
+import type { HeadPlan, MethodOptions } from '@filigree/sparse-attention';
 import type { Task } from './task.js';
 
 /** Version of the lines that records are kept in. */
@@ -30,6 +30,8 @@ export interface RunFacts {
 export interface MethodRun {
   readonly id: string;
   readonly options: MethodOptions;
+  /** Instead of a method of the catalogue, a method for every head: id and options only name it. Not part of a record. */
+  readonly plan?: HeadPlan | undefined;
 }
 
 /** What one question of a sample gave. */

@@ -37,9 +37,8 @@ export async function measureMethods({ threads, rounds, length, methods, what }:
   const layers = Array.from({ length: what === 'decode' ? layerCount : 1 }, (_, layer) =>
     layerOf(backend, length, what === 'decode' ? 1 : length, layer),
   );
-  const over = async (work: (layer: SelectContext, index: number) => unknown): Promise<number> =>
-    (await elapsed(backend, () => layers.map(work))) / layers.length;
-  const dense = (): Promise<number> => over(({ q, k, v, table, lengthsK }) => attention(q, k, v, { table, lengths: lengthsK }));
+  const timer = (work: LayerWork) => layerTimer(backend, { layers, recorded: what === 'decode' }, work);
+  const dense = timer(({ q, k, v, table, lengthsK }) => attention(q, k, v, { table, lengths: lengthsK }).o);
   await dense();
   const times: MethodTime[] = [];
   for (const { id, options } of methods) {
@@ -60,21 +59,35 @@ export async function measureMethods({ threads, rounds, length, methods, what }:
       selector.append?.(state, { k, pages: k, slots });
       return state;
     });
-    const run = (context: SelectContext, index: number): unknown =>
+    const ours = timer((context, index) =>
       what === 'decode'
-        ? attendByPolicy(context, { kind: 'selector', selector }, states[index])
-        : selector.select(context, states[index]);
-    await over(run);
+        ? attendByPolicy(context, { kind: 'selector', selector }, states[index]).o
+        : selector.select(context, states[index]),
+    );
+    await ours();
     const time = { id, dense: [] as number[], ours: [] as number[] };
     for (let round = 0; round < rounds; round++) {
       time.dense.push(await dense());
-      time.ours.push(await over(run));
+      time.ours.push(await ours());
     }
     for (const state of states) selector.dispose?.(state);
     times.push(time);
   }
   backend.dispose();
   return times;
+}
+
+type LayerWork = (layer: SelectContext, index: number) => unknown;
+
+/** Milliseconds per layer of work over all of them: queued op by op, or recorded once and replayed, as a model decodes. */
+function layerTimer(
+  backend: Backend,
+  { layers, recorded }: { readonly layers: readonly SelectContext[]; readonly recorded: boolean },
+  work: LayerWork,
+): () => Promise<number> {
+  const step = (): unknown => layers.map(work).at(-1);
+  const recording = recorded ? backend.record(step) : undefined;
+  return async () => (await elapsed(backend, () => (recording ? recording.replay() : step()))) / layers.length;
 }
 
 function selectorOf(policy: AttentionPolicy): Extract<AttentionPolicy, { kind: 'selector' }> {

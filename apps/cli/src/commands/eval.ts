@@ -4,8 +4,11 @@ import {
   chatFormat,
   evaluate,
   modelSubject,
+  methodLabel,
   payoffsOf,
+  phaseOf,
   plainFormat,
+  planRun,
   speedsOf,
   tasksNamed,
   taskGroups,
@@ -15,7 +18,7 @@ import {
   type RunFacts,
   type Task,
 } from '@filigree/evaluation';
-import { attentionMethod } from '@filigree/sparse-attention';
+import type { HeadPlan } from '@filigree/sparse-attention';
 import { loadModel, type Model } from '@filigree/transformer';
 import { InvalidArgumentError, Option } from 'commander';
 import { mkdir, readFile } from 'node:fs/promises';
@@ -30,6 +33,7 @@ import { runFacts } from '../eval/run-facts.js';
 import { plantedColumns, plantedPart, plantedRows, runPlanted } from '../eval/run-planted.js';
 import { estimateTime } from '../eval/time-budget.js';
 import { table } from '../format/table.js';
+import { parseHeadPlanFile } from '../options/attention.js';
 import { parseMethods } from '../options/methods.js';
 import { addModelOptions, type ModelOptions } from '../options/model-options.js';
 import { numberBetween, wholeNumber } from '../options/numbers.js';
@@ -40,6 +44,7 @@ import type { AddCommand } from './command.js';
 
 interface Options extends ModelOptions {
   readonly method: readonly MethodRun[];
+  readonly headPlan: readonly NamedPlan[];
   readonly task: readonly string[];
   readonly length: readonly number[];
   readonly samples: number;
@@ -54,6 +59,11 @@ interface Options extends ModelOptions {
   readonly json?: true;
 }
 
+interface NamedPlan {
+  readonly name: string;
+  readonly plan: HeadPlan;
+}
+
 /** The task without a model, which {@link tasksNamed} does not know. */
 const plantedTask = 'planted';
 
@@ -62,7 +72,15 @@ export const addEval: AddCommand = (program, run) => {
     .command('eval')
     .description('measure methods of sparse attention beside dense attention: quality, time, and at which length they pay');
   addModelOptions(command)
-    .requiredOption('--method <list>', 'methods, as a,b:option=value,…; dense always runs', parseMethods)
+    .option('--method <list>', 'methods, as a,b:option=value,…; dense always runs', parseMethods, [])
+    .addOption(
+      new Option('--head-plan <file>', 'a JSON file with a method for every head, evaluated beside them; may be repeated')
+        .argParser((path: string, before: readonly NamedPlan[]) => [
+          ...before,
+          { name: basename(path), plan: parseHeadPlanFile(path) },
+        ])
+        .default([], 'none'),
+    )
     .option(
       '--task <list>',
       `tasks: ${[...taskGroups, plantedTask].join(', ')}, or one of a group, as ruler-single-1`,
@@ -99,6 +117,9 @@ async function runEval(options: Options, context: Context): Promise<undefined> {
   progress.stop();
   if (kind === 'folder') throw new UsageError(`${path} is a folder; eval takes a .gguf file, whose hash records name`);
   const content = options.text === undefined ? speech() : decodeText(await readFile(options.text), options.text);
+  const plans = options.headPlan.map(({ name, plan }) => planRun(name, plan));
+  const methods = [...options.method, ...(await Promise.all(plans))];
+  if (methods.length === 0) throw new UsageError('eval takes a --method or a --head-plan');
   const named = options.task.filter((name) => name !== plantedTask);
   const tasks = tasksNamed(named, content);
   await mkdir(options.out, { recursive: true });
@@ -113,7 +134,7 @@ async function runEval(options: Options, context: Context): Promise<undefined> {
         : undefined;
       const { seed, queries, questions, format } = options;
       const facts = await runFacts(model, { path, seed, queries, questions, format, text }, signal);
-      await evaluateModel(model, { options, facts, tasks, context });
+      await evaluateModel(model, { options, methods, facts, tasks, context });
     } finally {
       model.dispose();
     }
@@ -126,6 +147,8 @@ async function runEval(options: Options, context: Context): Promise<undefined> {
 
 interface Evaluation {
   readonly options: Options;
+  /** Those of the options, and the plans. */
+  readonly methods: readonly MethodRun[];
   readonly facts: RunFacts;
   readonly tasks: readonly Task[];
   readonly context: Context;
@@ -151,13 +174,13 @@ async function evaluateModel(model: Model, evaluation: Evaluation): Promise<void
 /** Reads what is not there yet; resolves with why it is not all, if it is not. */
 async function readAll(
   model: Model,
-  { options, facts, tasks, context }: Evaluation,
+  { options, methods, facts, tasks, context }: Evaluation,
   log: RecordFile,
 ): Promise<string | undefined> {
   const { note, signal, progress } = context;
   if (tasks.length === 0) return undefined;
   const subject = modelSubject(model);
-  const { method: methods, length: lengths, samples, budget } = options;
+  const { length: lengths, samples, budget } = options;
   const work = { tasks, methods, lengths, samples, facts, records: log.records };
   const { contexts, seconds } = await estimateTime(subject, work, signal);
   const limit = budget === undefined ? 'no budget' : `a budget of ${budget} min`;
@@ -189,7 +212,7 @@ function formatOf({ tokenizer, chatTemplate }: Model, { format }: Options): Prom
 }
 
 async function report(
-  { options, facts, tasks, context }: Evaluation,
+  { options, methods, facts, tasks, context }: Evaluation,
   { log, planted, unfinished }: { log: RecordFile; planted: readonly PlantedResult[]; unfinished: string | undefined },
 ): Promise<void> {
   const { out, bold, note } = context;
@@ -200,7 +223,8 @@ async function report(
   );
   const cells = cellsOf(records, tasks);
   const speeds = speedsOf(records);
-  const payoffs = payoffsOf(cells, speeds, (id) => attentionMethod(id).phase);
+  const runs = new Map(methods.map((method) => [methodLabel(method), method]));
+  const payoffs = payoffsOf(cells, speeds, (method) => phaseOf(runs.get(methodLabel(method)) ?? method));
   const command = `filigree eval ${commandLine(options)}`;
   // Plots need their library only here.
   const { htmlReport } = await import('../eval/html-report.js');
@@ -240,7 +264,8 @@ function commandLine(options: Options): string {
   });
   const flags: readonly (readonly [string, string | number | undefined])[] = [
     ['model', basename(options.model)],
-    ['method', methods.join(',')],
+    ['method', methods.join(',') || undefined],
+    ...options.headPlan.map(({ name }) => ['head-plan', name] as const),
     ['task', options.task.join(',')],
     ['length', options.length.join(',')],
     ['samples', options.samples],

@@ -23,9 +23,13 @@ pub fn run(call: &mut Call) -> Result<(), KernelError> {
     );
     let count = y.len();
     for_rows(pool, y, count, (1 << 15) / length.max(1), |first, y| {
-        for (index, out) in y.iter_mut().enumerate() {
-            let index = first + index;
-            let at = index / inner * length * inner + index % inner;
+        let (mut outer, mut within) = (first / inner, first % inner);
+        for out in y {
+            let at = outer * length * inner + within;
+            within += 1;
+            if within == inner {
+                (outer, within) = (outer + 1, 0);
+            }
             let elements = (0..length).map(|step| f64::from(x[at + step * inner]));
             *out = match kind {
                 0 => elements.sum::<f64>(),

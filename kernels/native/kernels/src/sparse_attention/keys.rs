@@ -1,7 +1,7 @@
 //! Where keys and values come from: pages, f32 or f16.
 
 use super::arithmetic::{pack_rows, Arithmetic};
-use super::list::{List, Piece, Visit};
+use super::list::{List, Piece, Visit, TILE};
 use super::tile::{Part, Tile, MOST_PARTS};
 use crate::call::{checked_product, DType, TensorRef};
 use crate::simd::Simd;
@@ -11,6 +11,27 @@ use std::ops::Range;
 
 /// Pieces that are asked for before they are copied.
 const AHEAD: usize = 8;
+
+/// Vectors of keys of a tile, of at least four lanes.
+pub const MOST_BLOCKS: usize = TILE / 4;
+
+/// Where the keys and the values of every LANES entries of a tile begin, which lie one behind the other.
+#[derive(Clone, Copy)]
+pub struct Blocks {
+    pub keys: [*const u8; MOST_BLOCKS],
+    pub values: [*const u8; MOST_BLOCKS],
+}
+
+impl Blocks {
+    /// Those of a tile of f32.
+    pub fn of_tile(keys: *const f32, values: *const f32, (dim, value_dim): (usize, usize), lanes: usize) -> Self {
+        let block = |start: *const f32, dim: usize, index: usize| start.wrapping_add(index * lanes * dim).cast();
+        Self {
+            keys: std::array::from_fn(|index| block(keys, dim, index)),
+            values: std::array::from_fn(|index| block(values, value_dim, index)),
+        }
+    }
+}
 
 /// K and V of one call.
 pub struct KeySource<'a> {
@@ -115,6 +136,34 @@ impl<'a> KeySource<'a> {
         let size = if self.half { 2 } else { 4 };
         let bytes = |all: &'a [u8], dim: usize| &all[row * dim * size..(row + count) * dim * size];
         Some((bytes(self.k, self.dim), bytes(self.v, self.value_dim)))
+    }
+
+    /// Where every `lanes` of the `count` entries of a tile lie, if each of them lies in one piece, with `lanes` readable keys.
+    pub fn blocks(&self, at: (usize, usize), pieces: &[Piece], count: usize, lanes: usize) -> Option<Blocks> {
+        let mut blocks = Blocks {
+            keys: [std::ptr::null(); MOST_BLOCKS],
+            values: [std::ptr::null(); MOST_BLOCKS],
+        };
+        let mut pieces = pieces.iter();
+        let mut rest = 0..0;
+        for (block, first) in (0..count).step_by(lanes).enumerate() {
+            if rest.is_empty() {
+                rest = pieces.next()?.positions();
+            }
+            // Neighbouring pieces may go on with each other's positions.
+            let wanted = lanes.min(count - first);
+            while rest.len() < wanted {
+                let next = pieces.next()?.positions();
+                if next.start != rest.end {
+                    return None;
+                }
+                rest.end = next.end;
+            }
+            let (keys, values) = self.direct(at.0, at.1, rest.start, lanes)?;
+            (blocks.keys[block], blocks.values[block]) = (keys.as_ptr(), values.as_ptr());
+            rest.start += wanted;
+        }
+        Some(blocks)
     }
 
     /// [`direct`](Self::direct) of a tile, with `reach` readable keys.

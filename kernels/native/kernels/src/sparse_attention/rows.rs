@@ -1,10 +1,13 @@
-//! Few rows, as in decode: keys in lanes for the scores, from a transposed tile; channels in lanes for the values. Every element goes
-//! through the operations of `lanes` in the same order, so the bits are the same.
+//! Few rows, as in decode: keys in lanes for the scores, channels in lanes for the values. Every element goes through the operations of
+//! `lanes` in the same order, so the bits are the same.
 //!
-//! Where the keys of a tile lie one behind the other they are read from the cache itself, the tile behind is asked for meanwhile, and f16 is
-//! transposed in pairs of channels and widened afterwards: half the shuffles. Values are widened on their way into the multiply-adds.
+//! Keys are transposed some channels at a time, as many as fill a cache line of a key: what is transposed stays in the first level of the
+//! cache while keys and values stream past it. f16 is transposed in pairs of channels and widened afterwards: half the shuffles. Where every
+//! vector of keys lies in one piece they are read from the cache itself, and the tile behind is asked for meanwhile. Values are widened on
+//! their way into the multiply-adds.
 
 use super::block::{Buffers, Query};
+use super::keys::{Blocks, MOST_BLOCKS};
 use super::list::{List, TILE};
 use super::partial::{Row, NONE};
 use super::tile::{all_finite, cap_scores};
@@ -15,8 +18,10 @@ use std::cell::Cell;
 
 /// Most rows that share the loads of a tile.
 pub const MOST_ROWS: usize = 4;
-/// Rows of the transposition that may lie beyond the tile.
+/// Rows of a copied tile that may lie beyond it.
 const PADDING: usize = 16;
+/// Most channels that are transposed at a time.
+const CHANNELS: usize = 32;
 
 /// At most [`MOST_ROWS`] rows; head dims are multiples of the lanes.
 pub fn run(cpu: Cpu, work: &Work, list: &List, queries: &[Query], buffers: &mut Buffers) {
@@ -59,8 +64,8 @@ unsafe fn body<S: Simd, const R: usize, const G: usize>(work: &Work, list: &List
         total,
         ..
     } = buffers;
-    let by_channel = (TILE + PADDING) * dim;
-    let keys = keys.of(by_channel + dim * TILE);
+    let copied = (TILE + PADDING) * dim;
+    let keys = keys.of(copied + CHANNELS * TILE);
     let values = values.of(TILE * value_dim);
     let scores = scores.of(R * TILE);
     let queries = queries.of(R * dim);
@@ -90,11 +95,14 @@ unsafe fn body<S: Simd, const R: usize, const G: usize>(work: &Work, list: &List
             }
             let hidden = seen.iter().any(|&seen| seen != visit.all());
             let source = work.source;
-            // Vectors of keys may reach over the tile's end, into rows that are not looked at.
-            let reach = count.next_multiple_of(S::LANES);
             let fits = !source.half || dim.is_multiple_of(2 * S::LANES);
             let at = (work.batch, work.kv_head);
-            let direct = source.direct_tile(at, visit, reach).filter(|_| fits && !hidden);
+            let pieces = &list.pieces[visit.pieces.clone()];
+            // Vectors of keys may reach over the tile's end, into rows that are not looked at.
+            let direct = match fits && !hidden {
+                true => source.blocks(at, pieces, count, S::LANES),
+                false => None,
+            };
             ahead_keys.clear();
             ahead_values.clear();
             if let Some(next) = coming.next() {
@@ -102,14 +110,22 @@ unsafe fn body<S: Simd, const R: usize, const G: usize>(work: &Work, list: &List
             }
             // SAFETY: every pointer stays within buffers that were sized above; LANES divides the rows they are cut into.
             unsafe {
-                let (tile, transposed) = keys.split_at_mut(by_channel);
-                if let Some((k, _)) = direct {
-                    transpose_keys::<S>(source.half, k, dim, reach, transposed);
-                } else {
-                    source.load_tile::<S>(at, &list.pieces[visit.pieces.clone()], tile, values);
-                    transpose_floats::<S>(tile.as_ptr(), dim, reach, transposed);
+                let (tile, slab) = keys.split_at_mut(copied);
+                let (blocks, half) = match &direct {
+                    Some(blocks) => (*blocks, source.half),
+                    None => {
+                        source.load_tile::<S>(at, pieces, tile, values);
+                        (
+                            Blocks::of_tile(tile.as_ptr(), values.as_ptr(), (dim, value_dim), S::LANES),
+                            false,
+                        )
+                    }
+                };
+                let sizes = (dim, count);
+                match half {
+                    true => multiply_keys::<S, R, G, true>(&blocks.keys, queries, sizes, &ahead_keys, slab, scores),
+                    false => multiply_keys::<S, R, G, false>(&blocks.keys, queries, sizes, &ahead_keys, slab, scores),
                 }
-                multiply_keys::<S, R, G>(transposed, queries, dim, count, &ahead_keys, scores);
                 if shape.softcap > 0.0 {
                     for scores in scores.chunks_exact_mut(TILE).take(R) {
                         cap_scores(&mut scores[..count], shape.softcap);
@@ -132,16 +148,16 @@ unsafe fn body<S: Simd, const R: usize, const G: usize>(work: &Work, list: &List
                     value_dim,
                     ahead: Ahead::new(&ahead_values, (value_dim / (G * S::LANES)).max(1) * count),
                 };
-                match direct {
-                    // 0 · NaN is NaN: rows that left the tile out must not meet values that are not finite.
-                    Some((_, v)) if left && source.half => add_values::<S, R, G, true, true>(&weights, v.as_ptr(), output),
-                    Some((_, v)) if left => add_values::<S, R, G, true, false>(&weights, v.as_ptr(), output),
-                    Some((_, v)) if source.half => add_values::<S, R, G, false, true>(&weights, v.as_ptr(), output),
-                    Some((_, v)) => add_values::<S, R, G, false, false>(&weights, v.as_ptr(), output),
-                    None if (hidden || left) && !all_finite(&values[..count * value_dim]) => {
-                        add_values::<S, R, G, true, false>(&weights, values.as_ptr().cast(), output)
-                    }
-                    None => add_values::<S, R, G, false, false>(&weights, values.as_ptr().cast(), output),
+                // 0 · NaN is NaN: rows that do not see a key must not meet values that are not finite.
+                let guarded = match direct {
+                    Some(_) => left,
+                    None => (hidden || left) && !all_finite(&values[..count * value_dim]),
+                };
+                match (guarded, half) {
+                    (true, true) => add_values::<S, R, G, true, true>(&weights, &blocks.values, output),
+                    (true, false) => add_values::<S, R, G, true, false>(&weights, &blocks.values, output),
+                    (false, true) => add_values::<S, R, G, false, true>(&weights, &blocks.values, output),
+                    (false, false) => add_values::<S, R, G, false, false>(&weights, &blocks.values, output),
                 }
             }
         }
@@ -171,46 +187,65 @@ unsafe fn body<S: Simd, const R: usize, const G: usize>(work: &Work, list: &List
     }
 }
 
-/// scores[row][key] = Σ_d kᵀ[d][key] · q[row][d], d ascending; keys rounded up to whole register blocks; keys `ahead` are asked for.
+/// scores[row][key] = Σ_d k[key][d] · q[row][d], d ascending; keys rounded up to whole register blocks; keys `ahead` are asked for.
 ///
 /// # Safety
-/// Buffers as sized by [`body`].
+/// Buffers as sized by [`body`]; every vector of the `count` keys begins in `keys`: rows of f32, or of f16 if HALF.
 #[inline(always)]
-unsafe fn multiply_keys<S: Simd, const R: usize, const G: usize>(
-    keys: &[f32],
+unsafe fn multiply_keys<S: Simd, const R: usize, const G: usize, const HALF: bool>(
+    keys: &[*const u8; MOST_BLOCKS],
     queries: &[f32],
-    dim: usize,
-    count: usize,
+    (dim, count): (usize, usize),
     ahead: &[&[u8]],
+    slab: &mut [f32],
     scores: &mut [f32],
 ) {
-    let (k, q, s) = (keys.as_ptr(), queries.as_ptr(), scores.as_mut_ptr());
-    let ahead = Ahead::new(ahead, count.div_ceil(G * S::LANES) * dim);
-    let mut key = 0;
-    while key < count {
-        // SAFETY: G · LANES divides TILE, so the block lies within the rows of `keys` and `scores`.
-        unsafe {
-            let mut sums = [[S::splat(0.0); G]; R];
-            let mut elements = [S::splat(0.0); G];
-            for channel in 0..dim {
+    let (q, s) = (queries.as_ptr(), scores.as_mut_ptr());
+    let channels = if HALF { 2 * S::LANES } else { S::LANES };
+    let blocks = count.div_ceil(S::LANES);
+    // Evenly over the time: a transposition takes about as long as four steps of the products.
+    let steps = 4 * blocks * dim.div_ceil(channels) + count.div_ceil(G * S::LANES) * dim;
+    let ahead = Ahead::new(ahead, steps);
+    for first in (0..dim).step_by(channels) {
+        for (block, &keys) in keys[..blocks].iter().enumerate() {
+            for _ in 0..4 {
                 ahead.ask::<S>();
-                for part in 0..G {
-                    elements[part] = S::load(k.add(channel * TILE + key + part * S::LANES));
+            }
+            // SAFETY: LANES rows of `dim` elements, which `channels` divides; the slab has `channels` rows of TILE.
+            unsafe { transpose::<S, HALF>(keys, (dim, first), &mut slab[block * S::LANES..]) };
+        }
+        let k = slab.as_ptr();
+        for key in (0..count).step_by(G * S::LANES) {
+            // SAFETY: G · LANES divides TILE, so the block lies within the rows of the slab and of `scores`.
+            unsafe {
+                let mut sums = [[S::splat(0.0); G]; R];
+                if first > 0 {
+                    for row in 0..R {
+                        for part in 0..G {
+                            sums[row][part] = S::load(s.add(row * TILE + key + part * S::LANES));
+                        }
+                    }
+                }
+                let mut elements = [S::splat(0.0); G];
+                for channel in 0..channels {
+                    ahead.ask::<S>();
+                    for part in 0..G {
+                        elements[part] = S::load(k.add(channel * TILE + key + part * S::LANES));
+                    }
+                    for row in 0..R {
+                        let query = S::splat(*q.add(row * dim + first + channel));
+                        for part in 0..G {
+                            sums[row][part] = S::fma(elements[part], query, sums[row][part]);
+                        }
+                    }
                 }
                 for row in 0..R {
-                    let query = S::splat(*q.add(row * dim + channel));
                     for part in 0..G {
-                        sums[row][part] = S::fma(elements[part], query, sums[row][part]);
+                        S::store(s.add(row * TILE + key + part * S::LANES), sums[row][part]);
                     }
                 }
             }
-            for row in 0..R {
-                for part in 0..G {
-                    S::store(s.add(row * TILE + key + part * S::LANES), sums[row][part]);
-                }
-            }
         }
-        key += G * S::LANES;
     }
 }
 
@@ -298,48 +333,25 @@ unsafe fn normalize<S: Simd, const R: usize>(
     alpha
 }
 
-/// Keys in rows of `dim` f32 from `from` → channels in rows of TILE.
+/// LANES channels of LANES keys, or twice as many of f16 keys, from `first` on → rows of TILE.
 ///
 /// # Safety
-/// As for [`Simd`]; `from` has `reach` keys, a multiple of LANES, and `transposed` is as sized by [`body`].
+/// As for [`Simd`]; the channels divide `dim`, and `slab` holds their rows.
 #[inline(always)]
-unsafe fn transpose_floats<S: Simd>(from: *const f32, dim: usize, reach: usize, transposed: &mut [f32]) {
-    for key in (0..reach).step_by(S::LANES) {
-        for channel in (0..dim).step_by(S::LANES) {
-            // SAFETY: LANES divides `reach` and `dim`.
-            unsafe {
-                let to = transposed.as_mut_ptr().add(channel * TILE + key);
-                S::transpose(from.add(key * dim + channel), dim, to, TILE);
-            }
+unsafe fn transpose<S: Simd, const HALF: bool>(keys: *const u8, (dim, first): (usize, usize), slab: &mut [f32]) {
+    let to = slab.as_mut_ptr();
+    // SAFETY: the caller's promise.
+    unsafe {
+        if !HALF {
+            S::transpose(keys.cast::<f32>().add(first), dim, to, TILE);
+            return;
         }
-    }
-}
-
-/// As [`transpose_floats`] from the bytes of a cache, f32 or f16.
-///
-/// # Safety
-/// As for [`transpose_floats`]; 2 · LANES divides the dim of f16 keys.
-#[inline(always)]
-unsafe fn transpose_keys<S: Simd>(half: bool, keys: &[u8], dim: usize, reach: usize, transposed: &mut [f32]) {
-    let mut pairs = [0f32; 16 * 16];
-    for key in (0..reach).step_by(S::LANES) {
-        // SAFETY: `keys` holds `reach` rows; LANES divides them, and dim as asked for.
-        unsafe {
-            if !half {
-                let from = keys.as_ptr().cast::<f32>().add(key * dim);
-                transpose_floats::<S>(from, dim, S::LANES, &mut transposed[key..]);
-                continue;
-            }
-            for channel in (0..dim).step_by(2 * S::LANES) {
-                let from = keys.as_ptr().add(2 * (key * dim + channel)).cast();
-                S::transpose(from, dim / 2, pairs.as_mut_ptr(), S::LANES);
-                for pair in 0..S::LANES {
-                    let (even, odd) = S::widen_pairs(pairs.as_ptr().add(pair * S::LANES));
-                    let to = transposed.as_mut_ptr().add((channel + 2 * pair) * TILE + key);
-                    S::store(to, even);
-                    S::store(to.add(TILE), odd);
-                }
-            }
+        let mut pairs = [0f32; 16 * 16];
+        S::transpose(keys.cast::<f32>().add(first / 2), dim / 2, pairs.as_mut_ptr(), S::LANES);
+        for pair in 0..S::LANES {
+            let (even, odd) = S::widen_pairs(pairs.as_ptr().add(pair * S::LANES));
+            S::store(to.add(2 * pair * TILE), even);
+            S::store(to.add((2 * pair + 1) * TILE), odd);
         }
     }
 }
@@ -361,43 +373,60 @@ struct Ahead<'a> {
     spans: &'a [&'a [u8]],
     /// Lines of a step.
     lines: usize,
-    /// Span and byte that come next.
-    next: Cell<(usize, usize)>,
+    next: Cell<Line>,
+}
+
+/// The line that is asked for next, those left of its span with it, and the span behind. One step to the next waits for an addition, no more.
+#[derive(Clone, Copy)]
+struct Line {
+    at: *const u8,
+    left: usize,
+    span: usize,
 }
 
 impl<'a> Ahead<'a> {
     fn new(spans: &'a [&'a [u8]], steps: usize) -> Self {
         let lines: usize = spans.iter().map(|span| span.len().div_ceil(64)).sum();
+        let first = Line {
+            at: std::ptr::null(),
+            left: 0,
+            span: 0,
+        };
         Self {
             spans,
             lines: lines.div_ceil(steps),
-            next: Cell::new((0, 0)),
+            next: Cell::new(first),
         }
     }
 
     #[inline(always)]
     fn ask<S: Simd>(&self) {
-        let (mut span, mut byte) = self.next.get();
+        let mut line = self.next.get();
         for _ in 0..self.lines {
-            let Some(bytes) = self.spans.get(span) else { break };
-            S::prefetch(bytes.as_ptr().wrapping_add(byte));
-            byte += 64;
-            if byte >= bytes.len() {
-                (span, byte) = (span + 1, 0);
+            if line.left == 0 {
+                let Some(bytes) = self.spans.get(line.span) else { break };
+                line = Line {
+                    at: bytes.as_ptr(),
+                    left: bytes.len().div_ceil(64),
+                    span: line.span + 1,
+                };
             }
+            S::prefetch(line.at);
+            line.at = line.at.wrapping_add(64);
+            line.left -= 1;
         }
-        self.next.set((span, byte));
+        self.next.set(line);
     }
 }
 
-/// output[row][d] = output · alpha + Σ_key p[row][key] · v[key][d], keys ascending. `values` are rows of f32, or of f16 if HALF.
+/// output[row][d] = output · alpha + Σ_key p[row][key] · v[key][d], keys ascending. Values are rows of f32, or of f16 if HALF.
 ///
 /// # Safety
-/// Buffers as sized by [`body`]; `values` has `count` rows.
+/// Buffers as sized by [`body`]; the values of every LANES keys begin in `values`.
 #[inline(always)]
 unsafe fn add_values<S: Simd, const R: usize, const G: usize, const GUARDED: bool, const HALF: bool>(
     weights: &Weights<R>,
-    values: *const u8,
+    values: &[*const u8; MOST_BLOCKS],
     output: &mut [f32],
 ) {
     let mut channel = 0;
@@ -419,7 +448,7 @@ unsafe fn add_values<S: Simd, const R: usize, const G: usize, const GUARDED: boo
 #[inline(always)]
 unsafe fn add_channels<S: Simd, const R: usize, const G: usize, const GUARDED: bool, const HALF: bool>(
     weights: &Weights<R>,
-    values: *const u8,
+    values: &[*const u8; MOST_BLOCKS],
     channel: usize,
     output: &mut [f32],
 ) {
@@ -437,23 +466,26 @@ unsafe fn add_channels<S: Simd, const R: usize, const G: usize, const GUARDED: b
             }
         }
         let mut elements = [S::splat(0.0); G];
-        for key in 0..weights.count {
-            weights.ahead.ask::<S>();
-            for part in 0..G {
-                let element = key * value_dim + channel + part * S::LANES;
-                elements[part] = if HALF {
-                    S::load_f16(values.add(2 * element).cast())
-                } else {
-                    S::load(values.add(4 * element).cast())
-                };
-            }
-            for row in 0..R {
-                if GUARDED && (weights.seen[row] >> key) & 1 == 0 {
-                    continue;
-                }
-                let p = S::splat(*weights.scores.get_unchecked(row * TILE + key));
+        for (block, &values) in values[..weights.count.div_ceil(S::LANES)].iter().enumerate() {
+            let first = block * S::LANES;
+            for key in first..weights.count.min(first + S::LANES) {
+                weights.ahead.ask::<S>();
                 for part in 0..G {
-                    sums[row][part] = S::fma(p, elements[part], sums[row][part]);
+                    let element = (key - first) * value_dim + channel + part * S::LANES;
+                    elements[part] = if HALF {
+                        S::load_f16(values.add(2 * element).cast())
+                    } else {
+                        S::load(values.add(4 * element).cast())
+                    };
+                }
+                for row in 0..R {
+                    if GUARDED && (weights.seen[row] >> key) & 1 == 0 {
+                        continue;
+                    }
+                    let p = S::splat(*weights.scores.get_unchecked(row * TILE + key));
+                    for part in 0..G {
+                        sums[row][part] = S::fma(p, elements[part], sums[row][part]);
+                    }
                 }
             }
         }

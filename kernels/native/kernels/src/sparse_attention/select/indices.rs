@@ -44,13 +44,11 @@ fn list(words: &[u32], unit: usize, limit: usize, out: &mut [i32]) -> usize {
         while left != 0 {
             let first = (32 * index + left.trailing_zeros() as usize) * unit;
             left &= left - 1;
-            for key in first..limit.min(first + unit) {
-                if count == out.len() {
-                    return count;
-                }
-                out[count] = key as i32;
-                count += 1;
+            let keys = limit.saturating_sub(first).min(unit).min(out.len() - count);
+            for (index, slot) in out[count..count + keys].iter_mut().enumerate() {
+                *slot = (first + index) as i32;
             }
+            count += keys;
         }
     }
     count

@@ -94,8 +94,8 @@ unsafe fn score<S: Simd>(scan: &Scan, item: &Item, y: &Disjoint<f32>) {
             None => query[..dim].copy_from_slice(row),
         }
     }
-    let mut low = vec![0f32; S::LANES * width];
-    let mut high = vec![0f32; if scan.high.is_some() { S::LANES * width } else { 0 }];
+    let mut low = Rows::new::<S>(&source.keys, width);
+    let mut high = scan.high.as_ref().map(|pages| Rows::new::<S>(pages, width));
     let mut sums = [0f32; 16];
     for row in (item.row..item.row + item.rows).step_by(S::LANES) {
         let count = S::LANES.min(item.row + item.rows - row);
@@ -108,9 +108,9 @@ unsafe fn score<S: Simd>(scan: &Scan, item: &Item, y: &Disjoint<f32>) {
         if any {
             // SAFETY: the caller's promise.
             unsafe {
-                source.keys.load::<S>(item.batch, item.kv_head, row, count, width, &mut low);
-                if let Some(pages) = &scan.high {
-                    pages.load::<S>(item.batch, item.kv_head, row, count, width, &mut high);
+                low.find::<S>((item.batch, item.kv_head), row, count);
+                if let Some(high) = &mut high {
+                    high.find::<S>((item.batch, item.kv_head), row, count);
                 }
             }
         }
@@ -127,9 +127,11 @@ unsafe fn score<S: Simd>(scan: &Scan, item: &Item, y: &Disjoint<f32>) {
                 let query = &queries[index * width..][..width];
                 // SAFETY: rows and query have `width` elements, a multiple of LANES; `sums` has 16.
                 unsafe {
-                    match scan.high {
-                        Some(_) => row_sums::<S, true>(query, &low, &high, &mut sums),
-                        None => row_sums::<S, false>(query, &low, &[], &mut sums),
+                    match (&high, low.half) {
+                        (Some(high), true) => row_sums::<S, true, true>(query, &low.at, &high.at, &mut sums),
+                        (Some(high), false) => row_sums::<S, true, false>(query, &low.at, &high.at, &mut sums),
+                        (None, true) => row_sums::<S, false, true>(query, &low.at, &low.at, &mut sums),
+                        (None, false) => row_sums::<S, false, false>(query, &low.at, &low.at, &mut sums),
                     }
                 }
             }
@@ -140,12 +142,67 @@ unsafe fn score<S: Simd>(scan: &Scan, item: &Item, y: &Disjoint<f32>) {
     }
 }
 
+/// LANES rows of keys: where they lie, where that is in whole vectors, and in a copy otherwise.
+struct Rows<'a> {
+    pages: &'a Pages<'a>,
+    width: usize,
+    copy: Vec<f32>,
+    /// Where each row begins; rows that there are not repeat the last one.
+    at: [*const u8; 16],
+    /// Whether half-precision numbers are at `at`.
+    half: bool,
+}
+
+impl<'a> Rows<'a> {
+    fn new<S: Simd>(pages: &'a Pages<'a>, width: usize) -> Self {
+        let direct = pages.dim == width;
+        Self {
+            pages,
+            width,
+            copy: vec![0.0; if direct { 0 } else { S::LANES * width }],
+            at: [std::ptr::null(); 16],
+            half: direct && pages.is_half(),
+        }
+    }
+
+    /// # Safety
+    /// As for [`Simd`]; 1 … LANES rows from `first` on are below the capacity.
+    #[inline(always)]
+    unsafe fn find<S: Simd>(&mut self, (batch, head): (usize, usize), first: usize, count: usize) {
+        let direct = self.pages.dim == self.width;
+        if !direct {
+            // SAFETY: the caller's promise.
+            unsafe { self.pages.load::<S>(batch, head, first, count, self.width, &mut self.copy) };
+        }
+        for lane in 0..S::LANES {
+            let row = lane.min(count - 1);
+            self.at[lane] = if direct {
+                let ahead = first + S::LANES + row;
+                if ahead < self.pages.capacity {
+                    let bytes = self.pages.bytes_of(batch, head, ahead);
+                    for line in bytes.iter().step_by(64) {
+                        S::prefetch(line);
+                    }
+                }
+                self.pages.bytes_of(batch, head, first + row).as_ptr()
+            } else {
+                self.copy[row * self.width..].as_ptr().cast()
+            };
+        }
+    }
+}
+
 /// sums[row] = Σ_d q_d · low_d, or with BOUNDS Σ_d max(q_d · low_d, q_d · high_d), of LANES rows.
 ///
 /// # Safety
-/// As for [`Simd`]; every row has as many elements as the query, a multiple of LANES.
+/// As for [`Simd`]; every row has as many elements as the query, a multiple of LANES: f32, or f16 with HALF.
 #[inline(always)]
-unsafe fn row_sums<S: Simd, const BOUNDS: bool>(query: &[f32], low: &[f32], high: &[f32], sums: &mut [f32; 16]) {
+unsafe fn row_sums<S: Simd, const BOUNDS: bool, const HALF: bool>(
+    query: &[f32],
+    low: &[*const u8; 16],
+    high: &[*const u8; 16],
+    sums: &mut [f32; 16],
+) {
     let width = query.len();
     let mut parts = [0f32; 256];
     let mut flipped = [0f32; 256];
@@ -155,9 +212,9 @@ unsafe fn row_sums<S: Simd, const BOUNDS: bool>(query: &[f32], low: &[f32], high
             let mut sum = S::splat(0.0);
             for at in (0..width).step_by(S::LANES) {
                 let q = S::load(query.as_ptr().add(at));
-                let a = S::load(low.as_ptr().add(row * width + at));
+                let a = load::<S, HALF>(low[row], at);
                 sum = if BOUNDS {
-                    let b = S::load(high.as_ptr().add(row * width + at));
+                    let b = load::<S, HALF>(high[row], at);
                     S::add(sum, S::max(S::mul(q, a), S::mul(q, b)))
                 } else {
                     S::fma(q, a, sum)
@@ -171,5 +228,19 @@ unsafe fn row_sums<S: Simd, const BOUNDS: bool>(query: &[f32], low: &[f32], high
             sum = S::add(sum, S::load(flipped.as_ptr().add(part * S::LANES)));
         }
         S::store(sums.as_mut_ptr(), sum);
+    }
+}
+
+/// # Safety
+/// As for [`Simd`]; LANES numbers from `element` on lie behind `row`.
+#[inline(always)]
+unsafe fn load<S: Simd, const HALF: bool>(row: *const u8, element: usize) -> S::V {
+    // SAFETY: the caller's promise.
+    unsafe {
+        if HALF {
+            S::load_f16(row.add(2 * element).cast())
+        } else {
+            S::load(row.add(4 * element).cast())
+        }
     }
 }

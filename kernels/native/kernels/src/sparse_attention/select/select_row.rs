@@ -8,6 +8,9 @@ use crate::call::{Call, TensorRef};
 use crate::pool::Disjoint;
 use crate::{ensure, KernelError};
 
+/// Entries of lists that one job takes.
+const ENTRIES: usize = 1 << 11;
+
 struct Limits {
     top_k: Option<usize>,
     top_share: f32,
@@ -62,7 +65,7 @@ pub fn run(call: &mut Call) -> Result<(), KernelError> {
         return Ok(());
     }
     let members = rows / lists;
-    let step = ((1 << 13) / (members * columns).max(1)).clamp(1, total);
+    let step = (ENTRIES / (members * columns).max(1)).clamp(1, total);
     let (bits, counts) = (Disjoint::new(bits), Disjoint::new(counts));
     pool.run(total.div_ceil(step), &|job| {
         let mut list = List::default();

@@ -12,6 +12,8 @@ pub struct Pages<'a> {
     table: Option<&'a [i32]>,
     pages_per_batch: usize,
     page_size: usize,
+    /// log2 of the page size, where there is one.
+    page_shift: Option<u32>,
     heads: usize,
     pub dim: usize,
     /// Rows that a batch element can have.
@@ -50,6 +52,7 @@ impl<'a> Pages<'a> {
             table,
             pages_per_batch,
             page_size,
+            page_shift: page_size.is_power_of_two().then(|| page_size.trailing_zeros()),
             heads,
             dim,
             capacity: pages_per_batch * page_size,
@@ -60,18 +63,39 @@ impl<'a> Pages<'a> {
     fn row(&self, batch: usize, head: usize, position: usize) -> usize {
         let (page, entry) = match self.table {
             Some(table) => {
-                let page = table[batch * self.pages_per_batch + position / self.page_size];
-                (page as usize, position % self.page_size)
+                let (page, entry) = self.place(position);
+                (table[batch * self.pages_per_batch + page] as usize, entry)
             }
             None => (batch, position),
         };
         (page * self.heads + head) * self.page_size + entry
     }
 
+    /// Page of the element and place in the page of a position.
+    #[inline(always)]
+    fn place(&self, position: usize) -> (usize, usize) {
+        match self.page_shift {
+            Some(shift) => (position >> shift, position & (self.page_size - 1)),
+            None => (position / self.page_size, position % self.page_size),
+        }
+    }
+
+    /// Whether elements are half-precision.
+    pub fn is_half(&self) -> bool {
+        self.half
+    }
+
+    /// The bytes of a row below the capacity.
+    #[inline(always)]
+    pub fn bytes_of(&self, batch: usize, head: usize, position: usize) -> &'a [u8] {
+        let size = self.dim * if self.half { 2 } else { 4 };
+        &self.bytes[self.row(batch, head, position) * size..][..size]
+    }
+
     /// Rows from `position` on that lie one behind the other.
     fn run(&self, position: usize) -> usize {
         match self.table {
-            Some(_) => self.page_size - position % self.page_size,
+            Some(_) => self.page_size - self.place(position).1,
             None => self.page_size - position,
         }
     }
