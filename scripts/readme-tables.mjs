@@ -3,6 +3,7 @@
 import { existsSync, readFileSync, readdirSync } from 'node:fs';
 import { join, relative } from 'node:path';
 import { built, filled, markdownTable, writeOrCheck } from './lib/generated-parts.mjs';
+import { measuredByMethod, reportTable } from './lib/measured-methods.mjs';
 import { packages } from './lib/packages.mjs';
 import { root } from './lib/run.mjs';
 
@@ -68,13 +69,17 @@ const tables = {
 
   async 'attention-methods'() {
     const { attentionMethods } = await built('sparse-attention');
+    const measured = await measuredByMethod();
     const rows = attentionMethods.map(({ id, title, paper, phase, training, options }) => {
       const link = paper.replace(/^arXiv:(.*)$/, '[$&](https://arxiv.org/abs/$1)');
       const defaults = Object.entries(options).map(([key, value]) => code(`${key}: ${value}`));
-      return [code(id), title, link, phase, training, defaults.join(' ')];
+      return [code(id), title, link, phase, training, defaults.join(' '), ...measured.of(id)];
     });
-    return [['id', 'method', 'paper', 'phase', 'training', 'options'], ...rows];
+    return [['id', 'method', 'paper', 'phase', 'training', 'options', ...measured.columns], ...rows];
   },
+
+  /** All that the records of the sparse attention report say. */
+  'attention-report': reportTable,
 
   'native-targets'() {
     const targets = JSON.parse(readFileSync(join(root, 'scripts/release/native-targets.json'), 'utf8'));

@@ -1,4 +1,5 @@
-import { appendFileSync, readFileSync } from 'node:fs';
+import { layerPlan, formatHeadPlan } from '@filigree/sparse-attention';
+import { appendFileSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { parseMethods } from '../src/options/methods.js';
@@ -74,6 +75,20 @@ describe('filigree eval', () => {
     const printed = JSON.parse(stdout) as { cells: { task: string; label: string }[]; facts: { seed: number } };
     expect(printed.facts.seed).toBe(43);
     expect(printed.cells.length).toBe(6);
+  });
+
+  it('evaluates a head plan beside methods, or alone', async () => {
+    const file = join(folder.path, 'plan.json');
+    const choice = { method: 'streaming-llm', options: { sinks: 2, window: 16 } };
+    writeFileSync(file, formatHeadPlan(layerPlan({ name: 'tiny', layers: 2, heads: 4, kvHeads: 2 }, () => choice)));
+    const { stdout, stderr } = await evaluate('--head-plan', file, '--json');
+    expect(stderr).toContain('4 contexts to read');
+    const { cells } = JSON.parse(stdout) as { cells: { label: string; score: { mean: number } }[] };
+    const scores = (label: RegExp) => cells.filter((cell) => label.test(cell.label)).map(({ score }) => score);
+    expect(scores(/^head-plan:hash=[0-9a-f]{12},name=plan\.json$/)).toEqual(scores(/^streaming-llm/));
+    const nothing = await run(['eval', '--model', model, '--out', out]);
+    expect(nothing.code).toBe(2);
+    expect(nothing.stderr).toContain('--head-plan');
   });
 
   it('measures planted attention without reading a prompt', async () => {

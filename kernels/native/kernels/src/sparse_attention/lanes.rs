@@ -5,6 +5,7 @@
 //! The rows of a pass are cut into chunks of as many lanes as the registers hold. A tile is brought in once for all of them: f32 keys and
 //! values are read where they lie, f16 ones are widened, and bfloat16 is rounded and packed.
 
+use super::ahead::Ahead;
 use super::arithmetic::{pack_rows, Arithmetic, Floats, Rounded};
 use super::block::{Buffers, Query};
 use super::chunk::{cut, Chunk, MOST_LANES, MOST_VECTORS};
@@ -106,16 +107,27 @@ unsafe fn rows<A: Arithmetic>(work: &Work, list: &List, queries: &[Query], buffe
         for chunk in chunks.iter() {
             pack_queries::<A>(work, &queries[chunk.rows.clone()], chunk, &mut q[chunk.lane * shape.dim..]);
         }
+        let mut coming = list.visits.iter().skip(1);
+        let (mut spans, mut values_ahead) = (vec![], vec![]);
         for visits in list.visits.chunk_by(|a, b| a.segment() == b.segment()) {
             state.output.fill(0.0);
             state.largest.fill(NONE);
             state.sums.fill(0.0);
             for visit in visits {
                 let at = (work.batch, work.kv_head);
+                spans.clear();
+                if let Some(next) = coming.next() {
+                    work.source
+                        .spans(at, &list.pieces[next.pieces.clone()], &mut spans, &mut values_ahead);
+                    spans.append(&mut values_ahead);
+                }
+                // The first chunk of the tile asks for the tile behind, one line for every key and channel's worth of products.
+                let mut ahead = Ahead::new(&spans, visit.count.div_ceil(8) * shape.dim);
                 let tile = work.source.tile::<A>(at, visit, list, tile::PADDING, keys, values);
                 for chunk in chunks.iter() {
                     if chunk.reaches(visit, list) {
-                        visit_tile::<A>(work, (visit, list), &tile, chunk, q, scores, &mut state);
+                        visit_tile::<A>(work, (visit, list), (&tile, &ahead), chunk, q, scores, &mut state);
+                        ahead = Ahead::nothing();
                     }
                 }
             }
@@ -190,7 +202,7 @@ pub unsafe fn pack_queries<A: Arithmetic>(work: &Work, rows: &[Query], chunk: &C
 unsafe fn visit_tile<A: Arithmetic>(
     work: &Work,
     visit: (&Visit, &List),
-    tile: &Tile,
+    tile: (&Tile, &Ahead),
     chunk: &Chunk,
     q: &[f32],
     scores: &mut [f32],
@@ -222,7 +234,7 @@ unsafe fn visit_tile<A: Arithmetic>(
 unsafe fn visit_lanes<A: Arithmetic, const NV: usize, const KU: usize, const CU: usize>(
     work: &Work,
     visit: (&Visit, &List),
-    tile: &Tile,
+    (tile, ahead): (&Tile, &Ahead),
     chunk: &Chunk,
     q: &[f32],
     scores: &mut [f32],
@@ -241,7 +253,7 @@ unsafe fn visit_lanes<A: Arithmetic, const NV: usize, const KU: usize, const CU:
     let mut hidden = chunk.mask(work, A::S::LANES, visit, list, &mut bits);
     // SAFETY: the slices have the lengths the functions ask for; the tile is padded.
     unsafe {
-        tile::multiply_keys::<A, NV, KU>(tile, q, shape.query_scale, scores);
+        tile::multiply_keys::<A, NV, KU>(tile, q, shape.query_scale, scores, ahead);
         if shape.softcap > 0.0 {
             tile::cap_scores(&mut scores[..count * width], shape.softcap);
         }

@@ -1,5 +1,6 @@
 //! Attention executors: dense and planned, over contiguous or paged keys and values.
 
+mod ahead;
 mod arithmetic;
 mod block;
 mod call;

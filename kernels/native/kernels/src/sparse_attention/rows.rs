@@ -6,6 +6,7 @@
 //! vector of keys lies in one piece they are read from the cache itself, and the tile behind is asked for meanwhile. Values are widened on
 //! their way into the multiply-adds.
 
+use super::ahead::Ahead;
 use super::block::{Buffers, Query};
 use super::keys::{Blocks, MOST_BLOCKS};
 use super::list::{List, TILE};
@@ -14,7 +15,6 @@ use super::tile::{all_finite, cap_scores};
 use super::work::Work;
 use crate::simd::{exp2_down, Simd};
 use crate::{simd_dispatch, Cpu};
-use std::cell::Cell;
 
 /// Most rows that share the loads of a tile.
 pub const MOST_ROWS: usize = 4;
@@ -366,57 +366,6 @@ struct Weights<'a, const R: usize> {
     value_dim: usize,
     /// Values to ask for meanwhile.
     ahead: Ahead<'a>,
-}
-
-/// What is asked for step by step of a loop: a few cache lines each, as many at once would wait for each other.
-struct Ahead<'a> {
-    spans: &'a [&'a [u8]],
-    /// Lines of a step.
-    lines: usize,
-    next: Cell<Line>,
-}
-
-/// The line that is asked for next, those left of its span with it, and the span behind. One step to the next waits for an addition, no more.
-#[derive(Clone, Copy)]
-struct Line {
-    at: *const u8,
-    left: usize,
-    span: usize,
-}
-
-impl<'a> Ahead<'a> {
-    fn new(spans: &'a [&'a [u8]], steps: usize) -> Self {
-        let lines: usize = spans.iter().map(|span| span.len().div_ceil(64)).sum();
-        let first = Line {
-            at: std::ptr::null(),
-            left: 0,
-            span: 0,
-        };
-        Self {
-            spans,
-            lines: lines.div_ceil(steps),
-            next: Cell::new(first),
-        }
-    }
-
-    #[inline(always)]
-    fn ask<S: Simd>(&self) {
-        let mut line = self.next.get();
-        for _ in 0..self.lines {
-            if line.left == 0 {
-                let Some(bytes) = self.spans.get(line.span) else { break };
-                line = Line {
-                    at: bytes.as_ptr(),
-                    left: bytes.len().div_ceil(64),
-                    span: line.span + 1,
-                };
-            }
-            S::prefetch(line.at);
-            line.at = line.at.wrapping_add(64);
-            line.left -= 1;
-        }
-        self.next.set(line);
-    }
 }
 
 /// output[row][d] = output · alpha + Σ_key p[row][key] · v[key][d], keys ascending. Values are rows of f32, or of f16 if HALF.

@@ -4,6 +4,7 @@
 //! A job is (batch, head, block of queries) and owns its row of y: queries in lanes, as in attention. 2·cells·D operations; K of the visible
 //! keys once per block of queries. Lanes are summed where the next key belongs to another block, so the order is that of the list.
 
+use super::ahead::Ahead;
 use super::arithmetic::Floats;
 use super::block::{lane_count, Buffer};
 use super::chunk::{cut, Bits, Chunk, MOST_LANES, MOST_VECTORS};
@@ -214,7 +215,7 @@ unsafe fn add<S: Simd, const NV: usize, const KU: usize>(
     let positions = list.pieces[visit.pieces.clone()].iter().flat_map(|piece| piece.positions());
     // SAFETY: the slices have the lengths the functions ask for; the tile is padded.
     unsafe {
-        tile::multiply_keys::<Floats<S>, NV, KU>(tile, q, shape.query_scale, scores);
+        tile::multiply_keys::<Floats<S>, NV, KU>(tile, q, shape.query_scale, scores, &Ahead::nothing());
         if shape.softcap > 0.0 {
             tile::cap_scores(&mut scores[..visit.count * width], shape.softcap);
         }

@@ -1,6 +1,7 @@
 //! The arithmetic of a chunk of lanes on one tile of keys. Every lane's operations are a function of its own row: dots run over channels in
 //! order, sums over keys in order. Words are what the arithmetic makes of numbers: one f32, or two bfloat16.
 
+use super::ahead::Ahead;
 use super::arithmetic::{Arithmetic, V};
 use super::list::TILE;
 use super::partial::NONE;
@@ -86,6 +87,7 @@ pub unsafe fn multiply_keys<A: Arithmetic, const NV: usize, const KU: usize>(
     queries: &[f32],
     scale: f32,
     scores: &mut [f32],
+    ahead: &Ahead,
 ) {
     for part in tile.parts() {
         let mut key = 0;
@@ -93,16 +95,16 @@ pub unsafe fn multiply_keys<A: Arithmetic, const NV: usize, const KU: usize>(
         unsafe {
             let scores = &mut scores[part.first * NV * A::S::LANES..];
             while key + KU <= part.count {
-                multiply_block::<A, NV, KU>(part, tile.dim, key, queries, scale, scores);
+                multiply_block::<A, NV, KU>(part, tile.dim, key, queries, scale, scores, ahead);
                 key += KU;
             }
             // Where KU is no multiple of TAIL, a last block could reach beyond what is readable.
             while key < part.count && key + TAIL <= part.count.next_multiple_of(TAIL) {
-                multiply_block::<A, NV, TAIL>(part, tile.dim, key, queries, scale, scores);
+                multiply_block::<A, NV, TAIL>(part, tile.dim, key, queries, scale, scores, ahead);
                 key += TAIL;
             }
             while key < part.count {
-                multiply_block::<A, NV, 1>(part, tile.dim, key, queries, scale, scores);
+                multiply_block::<A, NV, 1>(part, tile.dim, key, queries, scale, scores, ahead);
                 key += 1;
             }
         }
@@ -119,6 +121,7 @@ unsafe fn multiply_block<A: Arithmetic, const NV: usize, const KU: usize>(
     queries: &[f32],
     scale: f32,
     scores: &mut [f32],
+    ahead: &Ahead,
 ) {
     let width = NV * A::S::LANES;
     // SAFETY: the caller's promise.
@@ -131,6 +134,7 @@ unsafe fn multiply_block<A: Arithmetic, const NV: usize, const KU: usize>(
         let mut sums = [[A::S::splat(0.0); NV]; KU];
         let mut query = [A::S::splat(0.0); NV];
         for channel in 0..dim {
+            ahead.ask::<A::S>();
             for vector in 0..NV {
                 query[vector] = A::S::load(q.add(channel * width + vector * A::S::LANES));
             }
