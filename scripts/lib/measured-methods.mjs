@@ -10,9 +10,7 @@ const signed = (value) => `${value < 0 ? '−' : '+'}${Math.abs(value).toFixed(2
 const percent = (share) => `${Math.round(100 * share)} %`;
 const times = (ratio) => (ratio ? `${ratio.mean.toFixed(2)} ×` : '–');
 const difference = (cell) =>
-  cell.difference
-    ? `${signed(cell.difference.mean)} (${signed(cell.difference.low)} … ${signed(cell.difference.high)})`
-    : '–';
+  cell.difference ? `${signed(cell.difference.mean)} (${signed(cell.difference.low)} … ${signed(cell.difference.high)})` : '–';
 
 /** What the records say: a cell per task, length and method, with its times. */
 async function measured() {
@@ -33,7 +31,8 @@ export async function measuredByMethod() {
   const longest = Math.max(...cells.map(({ length }) => length));
   const last = cells.filter(({ length }) => length === longest);
   return {
-    columns: last.length === 0 ? [] : [`density at ${longest.toLocaleString('en-US')} tokens`, 'quality: needles found, less dense'],
+    columns:
+      last.length === 0 ? [] : [`density at ${longest.toLocaleString('en-US')} tokens`, 'quality: needles found, less dense'],
     of(id) {
       if (last.length === 0) return [];
       const own = last.filter(({ method }) => method.id === id);
@@ -41,10 +40,7 @@ export async function measuredByMethod() {
         Object.entries(method.options)
           .map(([name, value]) => ` \`${name}: ${value}\``)
           .join('');
-      return [
-        own.map((cell) => `${percent(cell.density)}${setting(cell)}`).join(', '),
-        own.map(difference).join(', '),
-      ];
+      return [own.map((cell) => `${percent(cell.density)}${setting(cell)}`).join(', '), own.map(difference).join(', ')];
     },
   };
 }

@@ -20,7 +20,12 @@ describe('a head plan to evaluate', () => {
 
   it('works in the phases of the methods of its heads', async () => {
     const phase = async (...choices: readonly HeadChoice[]) =>
-      phaseOf(await planRun('a.json', layerPlan(shape, (layer) => choices[layer])));
+      phaseOf(
+        await planRun(
+          'a.json',
+          layerPlan(shape, (layer) => choices[layer]),
+        ),
+      );
     expect(await phase(dense, prompt)).toBe('prefill');
     expect(await phase(step, dense)).toBe('decode');
     expect(await phase(step, prompt)).toBe('both');

@@ -15,24 +15,28 @@ export interface KernelTime {
   readonly bound: 'read' | 'f32' | 'int8';
 }
 
-/** Median milliseconds of one call of `work` among `calls` queued together. */
+/** Median milliseconds of one call of `work` among `calls`, recorded together and replayed, as a model's step is: JavaScript has no share in it. */
 export async function timeCalls(
   backend: Backend,
   rounds: number,
   calls: number,
   work: (call: number) => void,
 ): Promise<number> {
-  const once = async (): Promise<number> => {
-    const started = performance.now();
+  const recording = backend.record(() => {
     scope(() => {
       for (let call = 0; call < calls; call++) work(call);
     });
+  });
+  const once = async (): Promise<number> => {
+    const started = performance.now();
+    recording.replay();
     await backend.sync();
     return (performance.now() - started) / calls;
   };
   await once();
   const times: number[] = [];
   for (let round = 0; round < rounds; round++) times.push(await once());
+  recording.dispose();
   return median(times);
 }
 

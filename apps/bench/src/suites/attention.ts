@@ -81,7 +81,7 @@ async function chosen(length: number, { threads, rounds, progress }: SuiteOption
   progress(`choice of keys over ${length} keys`);
   const selected = await inChild('methods', { threads, rounds, length, methods: selections, what: 'select' });
   progress(`decode steps over ${length} keys`);
-  const decoded = await inChild('methods', { threads, rounds, length, methods: quests, what: 'decode' });
+  const decoded = await inChild('methods', { threads, rounds: 10 * rounds, length, methods: quests, what: 'decode' });
   return [
     ...selected.map(({ id, dense, ours }, index) => {
       const { share } = selections[index];

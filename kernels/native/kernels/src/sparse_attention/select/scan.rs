@@ -9,7 +9,7 @@ use crate::sparse_attention::select::source::Pages;
 use crate::{ensure, simd_dispatch, KernelError};
 
 /// Rows of keys of a work item.
-const ROWS: usize = 128;
+const ROWS: usize = 64;
 /// Queries of a work item.
 const QUERIES: usize = 64;
 
@@ -25,12 +25,11 @@ pub struct Scan<'a> {
     pub keys_per_row: usize,
 }
 
+/// Rows of all key-value heads, which lie beside each other in a page, for some of the queries of each.
 struct Item {
     batch: usize,
-    kv_head: usize,
-    /// Index of the first (head, query) of the group.
+    /// Index of the first (head, query) in every group.
     first: usize,
-    count: usize,
     row: usize,
     rows: usize,
 }
@@ -45,21 +44,13 @@ pub fn run(op: &str, call: &mut Call, scan: &Scan) -> Result<(), KernelError> {
         "{op}: y is {:?}",
         y.shape
     );
+    let most = source.groups.iter().map(Vec::len).max().unwrap_or(0) * source.length_q;
     let mut items = Vec::new();
     for batch in 0..source.batch {
-        for (kv_head, group) in source.groups.iter().enumerate() {
-            let queries = group.len() * source.length_q;
-            for first in (0..queries).step_by(QUERIES) {
-                for row in (0..capacity).step_by(ROWS) {
-                    items.push(Item {
-                        batch,
-                        kv_head,
-                        first,
-                        count: QUERIES.min(queries - first),
-                        row,
-                        rows: ROWS.min(capacity - row),
-                    });
-                }
+        for first in (0..most).step_by(QUERIES) {
+            for row in (0..capacity).step_by(ROWS) {
+                let rows = ROWS.min(capacity - row);
+                items.push(Item { batch, first, row, rows });
             }
         }
     }
@@ -72,71 +63,93 @@ pub fn run(op: &str, call: &mut Call, scan: &Scan) -> Result<(), KernelError> {
     Ok(())
 }
 
+/// The queries of an item that read one key-value head.
+struct Group {
+    kv_head: usize,
+    /// Query heads and queries.
+    places: Vec<(usize, usize)>,
+    /// Their channels, in whole vectors.
+    queries: Vec<f32>,
+}
+
+fn groups(scan: &Scan, item: &Item, width: usize) -> Vec<Group> {
+    let (source, dim) = (&scan.source, scan.source.keys.dim);
+    let group = |(kv_head, heads): (usize, &Vec<usize>)| {
+        let all = heads.len() * source.length_q;
+        let places: Vec<_> = (item.first..all.min(item.first + QUERIES))
+            .map(|index| (heads[index / source.length_q], index % source.length_q))
+            .collect();
+        let mut queries = vec![0f32; places.len() * width];
+        for (query, &(head, index)) in queries.chunks_exact_mut(width.max(1)).zip(&places) {
+            let row = source.query(item.batch, head, index);
+            match scan.channels {
+                Some(channels) => {
+                    let channels = &channels[kv_head * dim..][..dim];
+                    for (value, &channel) in query.iter_mut().zip(channels) {
+                        *value = row[channel as usize];
+                    }
+                }
+                None => query[..dim].copy_from_slice(row),
+            }
+        }
+        Group {
+            kv_head,
+            places,
+            queries,
+        }
+    };
+    source.groups.iter().enumerate().map(group).collect()
+}
+
 /// # Safety
 /// As for [`Simd`]; no other job writes the item's cells of y.
 #[inline(always)]
 unsafe fn score<S: Simd>(scan: &Scan, item: &Item, y: &Disjoint<f32>) {
     let source = &scan.source;
-    let dim = source.keys.dim;
-    let width = dim.next_multiple_of(S::LANES);
-    let group = &source.groups[item.kv_head];
-    let mut queries = vec![0f32; item.count * width];
-    for (index, query) in queries.chunks_exact_mut(width.max(1)).enumerate() {
-        let at = item.first + index;
-        let row = source.query(item.batch, group[at / source.length_q], at % source.length_q);
-        match scan.channels {
-            Some(channels) => {
-                let channels = &channels[item.kv_head * dim..][..dim];
-                for (value, &channel) in query.iter_mut().zip(channels) {
-                    *value = row[channel as usize];
-                }
-            }
-            None => query[..dim].copy_from_slice(row),
-        }
-    }
+    let width = source.keys.dim.next_multiple_of(S::LANES);
+    let groups = groups(scan, item, width);
     let mut low = Rows::new::<S>(&source.keys, width);
     let mut high = scan.high.as_ref().map(|pages| Rows::new::<S>(pages, width));
     let mut sums = [0f32; 16];
     for row in (item.row..item.row + item.rows).step_by(S::LANES) {
         let count = S::LANES.min(item.row + item.rows - row);
-        let seen = |index: usize| {
-            let keys = source.visible(item.batch, (item.first + index) % source.length_q);
-            // Rows whose first key is visible.
-            keys.div_ceil(scan.keys_per_row).saturating_sub(row).min(count)
-        };
-        let any = (0..item.count).any(|index| seen(index) > 0);
-        if any {
-            // SAFETY: the caller's promise.
-            unsafe {
-                low.find::<S>((item.batch, item.kv_head), row, count);
-                if let Some(high) = &mut high {
-                    high.find::<S>((item.batch, item.kv_head), row, count);
-                }
-            }
-        }
-        for index in 0..item.count {
-            let (head, query) = (
-                group[(item.first + index) / source.length_q],
-                (item.first + index) % source.length_q,
-            );
-            let at = ((item.batch * source.heads + head) * source.length_q + query) * source.keys.capacity + row;
-            // SAFETY: the caller's promise.
-            let out = unsafe { y.part(at, count) };
-            let seen = seen(index);
-            if seen > 0 {
-                let query = &queries[index * width..][..width];
-                // SAFETY: rows and query have `width` elements, a multiple of LANES; `sums` has 16.
+        for group in &groups {
+            let seen = |query: usize| {
+                let keys = source.visible(item.batch, query);
+                // Rows whose first key is visible.
+                keys.div_ceil(scan.keys_per_row).saturating_sub(row).min(count)
+            };
+            if group.places.iter().any(|&(_, query)| seen(query) > 0) {
+                // SAFETY: the caller's promise.
                 unsafe {
-                    match (&high, low.half) {
-                        (Some(high), true) => row_sums::<S, true, true>(query, &low.at, &high.at, &mut sums),
-                        (Some(high), false) => row_sums::<S, true, false>(query, &low.at, &high.at, &mut sums),
-                        (None, true) => row_sums::<S, false, true>(query, &low.at, &low.at, &mut sums),
-                        (None, false) => row_sums::<S, false, false>(query, &low.at, &low.at, &mut sums),
+                    low.find::<S>((item.batch, group.kv_head), row, count);
+                    if let Some(high) = &mut high {
+                        high.find::<S>((item.batch, group.kv_head), row, count);
                     }
                 }
             }
-            for (lane, out) in out.iter_mut().enumerate() {
-                *out = if lane < seen { scan.scale * sums[lane] } else { HIDDEN };
+            for (index, &(head, query)) in group.places.iter().enumerate() {
+                let at = ((item.batch * source.heads + head) * source.length_q + query) * source.keys.capacity + row;
+                // SAFETY: the caller's promise.
+                let out = unsafe { y.part(at, count) };
+                let seen = seen(query);
+                if seen > 0 {
+                    let query = &group.queries[index * width..][..width];
+                    // SAFETY: rows and query have `width` elements, a multiple of LANES; `sums` has 16.
+                    unsafe {
+                        match (&high, low.half) {
+                            (Some(high), true) => row_sums::<S, true, true>(query, &low.at, &high.at, &mut sums),
+                            (Some(high), false) => row_sums::<S, true, false>(query, &low.at, &high.at, &mut sums),
+                            (None, true) => row_sums::<S, false, true>(query, &low.at, &low.at, &mut sums),
+                            (None, false) => row_sums::<S, false, false>(query, &low.at, &low.at, &mut sums),
+                        }
+                    }
+                }
+                let (shown, hidden) = out.split_at_mut(seen);
+                for (out, &sum) in shown.iter_mut().zip(&sums) {
+                    *out = scan.scale * sum;
+                }
+                hidden.fill(HIDDEN);
             }
         }
     }
