@@ -31,7 +31,7 @@ const documented = {
   calibrate: [...shared, '--method', '--bound', '--text', '--length', '--samples', '--out', '--force'],
   eval: [
     ...['--method', '--task', '--length', '--samples', '--queries', '--out', '--budget', '--seed', '--text', '--format'],
-    ...['--questions', '--generate', ...shared, '--json'],
+    ...['--head-plan', '--questions', '--generate', ...shared, '--json'],
   ],
   models: ['--json'],
   methods: ['--json'],

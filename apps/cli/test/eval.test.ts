@@ -81,10 +81,11 @@ describe('filigree eval', () => {
     const file = join(folder.path, 'plan.json');
     const choice = { method: 'streaming-llm', options: { sinks: 2, window: 16 } };
     writeFileSync(file, formatHeadPlan(layerPlan({ name: 'tiny', layers: 2, heads: 4, kvHeads: 2 }, () => choice)));
-    const { stdout, stderr } = await evaluate('--head-plan', file, '--json');
+    const { stdout, stderr } = await evaluateTask('perplexity-strided', '--head-plan', file, '--json');
     expect(stderr).toContain('4 contexts to read');
     const { cells } = JSON.parse(stdout) as { cells: { label: string; score: { mean: number } }[] };
     const scores = (label: RegExp) => cells.filter((cell) => label.test(cell.label)).map(({ score }) => score);
+    expect(scores(/^head-plan/).length).toBe(2);
     expect(scores(/^head-plan:hash=[0-9a-f]{12},name=plan\.json$/)).toEqual(scores(/^streaming-llm/));
     const nothing = await run(['eval', '--model', model, '--out', out]);
     expect(nothing.code).toBe(2);

@@ -29,7 +29,7 @@ impl<'a> Ahead<'a> {
         };
         Self {
             spans,
-            lines: lines.div_ceil(steps),
+            lines: lines.div_ceil(steps.max(1)),
             next: Cell::new(first),
         }
     }
