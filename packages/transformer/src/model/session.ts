@@ -42,7 +42,7 @@ export interface SessionStep {
 export interface SessionPrefill extends Omit<SessionStep, 'logits' | 'promptEnd'> {
   /** Rows that get logits: of the last token, or of all. */
   readonly logits: 'last' | 'all';
-  /** Tokens of a step; default {@link chunkTokens}, with a selector 2,048, as a selection serves the whole step. */
+  /** Tokens of a step; default {@link chunkTokens}, more with a selector. */
   readonly chunk?: number | undefined;
   /** Called after every step but the last, with the tokens read so far. */
   readonly onChunk?: ((doneTokens: number) => void) | undefined;
