@@ -42,9 +42,12 @@ impl<'a> Ahead<'a> {
     #[inline(always)]
     pub fn ask<S: Simd>(&self) {
         let mut line = self.next.get();
-        for _ in 0..self.lines {
-            if line.left == 0 {
-                let Some(bytes) = self.spans.get(line.span) else { break };
+        'lines: for _ in 0..self.lines {
+            // A span may be empty: values of no channels.
+            while line.left == 0 {
+                let Some(bytes) = self.spans.get(line.span) else {
+                    break 'lines;
+                };
                 line = Line {
                     at: bytes.as_ptr(),
                     left: bytes.len().div_ceil(64),
