@@ -32,7 +32,9 @@ export async function measuredByMethod() {
   const last = cells.filter(({ length }) => length === longest);
   return {
     columns:
-      last.length === 0 ? [] : [`density at ${longest.toLocaleString('en-US')} tokens`, 'quality: needles found, less dense'],
+      last.length === 0
+        ? []
+        : [`density of a prompt of ${longest.toLocaleString('en-US')} tokens`, 'quality: needles found, less dense'],
     of(id) {
       if (last.length === 0) return [];
       const own = last.filter(({ method }) => method.id === id);
