@@ -6,3 +6,10 @@ export class KvCapacityError extends FiligreeError {
     super('KV_CAPACITY', message, options);
   }
 }
+
+/** A cache is to go back to where it was before entries were evicted, which are gone. */
+export class TruncateBelowFloorError extends FiligreeError {
+  constructor(message: string, options?: ErrorOptions) {
+    super('TRUNCATE_BELOW_FLOOR', message, options);
+  }
+}

@@ -1,5 +1,5 @@
 import { fromArray, type Tensor } from '@filigree/core-tensor';
-import type { KvCache } from '@filigree/kv-cache';
+import { StreamCache, type KvCache } from '@filigree/kv-cache';
 import type { ModelConfig } from '../config/model-config.js';
 import type { PhaseAttention, PolicyGroup } from './attention-choice.js';
 import { AttentionMeter } from './attention-meter.js';
@@ -15,7 +15,7 @@ export class SequenceAttention {
 
   constructor(
     private readonly config: ModelConfig,
-    private readonly cache: KvCache,
+    private readonly cache: KvCache | StreamCache,
   ) {
     this.meter = new AttentionMeter(config.layers);
     this.#heads = new HeadRows(cache.backend, config.heads, config.kvHeads);
@@ -37,7 +37,10 @@ export class SequenceAttention {
    */
   prepare(phase: PhaseAttention, { units }: PatternPlans, { start, count }: StepSpan): void {
     for (const [layer, groups] of phase.entries()) {
-      for (const group of groups) this.#state(layer, group)?.prepare(this.cache, start, start + count);
+      for (const group of groups) {
+        // Sequences of streams have no groups.
+        if (!(this.cache instanceof StreamCache)) this.#state(layer, group)?.prepare(this.cache, start, start + count);
+      }
       const parts = [...units[layer], ...groups.filter(({ policy }) => policy.kind !== 'pattern')].map(({ heads }) => heads);
       const some = parts.filter((heads) => heads !== undefined);
       for (const heads of some) {

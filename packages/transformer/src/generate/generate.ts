@@ -10,6 +10,7 @@ import { StatsReader, type AttentionMeasure, type AttentionStats } from '../atte
 import type { ChatMessage } from '../chat/chat-template.js';
 import { ChatTemplateError } from '../chat/errors.js';
 import { ContextLengthError } from '../errors.js';
+import { kvCompressor, type KvChoice } from '../kv/kv-choice.js';
 import type { Model } from '../model/model.js';
 import { Prefix, type PrefillProgress } from '../model/prefix.js';
 import { nextLogits, type Session } from '../model/session.js';
@@ -29,6 +30,8 @@ export interface GenerateOptions {
   readonly signal?: AbortSignal | undefined;
   /** Sparse attention per phase. Layers with a window of their own keep it. */
   readonly attention?: AttentionOptions | undefined;
+  /** Keeps less of the prompt, which is read as a whole first; see {@link PrefillOptions.kv}. Not after a prefix, and not together with `attention`. */
+  readonly kv?: KvChoice | undefined;
   /** What to find out about attention beside the density; all of it takes time. */
   readonly measure?: AttentionMeasure | undefined;
   /** Tokens of the prompt that one step takes; default 512, with a selector 2,048. */
@@ -92,14 +95,19 @@ export function generate(
   prompt: string | readonly number[] | readonly ChatMessage[],
   options: GenerateOptions = {},
 ): Generation {
+  const { kv } = options;
   if (source instanceof Prefix) {
+    if (kv) throw new OptionError('generate: kv goes into Model.prefill, which reads the prefix');
     const tokens = typeof prompt === 'string' ? source.model.tokenize(prompt, { addBos: false }) : prompt;
     if (!isTokens(tokens)) throw new OptionError('generate: after a prefix the prompt is text or token ids, not messages');
     const { model, length } = source;
     return new Run(model, model.checkTokens(tokens, 'generate'), options, { length, start: (signal) => source.fork(signal) });
   }
   const tokens = promptTokens(source, prompt);
-  return new Run(source, tokens, options, { length: 0, start: (signal, capacity) => source.session(capacity, signal) });
+  const compressor = kv && kvCompressor(kv, 'generate');
+  const start = (signal: AbortSignal | undefined, capacity: number): Session =>
+    compressor ? source.compressedSession(tokens.length, capacity, compressor, signal) : source.session(capacity, signal);
+  return new Run(source, tokens, options, { length: 0, start });
 }
 
 /** What a generation goes on from: so many tokens, and a session that has read them. */

@@ -13,25 +13,29 @@ import {
   type Linear,
   type Tensor,
 } from '@filigree/core-tensor';
-import { appendOp, type KvStep, type PagePool } from '@filigree/kv-cache';
 import { dequantizeRowsOp, gatedLinear, ggufLayout, projectQkv } from '@filigree/quantization';
-import { attention, type Precision } from '@filigree/sparse-attention';
-import type { LayerQueries, StepAttention } from '../attention/step-attention.js';
+import type { Precision } from '@filigree/sparse-attention';
+import type { StepAttention } from '../attention/step-attention.js';
 import type { ModelConfig, RopeConfig } from '../config/model-config.js';
+import type { StepKv } from '../kv/sequence-kv.js';
 import { disposeDecoderWeights, type DecoderWeights, type LayerWeights } from './decoder-weights.js';
 import type { Hooks } from './hooks.js';
 
 /** Which rows of the step get logits. */
 export type LogitRows = 'none' | 'last' | 'all';
 
-export interface StepOptions {
-  /** Pages of the cache, and where the step writes and reads them. */
-  readonly pool: PagePool;
-  readonly at: KvStep;
-  readonly logits: LogitRows;
+export interface LayerOptions {
+  /** Where the step writes and reads keys and values. */
+  readonly kv: StepKv;
   /** What layers attend with; undefined: dense. */
   readonly attention?: StepAttention | undefined;
   readonly hooks?: Hooks | undefined;
+  /** Is shown the queries of a layer, [1, T, Hq, D], rotated. */
+  readonly onQueries?: ((q: Tensor) => void) | undefined;
+}
+
+export interface StepOptions extends LayerOptions {
+  readonly logits: LogitRows;
 }
 
 interface Rotation {
@@ -71,16 +75,22 @@ export class Decoder {
   step(tokens: Tensor, options: StepOptions): Tensor | undefined {
     return scope(() => {
       const { hooks, logits } = options;
-      let x = this.#embed(tokens);
+      let x = this.embed(tokens);
       if (hooks) x = hooks.at('embedding', x);
-      for (const [index, layer] of this.weights.layers.entries()) {
+      for (let index = 0; index < this.config.layers; index++) {
         const input = x;
-        x = scope(() => this.#layer(index, layer, input, options));
+        x = scope(() => this.layer(index, input, options));
         input.dispose();
       }
       if (logits === 'none') return undefined;
-      return this.#logits(logits === 'last' ? narrow(x, tokens.shape[0] - 1, 1) : x, hooks);
+      return this.logits(logits === 'last' ? narrow(x, tokens.shape[0] - 1, 1) : x, hooks);
     });
+  }
+
+  /** Queries or keys [n, heads, headDim] of a layer, turned by distances i32 [n]. */
+  rotate(layer: number, x: Tensor, by: Tensor): Tensor {
+    const { inverseFrequencies, pairing } = this.#rotationOf(layer);
+    return rope(x, by, inverseFrequencies, { pairing });
   }
 
   dispose(): void {
@@ -89,14 +99,17 @@ export class Decoder {
     this.#embeddingScale?.dispose();
   }
 
-  #embed(tokens: Tensor): Tensor {
+  /** Rows of the embedding: ids i32 [T] → [T, hidden]. */
+  embed(tokens: Tensor): Tensor {
     const { blocks, type } = this.weights.embedding;
     const { hiddenSize } = this.config;
     const rows = dequantizeRowsOp({ blocks, ids: tokens }, { type: ggufLayout(type).id, inFeatures: hiddenSize }).y;
     return this.#embeddingScale ? binary(rows, this.#embeddingScale, 'mul') : rows;
   }
 
-  #layer(index: number, layer: LayerWeights, input: Tensor, options: StepOptions): Tensor {
+  /** One layer of a step: x [T, hidden] → [T, hidden]. */
+  layer(index: number, input: Tensor, options: LayerOptions): Tensor {
+    const layer = this.weights.layers[index];
     const at = (hook: string, tensor: Tensor): Tensor => options.hooks?.at(`layers.${index}.${hook}`, tensor) ?? tensor;
     const x = at('residual-in', input);
     const mixed = this.#attend(index, layer, this.#norm(x, layer.attentionNorm), options);
@@ -129,41 +142,41 @@ export class Decoder {
   }
 
   /** Attention of one layer over the cache, the new keys and values included: [T, heads · headDim]. */
-  #attend(index: number, layer: LayerWeights, x: Tensor, options: StepOptions): Tensor {
-    const { pool, at: place, hooks } = options;
-    const { heads, kvHeads, headDim, windows } = this.config;
+  #attend(index: number, layer: LayerWeights, x: Tensor, options: LayerOptions): Tensor {
+    const { kv, hooks, onQueries } = options;
+    const { heads, kvHeads, headDim, windows, attentionScale: scale, attentionSoftcap } = this.config;
     const at = (hook: string, tensor: Tensor): Tensor => hooks?.at(`layers.${index}.${hook}`, tensor) ?? tensor;
     const count = x.shape[0];
     const window = windows[index];
-    const rotation = window > 0 ? this.#local : this.#global;
+    const rotation = this.#rotationOf(index);
     const projected = projectQkv(x, layer);
-    const { inverseFrequencies, pairing, scale } = rotation;
+    const { inverseFrequencies, pairing, scale: factor } = rotation;
     const rotated = (rows: Tensor, norm: Tensor | undefined, headCount: number): Tensor => {
       const split = reshape(rows, [count, headCount, headDim]);
-      return rope(norm ? this.#norm(split, norm) : split, place.positions, inverseFrequencies, { pairing, scale });
+      return rope(norm ? this.#norm(split, norm) : split, kv.positions, inverseFrequencies, { pairing, scale: factor });
     };
     const q = at('attention.query', rotated(projected.q, layer.queryNorm, heads));
     const k = at('attention.key', rotated(projected.k, layer.keyNorm, kvHeads));
     const v = at('attention.value', reshape(projected.v, [count, kvHeads, headDim]));
-    const [keyPages, valuePages] = [pool.keys[index], pool.values[index]];
-    appendOp({ keyPages, valuePages, k, v, slots: place.slots }, {});
+    const cache = kv.layer(index);
+    cache.append(k, v);
     const precision = this.attentionPrecision;
     const queries = reshape(q, [1, count, heads, headDim]);
+    onQueries?.(queries);
     const rotate = (x: Tensor, by: Tensor): Tensor =>
-      reshape(rope(reshape(x, [by.size, -1, headDim]), by, inverseFrequencies, { pairing }), x.shape);
-    const seen = { q: queries, k: keyPages, v: valuePages, keys: k, place, rotate, precision };
-    const o = options.attention?.attend(index, seen) ?? this.#dense(seen, window);
+      reshape(this.rotate(index, reshape(x, [by.size, -1, headDim]), by), x.shape);
+    const seen = cache.paged && { ...cache.paged, q: queries, keys: k, rotate, precision };
+    const sparse = seen && options.attention?.attend(index, seen);
+    const o = sparse ?? cache.attend(queries, { scale, softcap: attentionSoftcap, precision, window });
     return reshape(o, [count, heads * headDim]);
   }
 
-  #dense({ q, k, v, place, precision }: LayerQueries, window: number): Tensor {
-    const { attentionScale: scale, attentionSoftcap } = this.config;
-    const { table, lengths } = place;
-    const scores = { scale, softcap: attentionSoftcap, precision };
-    return attention(q, k, v, { ...scores, table, lengths, window, queryLayout: 'blhd' }).o;
+  #rotationOf(layer: number): Rotation {
+    return this.config.windows[layer] > 0 ? this.#local : this.#global;
   }
 
-  #logits(x: Tensor, hooks: Hooks | undefined): Tensor {
+  /** Logits of hidden states [T, hidden]: [T, vocabulary]. */
+  logits(x: Tensor, hooks?: Hooks): Tensor {
     const normed = this.#norm(x, this.weights.outputNorm);
     const logits = this.weights.output.forward(hooks?.at('final-norm', normed) ?? normed);
     const capped = this.config.logitSoftcap > 0 ? softcap(logits, this.config.logitSoftcap) : logits;

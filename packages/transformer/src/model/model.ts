@@ -7,11 +7,13 @@ import {
   type HookedRunOptions,
   type Tensor,
 } from '@filigree/core-tensor';
-import { KvCache, type RawKvType } from '@filigree/kv-cache';
+import { KvCache, StreamCache, type Compressor, type RawKvType } from '@filigree/kv-cache';
 import { phaseAttention, type AttentionOptions } from '../attention/attention-choice.js';
 import type { ChatTemplate } from '../chat/chat-template.js';
 import type { ModelConfig } from '../config/model-config.js';
 import { ContextLengthError } from '../errors.js';
+import { entriesKept } from '../kv/compressed-prefill.js';
+import { kvCompressor } from '../kv/kv-choice.js';
 import type { Tokenizer } from '../tokenizer/tokenizer.js';
 import type { WeightSource } from '../weights/weight-source.js';
 import type { Decoder } from './decoder.js';
@@ -110,14 +112,19 @@ export class Model implements HookedModel {
    * @throws ContextLengthError, OptionError, AbortError
    */
   async prefill(tokens: ArrayLike<number>, options: PrefillOptions = {}): Promise<Prefix> {
-    const { signal, room = 1024 } = options;
+    const { signal, room = 1024, kv } = options;
     throwIfAborted(signal);
     const ids = this.checkTokens(tokens, 'prefill');
     this.#checkLength(ids, 'prefill');
     if (!Number.isInteger(room) || room < 0)
       throw new OptionError(`prefill: room is ${room}, it must be a non-negative integer`);
     // A continuation copies the page that the prefix left unfinished.
-    return readPrefix(this, this.session(ids.length + room + pageSize, signal), { before: [], ids }, options);
+    const capacity = ids.length + room + pageSize;
+    const compressor = kv && kvCompressor(kv, 'prefill');
+    const session = compressor
+      ? this.compressedSession(ids.length, capacity, compressor, signal)
+      : this.session(capacity, signal);
+    return readPrefix(this, session, { before: [], ids }, options);
   }
 
   hooks(): string[] {
@@ -142,6 +149,19 @@ export class Model implements HookedModel {
     const layers = windows.map(() => ({ kHeads: kvHeads, vHeads: kvHeads, kDim: headDim, vDim: headDim }));
     const cache = new KvCache(this.backend, { layers, capacity, pageSize, dtype: this.#parts.kvType });
     return new Session(this.#parts.decoder, cache, signal);
+  }
+
+  /** A new sequence that cuts its prompt of `prompt` tokens down once it was read, and has room for as many entries as `capacity` positions need then. */
+  compressedSession(prompt: number, capacity: number, compressor: Compressor, signal?: AbortSignal): Session {
+    this.#assertAlive();
+    const { config } = this;
+    const { kvHeads, headDim, windows } = config;
+    const kept = windows.reduce((sum, _, layer) => sum + entriesKept(config, compressor, prompt, layer), 0);
+    // Every stream leaves a page unfinished.
+    const entries = kvHeads * (kept + windows.length * (capacity - prompt + pageSize));
+    const sizes = { layers: windows.length, kvHeads, kDim: headDim, vDim: headDim };
+    const cache = new StreamCache(this.backend, { ...sizes, capacity: entries, pageSize, dtype: this.#parts.kvType });
+    return new Session(this.#parts.decoder, cache, signal, compressor);
   }
 
   /** Every matrix, in the order in which they run. */

@@ -1,7 +1,9 @@
 import { DisposedError, throwIfAborted, type Tensor } from '@filigree/core-tensor';
+import type { KvBytes } from '@filigree/kv-cache';
 import { phaseAttention, type AttentionOptions } from '../attention/attention-choice.js';
 import { StatsReader, type AttentionMeasure, type AttentionStats } from '../attention/attention-stats.js';
 import { ContextLengthError } from '../errors.js';
+import type { KvChoice } from '../kv/kv-choice.js';
 import type { Model } from './model.js';
 import { computed, type Session } from './session.js';
 
@@ -20,6 +22,10 @@ export interface PrefillOptions {
   /** Positions that all continuations which are alive at a time may take together; default 1,024, at most what the context leaves. */
   readonly room?: number | undefined;
   readonly measure?: AttentionMeasure | undefined;
+  /**
+   * Keeps less of the prompt, once a layer has read it: see {@link kvMethods}. Continuations attend densely to what was kept. Not together with `attention`.
+   */
+  readonly kv?: KvChoice | undefined;
   /** Called after every step but the last. */
   readonly onPrefill?: ((progress: PrefillProgress) => void) | undefined;
 }
@@ -58,6 +64,12 @@ export class Prefix {
     return this.tokens.length;
   }
 
+  /** Bytes of its keys and values, in whole pages; `shared` are those that continuations use too. */
+  bytes(): KvBytes {
+    if (this.#disposed) throw new DisposedError('Prefix: used after dispose()');
+    return this.session.cache.bytes();
+  }
+
   /** A sequence that goes on from here; its caller disposes it. The signal is looked at between steps. */
   fork(signal?: AbortSignal): Session {
     if (this.#disposed) throw new DisposedError('Prefix: used after dispose()');
@@ -65,7 +77,7 @@ export class Prefix {
   }
 
   /** Reads more tokens: a prefix in its own right, in the same room, which outlives this one. */
-  async extend(tokens: ArrayLike<number>, options: Omit<PrefillOptions, 'room'> = {}): Promise<Prefix> {
+  async extend(tokens: ArrayLike<number>, options: Omit<PrefillOptions, 'room' | 'kv'> = {}): Promise<Prefix> {
     const ids = this.#continuation(tokens, 'Prefix.extend');
     throwIfAborted(options.signal);
     return readPrefix(this.model, this.fork(options.signal), { before: this.tokens, ids }, options);
@@ -117,7 +129,7 @@ export async function readPrefix(
   model: Model,
   session: Session,
   { before, ids }: { readonly before: readonly number[]; readonly ids: readonly number[] },
-  { attention, prefillChunk, onPrefill, measure }: Omit<PrefillOptions, 'room'>,
+  { attention, prefillChunk, onPrefill, measure }: Omit<PrefillOptions, 'room' | 'kv'>,
 ): Promise<Prefix> {
   try {
     const layers = phaseAttention(attention, 'prefill', model.config, 'prefill');

@@ -3,7 +3,6 @@ import {
   empty,
   fromArray,
   keep,
-  narrow,
   OptionError,
   reshape,
   scope,
@@ -14,11 +13,14 @@ import {
   type Recording,
   type Tensor,
 } from '@filigree/core-tensor';
-import type { KvCache } from '@filigree/kv-cache';
+import { StreamCache, type Compressor, type KvCache } from '@filigree/kv-cache';
 import { needsLengths, type PhaseAttention } from '../attention/attention-choice.js';
 import type { AttentionMeter, CountEntry } from '../attention/attention-meter.js';
 import type { PatternPlans, StepSpan } from '../attention/pattern-plans.js';
 import { SequenceAttention } from '../attention/sequence-attention.js';
+import { compressedPrefill } from '../kv/compressed-prefill.js';
+import { DenseKv, type SequenceKv } from '../kv/sequence-kv.js';
+import { StreamKv } from '../kv/stream-kv.js';
 import type { Decoder, LogitRows } from './decoder.js';
 import type { Hooks } from './hooks.js';
 
@@ -58,13 +60,14 @@ export interface NextLogits {
   readonly value: Tensor;
 }
 
-type DecodeInputs = readonly [ids: Tensor, positions: Tensor, slots: Tensor, spans: Tensor, table: Tensor, ...plans: Tensor[]];
+/** Ids, what the cache reserved, and plans. */
+type DecodeInputs = readonly [ids: Tensor, ...reservedAndPlans: Tensor[]];
 
 /** A decode step that was recorded, and what it is for. */
 interface RecordedDecode {
   readonly attention: PhaseAttention | undefined;
-  /** Heads of the step's plans. */
-  readonly units: string;
+  /** Heads of the step's plans, and shapes of the cache. */
+  readonly shapes: string;
   readonly recording: Recording<DecodeInputs, NextLogits & { readonly counts?: Tensor | undefined }>;
   /** What the step counts on the device, and the heads that attend densely in it. */
   counted: { readonly entries: readonly CountEntry[]; readonly denseHeads: readonly number[] };
@@ -73,15 +76,19 @@ interface RecordedDecode {
 /** One sequence: a cache, and the steps that extend it. */
 export class Session {
   readonly #attention: SequenceAttention;
+  readonly #kv: SequenceKv;
   #decode: RecordedDecode | undefined;
 
+  /** @param compressor cuts the prompt that an empty {@link StreamCache} begins with. */
   constructor(
     readonly decoder: Decoder,
-    readonly cache: KvCache,
+    readonly cache: KvCache | StreamCache,
     readonly signal: AbortSignal | undefined,
+    private readonly compressor?: Compressor,
     private readonly shared = false,
   ) {
     this.#attention = new SequenceAttention(decoder.config, cache);
+    this.#kv = cache instanceof StreamCache ? new StreamKv(cache) : new DenseKv(cache);
   }
 
   get backend(): Backend {
@@ -97,7 +104,7 @@ export class Session {
    * aborted op would have written counts as lost, and the pages are others' too.
    */
   fork(signal: AbortSignal | undefined): Session {
-    return new Session(this.decoder, this.cache.fork(), signal, true);
+    return new Session(this.decoder, this.cache.fork(), signal, undefined, true);
   }
 
   /** Reads tokens in steps of `chunk`; resolves with the logits, [1 or tokens, vocabulary], once all steps are queued. The caller disposes them. */
@@ -105,7 +112,10 @@ export class Session {
     const { logits: rows, chunk = defaultChunk(options.attention), onChunk, ...step } = options;
     if (!Number.isInteger(chunk) || chunk < 1)
       throw new OptionError(`prefill: a chunk is ${chunk} tokens, it must be a positive integer`);
-    const promptEnd = this.cache.length() + tokens.length;
+    const { compressor, cache } = this;
+    if (compressor && cache instanceof StreamCache && this.#kv.end === 0)
+      return this.#compressed(tokens, { ...options, compressor, cache, chunk });
+    const promptEnd = this.#kv.end + tokens.length;
     let all: Tensor | undefined;
     try {
       for (let start = 0; ; start += chunk) {
@@ -150,32 +160,34 @@ export class Session {
   /** Queues a step over ids on the host or on the device (i32 [T]); undefined when no logits are asked for. */
   step(tokens: readonly number[] | Tensor, step: SessionStep): Tensor | undefined {
     const { logits, attention, promptEnd, hooks, recall = false } = step;
-    return this.#withIds(tokens, (ids) => {
-      const [count] = ids.shape;
-      const span = { start: this.cache.length(), count, promptEnd };
-      const { pool } = this.cache;
-      if (!attention) {
-        const at = this.cache.reserve(count);
-        this.#attention.count(span);
-        return this.decoder.step(ids, { pool, at, logits, hooks });
-      }
-      const plans = this.#attention.plan(attention, span, { recorded: false });
-      const at = this.cache.reserve(count);
-      this.#attention.prepare(attention, plans, span);
-      const uploaded = this.#attention.upload(plans);
-      const lenK = span.start + count;
-      const attend = this.#attention.step(attention, plans, uploaded, { count, promptEnd, lenK, recall });
-      try {
-        const result = this.decoder.step(ids, { pool, at, logits, attention: attend, hooks });
-        const counts = attend.counts();
-        if (counts) this.meter.addOnDevice(counts);
-        this.#attention.count(span, { phase: attention, plans, denseHeads: attend.denseHeads, recall });
-        return result;
-      } finally {
-        attend.dispose();
-        for (const plan of uploaded) plan.dispose();
-      }
-    });
+    return this.#withIds(tokens, (ids) =>
+      scope(() => {
+        const [count] = ids.shape;
+        const span = { start: this.#kv.end, count, promptEnd };
+        if (!attention) {
+          const kv = this.#kv.step(this.#kv.reserve(count));
+          this.#countDense(span);
+          return this.decoder.step(ids, { kv, logits, hooks });
+        }
+        this.#expectDense();
+        const plans = this.#attention.plan(attention, span, { recorded: false });
+        const kv = this.#kv.step(this.#kv.reserve(count));
+        this.#attention.prepare(attention, plans, span);
+        const uploaded = this.#attention.upload(plans);
+        const lenK = span.start + count;
+        const attend = this.#attention.step(attention, plans, uploaded, { count, promptEnd, lenK, recall });
+        try {
+          const result = this.decoder.step(ids, { kv, logits, attention: attend, hooks });
+          const counts = attend.counts();
+          if (counts) this.meter.addOnDevice(counts);
+          this.#attention.count(span, { phase: attention, plans, denseHeads: attend.denseHeads, recall });
+          return result;
+        } finally {
+          attend.dispose();
+          for (const plan of uploaded) plan.dispose();
+        }
+      }),
+    );
   }
 
   /** Queues the step of one token, recorded once and replayed where its shapes stay the same. */
@@ -185,14 +197,15 @@ export class Session {
       if (logits) return nextLogits(logits);
     }
     return this.#withIds(token, (ids) => {
-      const span = { start: this.cache.length(), count: 1, promptEnd: undefined };
+      if (attention) this.#expectDense();
+      const span = { start: this.#kv.end, count: 1, promptEnd: undefined };
       const plans = attention && this.#attention.plan(attention, span, { recorded: true });
-      const { positions, slots, spans, table } = this.cache.reserve(1);
+      const reserved = this.#kv.reserve(1);
       if (attention && plans) this.#attention.prepare(attention, plans, span);
       const uploaded = plans ? this.#attention.upload(plans) : [];
       try {
-        const recorded = this.#recorded(attention, plans);
-        const { counts, ...next } = recorded.recording.replay(ids, positions, slots, spans, table, ...uploaded);
+        const recorded = this.#recorded(attention, plans, reserved.length);
+        const { counts, ...next } = recorded.recording.replay(ids, ...reserved, ...uploaded);
         this.#countDecode(recorded, span, plans, counts);
         return next;
       } finally {
@@ -209,15 +222,15 @@ export class Session {
   }
 
   /** The recording of decode steps under an attention, made anew when another one or other plans come. */
-  #recorded(attention: PhaseAttention | undefined, plans: PatternPlans | undefined): RecordedDecode {
-    const units = JSON.stringify(plans?.units ?? []);
+  #recorded(attention: PhaseAttention | undefined, plans: PatternPlans | undefined, reserved: number): RecordedDecode {
+    const shapes = JSON.stringify([plans?.units ?? [], this.#kv.shapes]);
     const before = this.#decode;
-    if (before?.attention === attention && before?.units === units) return before;
+    if (before?.attention === attention && before?.shapes === shapes) return before;
     before?.recording.dispose();
-    const recording = this.backend.record((...[ids, positions, slots, spans, table, ...uploaded]: DecodeInputs) =>
+    const recording = this.backend.record((...[ids, ...rest]: DecodeInputs) =>
       scope(() => {
-        const at = { positions, slots, lengths: narrow(reshape(spans, [2]), 1, 1), spans, table };
-        const common = { pool: this.cache.pool, at, logits: 'last' as const };
+        const uploaded = rest.slice(reserved);
+        const common = { kv: this.#kv.step(rest.slice(0, reserved)), logits: 'last' as const };
         if (!attention || !plans) return nextLogits(this.decoder.step(ids, common));
         const none = { lenK: undefined, promptEnd: undefined, recall: false };
         const attend = this.#attention.step(attention, plans, uploaded, { count: 1, ...none });
@@ -233,7 +246,7 @@ export class Session {
         }
       }),
     );
-    const made: RecordedDecode = { attention, units, recording, counted: { entries: [], denseHeads: [] } };
+    const made: RecordedDecode = { attention, shapes, recording, counted: { entries: [], denseHeads: [] } };
     this.#decode = made;
     return made;
   }
@@ -245,8 +258,49 @@ export class Session {
     values: Tensor | undefined,
   ): void {
     if (values) this.meter.addOnDevice({ values, entries: counted.entries });
-    if (!attention || !plans) this.#attention.count(span);
+    if (!attention || !plans) this.#countDense(span);
     else this.#attention.count(span, { phase: attention, plans, denseHeads: counted.denseHeads, recall: false });
+  }
+
+  /** Counts a step that attends to all entries there are. */
+  #countDense(span: StepSpan): void {
+    const { start, count } = span;
+    for (const [layer, window] of this.decoder.config.windows.entries()) {
+      const visible = this.#kv.visible(layer, count);
+      this.meter.add(layer, visible === undefined ? { start, count, window } : { start, count, dense: 0, visible });
+    }
+  }
+
+  /** Reads a prompt with the compressor, which leaves less of it. */
+  async #compressed(
+    tokens: readonly number[],
+    {
+      compressor,
+      cache,
+      chunk,
+      logits,
+      attention,
+      hooks,
+      onChunk,
+    }: SessionPrefill & { readonly compressor: Compressor; readonly cache: StreamCache; readonly chunk: number },
+  ): Promise<Tensor> {
+    if (logits === 'all') throw new OptionError('prefill: a prompt that is compressed has logits of its last token only');
+    if (attention) this.#expectDense();
+    if (hooks) throw new OptionError('prefill: a prompt that is compressed takes no hooks');
+    const { decoder, signal } = this;
+    const next = await compressedPrefill({ decoder, cache, compressor, tokens, chunk, signal, onChunk });
+    this.#attention.count({ start: 0, count: tokens.length, promptEnd: tokens.length });
+    return next;
+  }
+
+  get compressed(): boolean {
+    return this.cache instanceof StreamCache;
+  }
+
+  /** @throws OptionError where heads keep different entries, which selectors and patterns do not read. */
+  #expectDense(): void {
+    if (this.compressed)
+      throw new OptionError('attention: a compressed cache is attended to densely; leave out either attention or kv');
   }
 
   #withIds<T>(tokens: readonly number[] | Tensor, run: (ids: Tensor) => T): T {

@@ -1,0 +1,126 @@
+import { ExecutionError, OptionError, scope, type Backend, type Tensor } from '@filigree/core-tensor';
+import { perHead, type Allocation } from './allocate.js';
+import { groupRows, poolRows, type GroupReduction, type Pooling } from './rows.js';
+
+/** A layer whose prompt was read, with all its entries. */
+export interface CompressContext {
+  readonly backend: Backend;
+  readonly layer: number;
+  readonly layers: number;
+  /** Query heads; query head h reads key-value head floor(h / (heads / kvHeads)). */
+  readonly heads: number;
+  readonly kvHeads: number;
+  /** Entries, at positions 0 … length − 1. */
+  readonly length: number;
+  /** [Hk, length, D], rotated by their positions, f32 or f16. */
+  readonly k: Tensor;
+  /** [Hk, length, Dv], dtype of k. */
+  readonly v: Tensor;
+  /** f32 [1, n, Hq, D]: the queries that {@link Compressor.queries} asks for, the last n of the prompt, rotated. */
+  readonly q: Tensor;
+  readonly scale: number;
+  readonly softcap: number;
+  /** Turns queries or keys [n, heads, D] from their positions back to position 0, or by any other distances: by i32 [n]. */
+  readonly rotate: (x: Tensor, by: Tensor) => Tensor;
+}
+
+/** Entries that every head keeps: ascending ids. */
+export type Kept = readonly Uint32Array[];
+
+/** Decides, once a layer has read the prompt, which of its entries stay. */
+export interface Compressor {
+  readonly id: string;
+  /** Queries at the end of the prompt that the decision looks at. */
+  readonly queries: number | 'all';
+  /** Whether what is kept serves any question that may follow. Where it does not, the prompt must end in the question. */
+  readonly queryAgnostic: boolean;
+  /** Entries per key-value head and layer that the decision leaves of a prompt, on average over the heads of the layer. */
+  budget(length: number, layer: number, layers: number): number;
+  /** @throws ExecutionError when a score is NaN. */
+  compress(context: CompressContext): Promise<Kept>;
+}
+
+/** Scores of entries, f32 [Hq or Hk, length]: larger is kept. Called in a scope of its own. */
+export type Score = (context: CompressContext) => Tensor;
+
+/** Entries per key-value head of a layer that a prompt of `length` is cut to. */
+export type Budget = (length: number, layer: number, layers: number) => number;
+
+export interface CompressorParts {
+  readonly id: string;
+  readonly queries: number | 'all';
+  readonly queryAgnostic: boolean;
+  readonly score: Score;
+  readonly budget: Budget;
+  /** How scores of the query heads of a group become one. */
+  readonly group?: GroupReduction | undefined;
+  /** Smooths scores along the entries before a choice is made. */
+  readonly pooling?: Pooling | undefined;
+  /** Entries that are kept whatever they score, at both ends. */
+  readonly protect?: { readonly sinks?: number; readonly recent?: number } | undefined;
+  /** Who shares a budget: default each head by itself. */
+  readonly allocation?: Allocation | undefined;
+}
+
+/**
+ * Eviction as score × budget × protection: entries at both ends stay, of the rest those with the largest scores, ties for the lower id. A prompt
+ * within the budget is kept whole.
+ *
+ * @throws OptionError when a protected span is no non-negative integer.
+ */
+export function compressor(parts: CompressorParts): Compressor {
+  const { id, queries, queryAgnostic, score, budget, group = 'mean', pooling, protect = {}, allocation = perHead } = parts;
+  const { sinks = 0, recent = 0 } = protect;
+  for (const [name, value] of Object.entries({ sinks, recent })) {
+    if (!Number.isInteger(value) || value < 0)
+      throw new OptionError(`${id}: ${name} is ${value}, it must be a non-negative integer`);
+  }
+  return {
+    id,
+    queries,
+    queryAgnostic,
+    budget,
+    async compress(context) {
+      const { length, layer, layers, kvHeads } = context;
+      const entries = Math.min(length, budget(length, layer, layers));
+      if (entries >= length) return Array.from({ length: kvHeads }, () => Uint32Array.from({ length }, (_, index) => index));
+      const [first, last] = protectedSpans(length, entries, { sinks, recent });
+      const rows = groupRows(await readScores(id, score, context), kvHeads, group);
+      const open = rows.map((row) => poolRows(row.subarray(first, last), pooling));
+      const chosen = allocation(open, entries - first - (length - last));
+      return chosen.map((ids) => {
+        const kept = new Uint32Array(first + ids.length + length - last);
+        for (let index = 0; index < first; index++) kept[index] = index;
+        for (const [index, entry] of ids.entries()) kept[first + index] = first + entry;
+        for (let index = last; index < length; index++) kept[first + ids.length + index - last] = index;
+        return kept;
+      });
+    },
+  };
+}
+
+/** Where the entries between the protected ones begin and end. Newest ones go first where the budget does not hold both ends. */
+function protectedSpans(
+  length: number,
+  entries: number,
+  { sinks, recent }: { readonly sinks: number; readonly recent: number },
+): [first: number, last: number] {
+  const newest = Math.min(recent, entries);
+  return [Math.min(sinks, entries - newest), length - newest];
+}
+
+async function readScores(id: string, score: Score, context: CompressContext): Promise<Float32Array[]> {
+  const { length, layer } = context;
+  const scores = scope(() => score(context));
+  try {
+    const numbers = await scores.readNumbers();
+    return Array.from({ length: scores.shape[0] }, (_, head) => {
+      const row = Float32Array.from({ length }, (_entry, index) => numbers[head * length + index]);
+      const bad = row.findIndex(Number.isNaN);
+      if (bad >= 0) throw new ExecutionError(`${id}: the score of entry ${bad}, head ${head} of layer ${layer}, is NaN`);
+      return row;
+    });
+  } finally {
+    scores.dispose();
+  }
+}

@@ -1,0 +1,123 @@
+import { AbortError, fromArray, OptionError, type Backend } from '@filigree/core-tensor';
+import { compressor, kvMethods, type Compressor, type Kept } from '@filigree/kv-cache';
+import { cellPattern, type Pattern } from '@filigree/sparse-attention';
+import { generate, type KvChoice, type Model } from '@filigree/transformer';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { backends, loadTiny } from './support/tiny.js';
+
+const context = Array.from({ length: 150 }, (_, index) => (index * 31) % 200);
+const question = [5, 6, 7];
+const options = { maxTokens: 8, ignoreEos: true };
+
+/** Keeps what it is told to. */
+function keeping(lists: Kept): Compressor {
+  const entries = Math.max(...lists.map(({ length }) => length));
+  return { id: 'given', queries: 0, queryAgnostic: true, budget: () => entries, compress: () => Promise.resolve(lists) };
+}
+
+function largestDifference(a: Float32Array, b: Float32Array): number {
+  expect(a.length).toBe(b.length);
+  return a.reduce((most, value, index) => Math.max(most, Math.abs(value - b[index])), 0);
+}
+
+for (const [name, create] of backends) {
+  describe(`a compressed prompt on ${name}`, () => {
+    let backend: Backend;
+    let model: Model;
+
+    beforeAll(async () => {
+      backend = create();
+      model = await loadTiny({ backend, kvType: 'f32' });
+    });
+
+    afterAll(() => {
+      model.dispose();
+      backend.dispose();
+    });
+
+    it.each(kvMethods.map(({ id }) => id))('%s with room for all entries is dense attention', async (method) => {
+      const dense = await generate(model, [...context, ...question], options).text();
+      const kv: KvChoice = { method, options: { budget: 4096 } };
+      expect(await generate(model, [...context, ...question], { ...options, kv }).text()).toBe(dense);
+      const prefix = await model.prefill(context, { kv });
+      expect(await generate(prefix, question, options).text()).toBe(dense);
+      expect(await generate(prefix, question, options).text()).toBe(dense);
+      prefix.dispose();
+    });
+
+    it.each(kvMethods.map(({ id, ragged }) => [id, ragged] as const))(
+      '%s keeps its budget, and gives the rest back',
+      async (method, ragged) => {
+        const budget = 64;
+        const prefix = await model.prefill(context, { kv: { method, options: { budget } } });
+        const { layers, kvHeads, headDim } = model.config;
+        const pageBytes = 64 * 2 * headDim * 4;
+        const { raw } = prefix.bytes();
+        const streams = layers * kvHeads;
+        if (ragged || method === 'pyramid-kv') expect(raw / pageBytes).toBeLessThanOrEqual(2 * streams);
+        else expect(raw / pageBytes).toBe(streams);
+        prefix.dispose();
+      },
+    );
+
+    it('attends to what was kept, and nothing else', async () => {
+      const { kvHeads, heads } = model.config;
+      // Every head drops a part of its own, so that heads of a layer have different lengths.
+      const keeps = (head: number, id: number): boolean => id % (head + 3) !== 0;
+      const lists = Array.from({ length: kvHeads }, (_, head) =>
+        Uint32Array.from(Array.from(context, (_token, id) => id).filter((id) => keeps(head, id))),
+      );
+      const masked: Pattern = (shape) =>
+        cellPattern(
+          shape,
+          ({ position, mask }) => {
+            if (position < context.length) return [[0, position + 1]];
+            const kept = lists[Math.floor((mask * kvHeads) / heads)];
+            return [...Array.from(kept, (id) => [id, id + 1] as const), [context.length, position + 1]];
+          },
+          { masks: heads },
+        );
+      const whole = await model.logits([...context, ...question], { attention: { prefill: masked } });
+      const expected = ((await whole.read()) as Float32Array).slice(-question.length * model.config.vocabularySize);
+      whole.dispose();
+      const prefix = await model.prefill(context, { kv: keeping(lists) });
+      for (const phase of ['prefill', 'decode'] as const) {
+        const logits = await prefix.logits(question, { phase });
+        const found = (await logits.read()) as Float32Array;
+        logits.dispose();
+        expect(largestDifference(found, expected)).toBeLessThan(5e-4);
+      }
+      prefix.dispose();
+    });
+
+    it('refuses sparse attention over what was kept, and other contradictions', async () => {
+      const kv: KvChoice = { method: 'snap-kv', options: { budget: 64 } };
+      await expect(model.prefill(context, { kv, attention: { prefill: { method: 'streaming-llm' } } })).rejects.toThrow(
+        OptionError,
+      );
+      await expect(model.prefill(context, { kv: { method: 'none' } })).rejects.toThrow(/no method "none"/);
+      await expect(model.prefill(context, { kv: { method: 'snap-kv', options: { window: 0 } } })).rejects.toThrow(/window/);
+      const prefix = await model.prefill(context);
+      expect(() => generate(prefix, question, { kv })).toThrow(/Model.prefill/);
+      prefix.dispose();
+    });
+
+    it('gives everything back after a score that is NaN, and after an abort', async () => {
+      const before = backend.memory().liveBytes;
+      const broken = compressor({
+        id: 'broken',
+        queries: 1,
+        queryAgnostic: true,
+        budget: () => 10,
+        score: ({ kvHeads, length }) => fromArray(backend, new Float32Array(kvHeads * length).fill(NaN), [kvHeads, length]),
+      });
+      await expect(model.prefill(context, { kv: broken })).rejects.toThrow(/NaN/);
+      expect(backend.memory().liveBytes).toBe(before);
+      const controller = new AbortController();
+      const running = model.prefill(context, { kv: { method: 'snap-kv', options: { budget: 40 } }, signal: controller.signal });
+      controller.abort();
+      await expect(running).rejects.toThrow(AbortError);
+      expect(backend.memory().liveBytes).toBe(before);
+    });
+  });
+}
