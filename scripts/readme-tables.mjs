@@ -3,7 +3,7 @@
 import { existsSync, readFileSync, readdirSync } from 'node:fs';
 import { join, relative } from 'node:path';
 import { built, filled, markdownTable, writeOrCheck } from './lib/generated-parts.mjs';
-import { measuredByMethod, reportTable } from './lib/measured-methods.mjs';
+import { kvReportTable, measuredByKvMethod, measuredByMethod, reportTable } from './lib/measured-methods.mjs';
 import { packages } from './lib/packages.mjs';
 import { root } from './lib/run.mjs';
 
@@ -77,6 +77,20 @@ const tables = {
     });
     return [['id', 'method', 'paper', 'phase', 'training', 'options', ...measured.columns], ...rows];
   },
+
+  async 'kv-methods'() {
+    const { kvMethods } = await built('kv-cache');
+    const measured = await measuredByKvMethod();
+    const rows = kvMethods.map(({ id, title, paper, queryAgnostic, ragged, options }) => {
+      const link = paper.replace(/^arXiv:(.*)$/, '[$&](https://arxiv.org/abs/$1)');
+      const defaults = Object.entries(options).map(([key, value]) => code(`${key}: ${value}`));
+      return [code(id), title, link, queryAgnostic ? '●' : '', ragged ? '●' : '', defaults.join(' '), ...measured.of(id)];
+    });
+    return [['id', 'method', 'paper', 'serves any question', 'heads differ', 'options', ...measured.columns], ...rows];
+  },
+
+  /** All that the records of the report on the cache say. */
+  'kv-report': kvReportTable,
 
   /** All that the records of the sparse attention report say. */
   'attention-report': reportTable,

@@ -3,8 +3,11 @@ import { join } from 'node:path';
 import { built } from './generated-parts.mjs';
 import { root } from './run.mjs';
 
-/** Records of the report that methods of sparse attention are judged by. */
-const file = join(root, 'docs/reports/smollm2-135m/records.jsonl');
+/** Records of the reports that methods of sparse attention and of the cache are judged by. */
+const reports = {
+  attention: join(root, 'docs/reports/smollm2-135m/records.jsonl'),
+  kv: join(root, 'docs/reports/smollm2-135m-kv/records.jsonl'),
+};
 
 const signed = (value) => `${value < 0 ? '−' : '+'}${Math.abs(value).toFixed(2)}`;
 const percent = (share) => `${Math.round(100 * share)} %`;
@@ -13,7 +16,8 @@ const difference = (cell) =>
   cell.difference ? `${signed(cell.difference.mean)} (${signed(cell.difference.low)} … ${signed(cell.difference.high)})` : '–';
 
 /** What the records say: a cell per task, length and method, with its times. */
-async function measured() {
+async function measured(report) {
+  const file = reports[report];
   if (!existsSync(file)) return [];
   const { cellsOf, parseRecords, speedsOf, tasksNamed } = await built('evaluation');
   const { records } = parseRecords(readFileSync(file, 'utf8'));
@@ -27,7 +31,7 @@ async function measured() {
 
 /** Columns for the table of methods, of the longest length at which dense attention can do the task. */
 export async function measuredByMethod() {
-  const cells = (await measured()).filter(({ verdict }) => verdict !== 'not informative');
+  const cells = (await measured('attention')).filter(({ verdict }) => verdict !== 'not informative');
   const longest = Math.max(...cells.map(({ length }) => length));
   const last = cells.filter(({ length }) => length === longest);
   return {
@@ -50,10 +54,51 @@ export async function measuredByMethod() {
 /** Every cell of the report. */
 export async function reportTable() {
   const head = ['task', 'tokens', 'method', 'density', 'answers', 'score', 'less dense (95 %)', 'verdict', 'prompt', 'step'];
-  const rows = (await measured()).map((cell) => {
+  const rows = (await measured('attention')).map((cell) => {
     const { task, length, label, density, score, verdict, speed } = cell;
     const row = [task.id, length.toLocaleString('en-US'), `\`${label}\``, percent(density), score.count, score.mean.toFixed(2)];
     return [...row, difference(cell), verdict, times(speed?.prefillRatio), times(speed?.decodeRatio)];
+  });
+  return [head, ...rows];
+}
+
+/** Columns for the table of methods of the cache: every length at which dense attention can do the task. */
+export async function measuredByKvMethod() {
+  const cells = (await measured('kv')).filter(({ verdict }) => verdict !== 'not informative');
+  const lengths = [...new Set(cells.map(({ length }) => length))];
+  const moments = { context: 'before', question: 'after' };
+  const columns = lengths.flatMap((length) =>
+    Object.values(moments).map((moment) => `${length.toLocaleString('en-US')} tokens, cut down ${moment} the question is known`),
+  );
+  return {
+    columns,
+    of(id) {
+      return lengths.flatMap((length) =>
+        Object.keys(moments).map((moment) => {
+          const own = cells.filter(
+            (cell) =>
+              cell.length === length && cell.method.id === `kv/${id}` && (cell.method.options.after ?? 'context') === moment,
+          );
+          return own.map((cell) => `${setting(cell)}${difference(cell)}`).join(', ');
+        }),
+      );
+    },
+  };
+
+  function setting({ method, kvShare }) {
+    const { after, ...options } = method.options;
+    const budget = after === undefined ? `${percent(kvShare)} of the bytes` : `budget ${options.budget}`;
+    return `${budget}: `;
+  }
+}
+
+/** Every cell of the report on the cache. */
+export async function kvReportTable() {
+  const head = ['task', 'tokens', 'method', 'bytes', 'answers', 'score', 'less dense (95 %)', 'verdict', 'step'];
+  const rows = (await measured('kv')).map((cell) => {
+    const { task, length, label, kvShare, score, verdict, speed } = cell;
+    const row = [task.id, length.toLocaleString('en-US'), `\`${label}\``, percent(kvShare), score.count, score.mean.toFixed(2)];
+    return [...row, difference(cell), verdict, times(speed?.decodeRatio)];
   });
   return [head, ...rows];
 }

@@ -59,7 +59,7 @@ export async function answer(
 /** The library's options for those of the command line. */
 export function generateOptions(options: GenerationOptions, signal: AbortSignal): GenerateOptions {
   const { maxTokens, temperature = 0, topK, topP, minP, seed, stop, ignoreEos } = options;
-  const { prefillAttention: prefill, decodeAttention: decode, headPlan: plan } = options;
+  const { prefillAttention: prefill, decodeAttention: decode, headPlan: plan, kv } = options;
   return {
     maxTokens,
     signal,
@@ -73,5 +73,6 @@ export function generateOptions(options: GenerationOptions, signal: AbortSignal)
       ...(seed === undefined ? {} : { seed }),
     },
     attention: { prefill, decode, plan },
+    kv,
   };
 }

@@ -17,6 +17,7 @@ const sampling = [
   '--prefill-attention',
   '--decode-attention',
   '--head-plan',
+  '--kv',
 ];
 
 /** Options that the help of each command must explain. */
@@ -31,7 +32,7 @@ const documented = {
   calibrate: [...shared, '--method', '--bound', '--text', '--length', '--samples', '--out', '--force'],
   eval: [
     ...['--method', '--task', '--length', '--samples', '--queries', '--out', '--budget', '--seed', '--text', '--format'],
-    ...['--head-plan', '--questions', '--generate', ...shared, '--json'],
+    ...['--kv', '--head-plan', '--questions', '--generate', ...shared, '--json'],
   ],
   models: ['--json'],
   methods: ['--json'],
@@ -110,6 +111,10 @@ describe('wrong arguments end with code 2 and one line that names them', () => {
     [['generate', ...model, ...prompt, '--decode-attention', 'x-attention'], 'Methods of decode are dense, '],
     [['chat', ...model, '--head-plan', 'absent.json'], "option '--head-plan <file>' argument 'absent.json' is invalid"],
     [['generate', ...model, ...prompt, '--head-plan', 'package.json'], 'head plan: version is undefined'],
+    [['generate', ...model, ...prompt, '--kv', 'quest'], 'Methods of the cache are '],
+    [['generate', ...model, ...prompt, '--kv', 'snap-kv:budget=0'], 'budget is 0'],
+    [['chat', ...model, '--kv', 'snap-kv:after=question'], 'not "after"'],
+    [['eval', ...model, '--out', 'absent', '--kv', 'snap-kv:after=noon'], 'after is context or question'],
     [['generate', ...model, ...prompt, '--frob'], "unknown option '--frob'"],
   ];
 
@@ -134,8 +139,12 @@ describe('methods', () => {
   it('prints what can be chosen for prompts and for decoding', async () => {
     const { code, stdout } = await run(['methods', '--json']);
     expect(code).toBe(0);
-    const methods = JSON.parse(stdout) as { id: string; options: Record<string, number> }[];
-    expect(methods.find(({ id }) => id === 'streaming-llm')?.options).toMatchObject({ sinks: 4, window: 512 });
+    const methods = JSON.parse(stdout) as { kind: string; id: string; options: Record<string, number> }[];
+    const streaming = methods.filter(({ id }) => id === 'streaming-llm').map(({ kind, options }) => [kind, options]);
+    expect(streaming).toEqual([
+      ['attention', expect.objectContaining({ sinks: 4, window: 512 })],
+      ['kv', { budget: 516, sinks: 4 }],
+    ]);
     const table = (await run(['methods'])).stdout;
     for (const { id } of methods) expect(table).toMatch(new RegExp(`^${id} `, 'm'));
   });

@@ -92,6 +92,24 @@ describe('filigree eval', () => {
     expect(nothing.stderr).toContain('--head-plan');
   });
 
+  it('evaluates methods that keep less of the cache, and says of how many bytes', async () => {
+    const kv = 'snap-kv:budget=64,window=8,snap-kv:budget=64,window=8,after=question,streaming-llm:budget=4096';
+    const { stdout } = await evaluateTask('copy,perplexity-strided', '--kv', kv, '--json');
+    const { cells } = JSON.parse(stdout) as {
+      cells: { task: string; label: string; length: number; kvShare: number; score: { mean: number } }[];
+    };
+    const own = (label: string, task: string) =>
+      cells.filter((cell) => cell.length === 192 && cell.label === label && cell.task === task)[0];
+    expect(own('kv/snap-kv:budget=64,window=8', 'copy').kvShare).toBeLessThan(0.6);
+    expect(own('kv/snap-kv:after=question,budget=64,window=8', 'copy').kvShare).toBe(1);
+    // All entries are kept: the answers are those of dense attention.
+    const bits = (label: string): number => own(label, 'perplexity-strided').score.mean;
+    expect(bits('kv/streaming-llm:budget=4096')).toBeCloseTo(bits('dense'), 4);
+    expect(bits('kv/snap-kv:budget=64,window=8')).not.toBeCloseTo(bits('dense'), 4);
+    const page = readFileSync(join(out, 'report.html'), 'utf8');
+    expect(page).toContain('--kv snap-kv:budget=64,window=8,');
+  });
+
   it('measures planted attention without reading a prompt', async () => {
     const { stdout, code } = await evaluateTask('planted');
     expect(code).toBe(0);

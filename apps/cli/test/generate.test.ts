@@ -96,6 +96,15 @@ describe('generate --json', () => {
     expect(stderr).toContain('density 100 %');
   });
 
+  it('keeps what --kv says of the prompt', async () => {
+    const prompt = ['--prompt', 'the time of '.repeat(40), '--max-tokens', '4'];
+    const [all, some] = [await json(prompt), await json([...prompt, '--kv', 'snap-kv:budget=60,window=8'])];
+    expect(some.stats.kvBytes).toBeLessThan(all.stats.kvBytes / 2);
+    const both = await generate([...prompt, '--kv', 'random', '--prefill-attention', 'streaming-llm']);
+    expect(both.code).toBe(1);
+    expect(both.stderr).toContain('either attention or kv');
+  });
+
   it('counts the bytes of the KV cache, half as many in f16', async () => {
     const args = ['--prompt', 'the', '--max-tokens', '4'];
     const [f32, f16] = [await json([...args, '--kv-type', 'f32']), await json([...args, '--kv-type', 'f16'])];

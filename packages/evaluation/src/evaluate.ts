@@ -1,5 +1,5 @@
 import { OptionError, throwIfAborted } from '@filigree/core-tensor';
-import { attentionOf } from './method-run.js';
+import { attentionOf, kvOf } from './method-run.js';
 import type { PromptFormat } from './prompt-format.js';
 import { readSample } from './read-sample.js';
 import {
@@ -76,6 +76,7 @@ export async function* evaluate(options: EvaluateOptions): AsyncGenerator<Evalua
             made ??= sampleOf(options, task, { length, sample });
             const result = await readSample(options.subject, task, made, {
               attention: attentionOf(method),
+              kv: kvOf(method),
               questions: facts.questions,
               generate: options.generate ?? false,
               decodeTokens: options.decodeTokens ?? 16,
@@ -122,7 +123,7 @@ class DenseScores {
 
 function checkOptions({ subject, tasks, methods, lengths, samples, facts }: EvaluateOptions): void {
   if (tasks.length === 0) throw new OptionError('evaluate: there are no tasks');
-  for (const method of methods) attentionOf(method);
+  for (const method of methods) if (!kvOf(method)) attentionOf(method);
   if (!Number.isInteger(samples) || samples < 1)
     throw new OptionError(`evaluate: samples is ${samples}, it must be a positive integer`);
   if (!Number.isInteger(facts.queries) || facts.queries < 1)

@@ -1,5 +1,6 @@
-import { attentionMethod, formatHeadPlan, type HeadPlan } from '@filigree/sparse-attention';
-import type { AttentionOptions } from '@filigree/transformer';
+import { OptionError } from '@filigree/core-tensor';
+import { attentionMethod, formatHeadPlan, type HeadPlan, type MethodOptions } from '@filigree/sparse-attention';
+import { kvCompressor, type AttentionOptions, type KvChoice } from '@filigree/transformer';
 import { sha256 } from './hash.js';
 import { denseRun, type MethodRun } from './record.js';
 
@@ -12,9 +13,32 @@ export async function planRun(name: string, plan: HeadPlan): Promise<MethodRun> 
   return { id: planId, options: { name, hash: hash.slice(0, 12) }, plan };
 }
 
+/** Stands before ids of methods of the cache, some of which are named as methods of attention are. */
+const kvPrefix = 'kv/';
+
+/** When a method of the cache cuts a context down: before its questions are known, or once for each. */
+export type KvMoment = 'context' | 'question';
+
+/** A method of the cache as something to evaluate; `after` stands among the options in records. @throws OptionError for an unknown method or option. */
+export function kvRun(id: string, options: MethodOptions, after: KvMoment = 'context'): MethodRun {
+  kvCompressor({ method: id, options }, 'evaluate');
+  return { id: `${kvPrefix}${id}`, options: after === 'context' ? options : { ...options, after } };
+}
+
+/** What a run does to the cache; undefined for methods of attention. @throws OptionError for an unknown method or option. */
+export function kvOf({ id, options }: MethodRun): { readonly kv: KvChoice; readonly after: KvMoment } | undefined {
+  if (!id.startsWith(kvPrefix)) return undefined;
+  const { after = 'context', ...own } = options;
+  if (after !== 'context' && after !== 'question')
+    throw new OptionError(`${id}: after is ${String(after)}, it must be context or question`);
+  const kv = { method: id.slice(kvPrefix.length), options: own };
+  kvCompressor(kv, 'evaluate');
+  return { kv, after };
+}
+
 /** Where a method applies in a model: in the phases that it is for. @throws OptionError for an unknown method or option. */
 export function attentionOf({ id, options, plan }: MethodRun): AttentionOptions {
-  if (id === denseRun.id) return {};
+  if (id === denseRun.id || id.startsWith(kvPrefix)) return {};
   if (plan) return { plan };
   const method = attentionMethod(id);
   method.create(options);
@@ -28,6 +52,7 @@ export function attentionOf({ id, options, plan }: MethodRun): AttentionOptions 
 /** The phases that a method works in; those of the heads' methods are the plan's. */
 export function phaseOf({ id, plan }: MethodRun): 'prefill' | 'decode' | 'both' {
   if (!plan && id === planId) return 'both';
+  if (id.startsWith(kvPrefix)) return 'decode';
   if (!plan) return attentionMethod(id).phase;
   const all = plan.layers.flatMap(({ heads }) => heads.map(({ method }) => attentionMethod(method)));
   const phases = new Set(all.filter(({ id }) => id !== denseRun.id).map(({ phase }) => phase));

@@ -10,7 +10,7 @@ import {
   unary,
   type Tensor,
 } from '@filigree/core-tensor';
-import { generate, type AttentionOptions, type Model, type Prefix } from '@filigree/transformer';
+import { generate, type AttentionOptions, type KvChoice, type Model, type Prefix } from '@filigree/transformer';
 import type { Forced, ReadContext, Subject, SubjectOptions } from './subject.js';
 import type { TokenIds } from './task.js';
 
@@ -22,20 +22,33 @@ export function modelSubject(model: Model): Subject {
   return {
     tokenizer: model.tokenizer,
     context: model.context,
-    async prefill(context, { attention, signal, room }) {
+    async prefill(context, { attention, signal, room, kv }) {
       const started = performance.now();
-      const prefix = await model.prefill(context, { attention, signal, room });
-      return readContext(prefix, (performance.now() - started) / 1000, signal);
+      const first = kv?.after === 'context' ? kv.kv : undefined;
+      const prefix = await model.prefill(context, { attention, signal, room, kv: first });
+      const seconds = (performance.now() - started) / 1000;
+      return readContext(prefix, { seconds, signal, room, kv: kv?.after === 'question' ? kv.kv : undefined });
     },
   };
 }
 
-function readContext(prefix: Prefix, seconds: number, signal: AbortSignal | undefined): ReadContext {
+interface ReadOptions {
+  readonly seconds: number;
+  readonly signal: AbortSignal | undefined;
+  readonly room: number;
+  /** Cuts down context and question together. */
+  readonly kv: KvChoice | undefined;
+}
+
+function readContext(prefix: Prefix, { seconds, signal, room, kv }: ReadOptions): ReadContext {
+  const extended = (prompt: TokenIds, attention: AttentionOptions): Promise<Prefix> =>
+    prefix.extend(prompt, { attention, signal, kv, room });
   return {
     seconds,
     density: prefix.stats.density,
+    kvBytes: prefix.bytes().total,
     async ask(prompt, attention) {
-      const asked = prompt.length > 0 ? await prefix.extend(prompt, { attention, signal }) : prefix;
+      const asked = prompt.length > 0 ? await extended(prompt, attention) : prefix;
       return {
         force: (answer, phase) => force(asked, answer, { attention, signal, phase }),
         dispose: () => {
@@ -44,10 +57,17 @@ function readContext(prefix: Prefix, seconds: number, signal: AbortSignal | unde
       };
     },
     async generate(prompt, { limit, ignoreEnd, attention }) {
-      const generation = generate(prefix, prompt, { maxTokens: limit, ignoreEos: ignoreEnd, attention, signal });
-      const text = await generation.text();
-      const { decodeTokens, decodeMs } = generation.stats;
-      return { text, decodeTokens, decodeSeconds: decodeMs / 1000 };
+      // A generation begins with a token of its own: the last one of the question stays behind what is cut down.
+      const asked = kv && prompt.length > 1 ? await extended(prompt.slice(0, -1), attention) : prefix;
+      try {
+        const rest = asked === prefix ? prompt : prompt.slice(-1);
+        const generation = generate(asked, rest, { maxTokens: limit, ignoreEos: ignoreEnd, attention, signal });
+        const text = await generation.text();
+        const { decodeTokens, decodeMs } = generation.stats;
+        return { text, decodeTokens, decodeSeconds: decodeMs / 1000 };
+      } finally {
+        if (asked !== prefix) asked.dispose();
+      }
     },
     dispose: () => {
       prefix.dispose();

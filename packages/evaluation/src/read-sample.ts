@@ -2,11 +2,12 @@ import { throwIfAborted } from '@filigree/core-tensor';
 import type { AttentionOptions } from '@filigree/transformer';
 import { denseRun, type AnswerRecord, type EvaluationRecord } from './record.js';
 import { mean } from './statistics.js';
-import type { Asked, Forced, ReadContext, Subject } from './subject.js';
+import type { Asked, Forced, ReadContext, Subject, SubjectOptions } from './subject.js';
 import type { Query, Sample, Task, TokenIds } from './task.js';
 
 export interface ReadSampleOptions {
   readonly attention: AttentionOptions;
+  readonly kv?: SubjectOptions['kv'];
   /** Attention of questions, where it is not that of the prompt. */
   readonly questions: 'method' | 'dense';
   /** Whether answers are generated where the task does not ask for it. */
@@ -19,7 +20,7 @@ export interface ReadSampleOptions {
 /** What a sample read by a method gave. */
 export type SampleResult = Pick<
   EvaluationRecord,
-  'contextTokens' | 'answers' | 'density' | 'prefillSeconds' | 'questionSeconds' | 'decodeSeconds'
+  'contextTokens' | 'answers' | 'density' | 'kvBytes' | 'prefillSeconds' | 'questionSeconds' | 'decodeSeconds'
 >;
 
 /** Positions beside those of prompts and answers: forks copy the page that they write into. */
@@ -30,11 +31,11 @@ export async function readSample(
   subject: Subject,
   task: Task,
   sample: Sample,
-  { attention, questions, generate, decodeTokens, signal }: ReadSampleOptions,
+  { attention, kv, questions, generate, decodeTokens, signal }: ReadSampleOptions,
 ): Promise<SampleResult> {
   const generates = task.limit > 0 && (generate || task.reading === 'generated');
   const longest = Math.max(...sample.queries.map((query) => roomOf(query, Math.max(generates ? task.limit : 0, decodeTokens))));
-  const context = await subject.prefill(sample.context, { attention, signal, room: longest + spareRoom });
+  const context = await subject.prefill(sample.context, { attention, kv, signal, room: longest + spareRoom });
   try {
     const asking = questions === 'method' ? attention : { ...attention, prefill: { method: denseRun.id } };
     const started = performance.now();
@@ -54,6 +55,7 @@ export async function readSample(
       contextTokens: sample.context.length,
       answers,
       density: context.density,
+      kvBytes: context.kvBytes,
       prefillSeconds: context.seconds,
       questionSeconds,
       decodeSeconds: timed && timed.decodeTokens > 0 ? timed.decodeSeconds / timed.decodeTokens : null,

@@ -61,6 +61,8 @@ export interface EvaluationRecord extends RunFacts {
   readonly sample: number;
   readonly answers: readonly AnswerRecord[];
   readonly density: number;
+  /** Of the context's keys and values, in whole pages; absent from records that were made before it was counted. */
+  readonly kvBytes?: number | undefined;
   readonly prefillSeconds: number;
   /** All questions with their forced answers. */
   readonly questionSeconds: number;

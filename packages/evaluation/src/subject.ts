@@ -1,4 +1,4 @@
-import type { AttentionOptions, Tokenizer } from '@filigree/transformer';
+import type { AttentionOptions, KvChoice, Tokenizer } from '@filigree/transformer';
 import type { TokenIds } from './task.js';
 
 /** What the harness asks of a model. {@link modelSubject} makes one of a loaded model. */
@@ -12,6 +12,8 @@ export interface Subject {
 
 export interface SubjectOptions {
   readonly attention: AttentionOptions;
+  /** What the cache is cut down to once the context was read, or once for every question after it. */
+  readonly kv?: { readonly kv: KvChoice; readonly after: 'context' | 'question' } | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -20,6 +22,8 @@ export interface ReadContext {
   readonly seconds: number;
   /** Cells computed over those of dense causal attention. */
   readonly density: number;
+  /** Bytes of its keys and values, in whole pages, when no question was asked yet. */
+  readonly kvBytes: number;
   /** A fork that has read more tokens; without any, the context itself. */
   ask(prompt: TokenIds, attention: AttentionOptions): Promise<Asked>;
   /** Goes on greedily after the prompt, up to `limit` tokens. */

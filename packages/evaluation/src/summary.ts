@@ -37,6 +37,8 @@ export interface Cell {
   readonly difference: (Interval & { readonly mean: number; readonly pairs: number }) | undefined;
   readonly verdict: Verdict;
   readonly density: number;
+  /** Mean bytes of contexts over those of dense attention; undefined where they were not counted. */
+  readonly kvShare: number | undefined;
 }
 
 /** A method at a length, over all tasks: its time beside that of dense attention on the same contexts. */
@@ -116,7 +118,17 @@ function cellOf(task: Task, own: readonly EvaluationRecord[], dense: readonly Ev
     difference,
     verdict: verdictOf(task, { informative, isDense: isDense(own[0]), difference }),
     density: mean(own.map(({ density }) => density)),
+    kvShare: shareOf(own, dense),
   };
+}
+
+/** Bytes of contexts over those that dense attention took for the same ones. */
+function shareOf(own: readonly EvaluationRecord[], dense: readonly EvaluationRecord[]): number | undefined {
+  const shares = own.flatMap(({ sample, kvBytes }) => {
+    const whole = dense.find((record) => record.sample === sample)?.kvBytes;
+    return kvBytes === undefined || whole === undefined ? [] : [kvBytes / whole];
+  });
+  return shares.length === 0 ? undefined : mean(shares);
 }
 
 /** Differences by context, on the questions that both answered. */

@@ -1,6 +1,6 @@
 import { layerPlan, type HeadChoice } from '@filigree/sparse-attention';
 import { describe, expect, it } from 'vitest';
-import { attentionOf, methodLabel, phaseOf, planRun } from '../src/index.js';
+import { attentionOf, kvOf, kvRun, methodLabel, phaseOf, planRun } from '../src/index.js';
 
 const shape = { name: 'tiny', layers: 2, heads: 4, kvHeads: 2 };
 const window: HeadChoice = { method: 'streaming-llm', options: { window: 64 } };
@@ -31,5 +31,25 @@ describe('a head plan to evaluate', () => {
     expect(await phase(step, prompt)).toBe('both');
     expect(await phase(window, prompt)).toBe('both');
     expect(phaseOf({ id: 'quest', options: {} })).toBe('decode');
+  });
+});
+
+describe('a method of the cache to evaluate', () => {
+  it('is no method of attention, though it may have the name of one', () => {
+    const run = kvRun('streaming-llm', { budget: 64 });
+    expect(methodLabel(run)).toBe('kv/streaming-llm:budget=64');
+    expect(attentionOf(run)).toEqual({});
+    expect(phaseOf(run)).toBe('decode');
+    expect(kvOf(run)).toEqual({ kv: { method: 'streaming-llm', options: { budget: 64 } }, after: 'context' });
+    expect(kvOf({ id: 'streaming-llm', options: {} })).toBeUndefined();
+  });
+
+  it('cuts down after the context or after the question, which its label says', () => {
+    const run = kvRun('snap-kv', { budget: 64 }, 'question');
+    expect(methodLabel(run)).toBe('kv/snap-kv:after=question,budget=64');
+    expect(kvOf(run)).toEqual({ kv: { method: 'snap-kv', options: { budget: 64 } }, after: 'question' });
+    expect(() => kvOf({ id: 'kv/snap-kv', options: { after: 'noon' } })).toThrow(/after is noon/);
+    expect(() => kvRun('snap-kv', { budget: 0 })).toThrow(/budget is 0/);
+    expect(() => kvOf({ id: 'kv/none', options: {} })).toThrow(/no method "none"/);
   });
 });

@@ -90,6 +90,21 @@ for (const [name, create] of backends) {
       prefix.dispose();
     });
 
+    it('cuts down once the question was read, as if both had been one prompt', async () => {
+      const kv: KvChoice = { method: 'snap-kv', options: { budget: 50, window: 3, kernel: 1 } };
+      const prefix = await model.prefill(context);
+      const whole = await model.prefill([...context, ...question], { kv });
+      const asked = await prefix.extend(question, { kv });
+      expect(asked.bytes().raw).toBe(whole.bytes().raw);
+      expect(await generate(asked, [9], options).text()).toBe(await generate(whole, [9], options).text());
+      // What it came from is as it was.
+      expect(await generate(prefix, question, options).text()).toBe(
+        await generate(model, [...context, ...question], options).text(),
+      );
+      await expect(asked.extend([1], { kv })).rejects.toThrow(/compressed already/);
+      for (const each of [asked, whole, prefix]) each.dispose();
+    });
+
     it('refuses sparse attention over what was kept, and other contradictions', async () => {
       const kv: KvChoice = { method: 'snap-kv', options: { budget: 64 } };
       await expect(model.prefill(context, { kv, attention: { prefill: { method: 'streaming-llm' } } })).rejects.toThrow(
@@ -117,6 +132,9 @@ for (const [name, create] of backends) {
       const running = model.prefill(context, { kv: { method: 'snap-kv', options: { budget: 40 } }, signal: controller.signal });
       controller.abort();
       await expect(running).rejects.toThrow(AbortError);
+      const prefix = await model.prefill(context);
+      await expect(prefix.extend(question, { kv: broken })).rejects.toThrow(/NaN/);
+      prefix.dispose();
       expect(backend.memory().liveBytes).toBe(before);
     });
   });

@@ -34,6 +34,7 @@ import { plantedColumns, plantedPart, plantedRows, runPlanted } from '../eval/ru
 import { estimateTime } from '../eval/time-budget.js';
 import { table } from '../format/table.js';
 import { parseHeadPlanFile } from '../options/attention.js';
+import { parseKvMethods } from '../options/kv.js';
 import { parseMethods } from '../options/methods.js';
 import { addModelOptions, type ModelOptions } from '../options/model-options.js';
 import { numberBetween, wholeNumber } from '../options/numbers.js';
@@ -44,6 +45,7 @@ import type { AddCommand } from './command.js';
 
 interface Options extends ModelOptions {
   readonly method: readonly MethodRun[];
+  readonly kv: readonly MethodRun[];
   readonly headPlan: readonly NamedPlan[];
   readonly task: readonly string[];
   readonly length: readonly number[];
@@ -73,6 +75,12 @@ export const addEval: AddCommand = (program, run) => {
     .description('measure methods of sparse attention beside dense attention: quality, time, and at which length they pay');
   addModelOptions(command)
     .option('--method <list>', 'methods, as a,b:option=value,…; dense always runs', parseMethods, [])
+    .option(
+      '--kv <list>',
+      'methods that keep less of the cache, in the same form; after=question cuts down when the question was read',
+      parseKvMethods,
+      [],
+    )
     .addOption(
       new Option('--head-plan <file>', 'a JSON file with a method for every head, evaluated beside them; may be repeated')
         .argParser((path: string, before: readonly NamedPlan[]) => [
@@ -118,8 +126,8 @@ async function runEval(options: Options, context: Context): Promise<undefined> {
   if (kind === 'folder') throw new UsageError(`${path} is a folder; eval takes a .gguf file, whose hash records name`);
   const content = options.text === undefined ? speech() : decodeText(await readFile(options.text), options.text);
   const plans = options.headPlan.map(({ name, plan }) => planRun(name, plan));
-  const methods = [...options.method, ...(await Promise.all(plans))];
-  if (methods.length === 0) throw new UsageError('eval takes a --method or a --head-plan');
+  const methods = [...options.method, ...options.kv, ...(await Promise.all(plans))];
+  if (methods.length === 0) throw new UsageError('eval takes a --method, a --kv or a --head-plan');
   const named = options.task.filter((name) => name !== plantedTask);
   const tasks = tasksNamed(named, content);
   await mkdir(options.out, { recursive: true });
@@ -258,13 +266,17 @@ async function report(
 
 /** The options as they would be written, for the report. */
 function commandLine(options: Options): string {
-  const methods = options.method.map(({ id, options: own }) => {
-    const list = Object.entries(own).map(([name, value]) => `${name}=${value}`);
-    return list.length === 0 ? id : `${id}:${list.join(',')}`;
-  });
+  const list = (methods: readonly MethodRun[]): string | undefined =>
+    methods
+      .map(({ id, options: own }) => {
+        const given = Object.entries(own).map(([name, value]) => `${name}=${value}`);
+        return given.length === 0 ? id : `${id}:${given.join(',')}`;
+      })
+      .join(',') || undefined;
   const flags: readonly (readonly [string, string | number | undefined])[] = [
     ['model', basename(options.model)],
-    ['method', methods.join(',') || undefined],
+    ['method', list(options.method)],
+    ['kv', list(options.kv)?.replaceAll('kv/', '')],
     ...options.headPlan.map(({ name }) => ['head-plan', name] as const),
     ['task', options.task.join(',')],
     ['length', options.length.join(',')],

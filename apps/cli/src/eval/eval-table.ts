@@ -1,7 +1,16 @@
 import type { Cell, Payoff, Speed } from '@filigree/evaluation';
 import { percent } from '../format/numbers.js';
 import { right, table } from '../format/table.js';
-import { differenceText, intervalText, payoffText, ratioText, scoreText, decodeText, secondsText } from './report-text.js';
+import {
+  cacheText,
+  differenceText,
+  intervalText,
+  payoffText,
+  ratioText,
+  scoreText,
+  decodeText,
+  secondsText,
+} from './report-text.js';
 
 /** What was measured, for a terminal: scores, times, and what follows. */
 export function evalText(
@@ -10,7 +19,17 @@ export function evalText(
 ): string {
   const parts = [
     table(
-      ['task', right('tokens'), 'method', right('answers'), right('score'), '95 %', 'difference to dense', 'verdict'],
+      [
+        'task',
+        right('tokens'),
+        'method',
+        right('answers'),
+        right('score'),
+        '95 %',
+        'difference to dense',
+        'verdict',
+        right('cache'),
+      ],
       cells.map((cell) => [
         cell.task.id,
         String(cell.length),
@@ -20,6 +39,7 @@ export function evalText(
         intervalText(cell),
         differenceText(cell),
         cell.verdict,
+        cacheText(cell),
       ]),
       bold,
     ),

@@ -15,7 +15,16 @@ import { groupBy } from '../group-by.js';
 import { percent } from '../format/numbers.js';
 import { html, htmlTable, trusted, type Html } from './html.js';
 import { depthPlot, scorePlot, speedPlot } from './plots.js';
-import { decodeText, differenceText, intervalText, payoffText, ratioText, scoreText, secondsText } from './report-text.js';
+import {
+  cacheText,
+  decodeText,
+  differenceText,
+  intervalText,
+  payoffText,
+  ratioText,
+  scoreText,
+  secondsText,
+} from './report-text.js';
 
 export interface ReportContent {
   readonly command: string;
@@ -52,13 +61,13 @@ export function htmlReport(content: ReportContent): string {
       <head>
         <meta charset="utf-8" />
         <meta name="viewport" content="width=device-width, initial-scale=1" />
-        <title>Sparse attention on ${facts.model}</title>
+        <title>Sparse methods on ${facts.model}</title>
         <style>
           ${trusted(style)}
         </style>
       </head>
       <body>
-        <h1>Sparse attention on ${facts.model}</h1>
+        <h1>Sparse methods on ${facts.model}</h1>
         <p class="lead">Every method beside dense attention on the same prompts, read and asked in one process.</p>
         ${unfinished === undefined ? undefined : html`<p class="note">${unfinished}</p>`} ${payoffPart(content)}
         ${speedPart(content)}
@@ -113,7 +122,8 @@ function speedPart({ speeds }: ReportContent): Html {
     ${plots}${htmlTable(head, rows)}
     <p>
       Times are medians; ratios are geometric means with 95 % bootstrap intervals. Density is the share of query-key pairs of
-      the prompt that was computed.
+      the prompt that was computed, cache the bytes of keys and values of the context over those of dense attention; a method
+      that cuts down after the question holds all of the context until then.
     </p>`;
 }
 
@@ -132,6 +142,7 @@ function taskPart(task: Task, { cells, records }: ReportContent): Html {
     verdict(cell),
     cell.logProb.toFixed(3),
     percent(cell.density),
+    cacheText(cell),
   ]);
   const head = [
     'method',
@@ -143,6 +154,7 @@ function taskPart(task: Task, { cells, records }: ReportContent): Html {
     'verdict',
     'log-prob',
     'density',
+    'cache',
   ];
   return html`<h2>${task.title} <span class="quiet">(${task.id})</span></h2>
     <p>${readingText(task)}</p>

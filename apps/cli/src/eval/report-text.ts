@@ -1,5 +1,5 @@
 import { type Cell, type Payoff, type Ratio, type Speed } from '@filigree/evaluation';
-import { significant } from '../format/numbers.js';
+import { percent, significant } from '../format/numbers.js';
 import { groupBy } from '../group-by.js';
 
 /** `0.93`, or `3.1234` for bits, of which four decimals count. */
@@ -22,6 +22,11 @@ export function differenceText({ task, difference }: Cell): string {
 
 export function ratioText(ratio: Ratio | undefined): string {
   return ratio ? `${ratio.mean.toFixed(2)} × (${ratio.low.toFixed(2)} … ${ratio.high.toFixed(2)})` : '–';
+}
+
+/** Bytes of the cache over those of dense attention. */
+export function cacheText({ kvShare }: Cell): string {
+  return kvShare === undefined ? '–' : percent(kvShare);
 }
 
 export function secondsText(seconds: number): string {

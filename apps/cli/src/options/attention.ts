@@ -47,7 +47,8 @@ export function parseHeadPlanFile(path: string): HeadPlan {
   return invalidUnless(() => parseHeadPlan(json));
 }
 
-function invalidUnless<T>(read: () => T): T {
+/** What a library refuses is an argument of the command line that is invalid. */
+export function invalidUnless<T>(read: () => T): T {
   try {
     return read();
   } catch (error) {
@@ -56,7 +57,11 @@ function invalidUnless<T>(read: () => T): T {
   }
 }
 
-function readOptions({ id, options: defaults }: AttentionMethod, parts: readonly string[]): MethodOptions {
+/** Options of a method as `name=value`, in the types of its defaults. */
+export function readOptions(
+  { id, options: defaults }: Pick<AttentionMethod, 'id' | 'options'>,
+  parts: readonly string[],
+): MethodOptions {
   const options: Record<string, OptionValue> = {};
   for (const part of parts) {
     const [, name, value] = /^([^=]+)=(.+)$/.exec(part) ?? [];

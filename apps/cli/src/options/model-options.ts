@@ -1,6 +1,7 @@
 import type { HeadPlan } from '@filigree/sparse-attention';
 import { InvalidArgumentError, Option, type Command } from 'commander';
 import { parseAttention, parseHeadPlanFile, type AttentionChoice } from './attention.js';
+import { parseKv, type KvMethodChoice } from './kv.js';
 import { numberBetween, wholeNumber } from './numbers.js';
 
 export const backendNames = ['native', 'webgpu', 'reference'] as const;
@@ -51,6 +52,7 @@ export interface GenerationOptions {
   readonly prefillAttention?: AttentionChoice;
   readonly decodeAttention?: AttentionChoice;
   readonly headPlan?: HeadPlan;
+  readonly kv?: KvMethodChoice;
 }
 
 export function addGenerationOptions(command: Command, maxTokens: number): Command {
@@ -80,5 +82,10 @@ export function addGenerationOptions(command: Command, maxTokens: number): Comma
       parseAttention('prefill'),
     )
     .option('--decode-attention <method>', 'attention of generated tokens, in the same form', parseAttention('decode'))
-    .option('--head-plan <file>', 'a JSON file with a method for every head, where no method is given', parseHeadPlanFile);
+    .option('--head-plan <file>', 'a JSON file with a method for every head, where no method is given', parseHeadPlanFile)
+    .option(
+      '--kv <method>',
+      'keep less of the prompt, as method[:option=value,…]; see `filigree methods`; not with sparse attention',
+      parseKv,
+    );
 }

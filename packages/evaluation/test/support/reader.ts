@@ -41,6 +41,7 @@ export function reader({ context = 100_000, addBos = false } = {}): Subject & { 
       };
       return Promise.resolve({
         seconds: Math.min(window, tokens.length) / 1e4,
+        kvBytes: 0,
         density: Math.min(1, window / tokens.length),
         ask: (prompt: TokenIds) =>
           Promise.resolve({

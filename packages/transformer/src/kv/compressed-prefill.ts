@@ -1,12 +1,9 @@
 import {
-  concat,
   empty,
   fromArray,
-  keep,
   narrow,
   reshape,
   scope,
-  slice,
   throwIfAborted,
   unscoped,
   writeSlice,
@@ -16,6 +13,7 @@ import { appendOp, type Compressor, type StreamCache } from '@filigree/kv-cache'
 import { attention } from '@filigree/sparse-attention';
 import type { ModelConfig } from '../config/model-config.js';
 import type { Decoder } from '../model/decoder.js';
+import { NewestQueries } from './newest-queries.js';
 import type { StepKv } from './sequence-kv.js';
 
 export interface CompressedPrefill {
@@ -84,9 +82,9 @@ async function compressLayer(parts: CompressedPrefill, { layer, whole, hidden }:
   const length = tokens.length;
   const kept = entriesKept(config, compressor, length, layer);
   const dense = config.windows[layer] > 0 || kept >= length;
-  const asked = dense ? 0 : Math.min(length, compressor.queries === 'all' ? length : compressor.queries);
-  const seen: Tensor[] = [];
+  const queries = new NewestQueries(dense ? 0 : compressor.queries === 'all' ? length : compressor.queries);
   const entries = { k: withoutBatch(whole.k), v: withoutBatch(whole.v) };
+  let q: Tensor | undefined;
   try {
     for (let start = 0; start < length; start += chunk) {
       const count = Math.min(chunk, length - start);
@@ -97,9 +95,8 @@ async function compressLayer(parts: CompressedPrefill, { layer, whole, hidden }:
           [count],
           'i32',
         );
-        const onQueries = (q: Tensor): void => {
-          const first = Math.max(0, length - asked - start);
-          if (first < count) seen.push(keep(narrowed(q, first, count)));
+        const onQueries = (_: number, q: Tensor): void => {
+          queries.add(q);
         };
         const kv = wholeStep(whole, positions, start + count);
         writeSlice(hidden, decoder.layer(layer, narrow(hidden, start, count), { kv, onQueries }), { axis: 0, start });
@@ -107,10 +104,14 @@ async function compressLayer(parts: CompressedPrefill, { layer, whole, hidden }:
       await backend.ready();
       throwIfAborted(signal);
     }
-    const lists = dense ? newest(config.kvHeads, length, kept) : await compress(parts, { layer, ...entries, seen });
+    q = queries.joined(backend, config.heads, config.headDim);
+    const lists = dense
+      ? newest(config.kvHeads, length, kept)
+      : await compressEntries(decoder, compressor, { layer, q, ...entries });
     cache.fill(layer, entries, lists);
   } finally {
-    for (const tensor of [...seen, entries.k, entries.v]) tensor.dispose();
+    queries.dispose();
+    for (const tensor of [q, entries.k, entries.v]) tensor?.dispose();
   }
 }
 
@@ -127,37 +128,22 @@ function wholeStep({ k, v }: WholeLayer['whole'], positions: Tensor, lengthK: nu
   };
 }
 
-async function compress(
-  { decoder, compressor, tokens }: CompressedPrefill,
-  { layer, k, v, seen }: { readonly layer: number; readonly k: Tensor; readonly v: Tensor; readonly seen: readonly Tensor[] },
+/** Asks the compressor about the entries of a layer: k [Hk, S, D], v [Hk, S, Dv], q [1, n, Hq, D]. */
+export function compressEntries(
+  decoder: Decoder,
+  compressor: Compressor,
+  { layer, ...tensors }: { readonly layer: number; readonly k: Tensor; readonly v: Tensor; readonly q: Tensor },
 ): Promise<readonly Uint32Array[]> {
   const { config, backend } = decoder;
-  const { layers, heads, kvHeads, headDim, attentionScale: scale, attentionSoftcap: softcap } = config;
-  const q = unscoped(() =>
-    seen.length === 0
-      ? empty(backend, [1, 0, heads, headDim], 'f32')
-      : seen.length === 1
-        ? reshape(seen[0], seen[0].shape)
-        : concat(seen, 1),
-  );
-  try {
-    const rotate = (x: Tensor, by: Tensor): Tensor => decoder.rotate(layer, x, by);
-    const shape = { layer, layers, heads, kvHeads, length: tokens.length };
-    return await compressor.compress({ backend, ...shape, k, v, q, scale, softcap, rotate });
-  } finally {
-    q.dispose();
-  }
+  const { layers, heads, kvHeads, attentionScale: scale, attentionSoftcap: softcap } = config;
+  const rotate = (x: Tensor, by: Tensor): Tensor => decoder.rotate(layer, x, by);
+  const shape = { layer, layers, heads, kvHeads, length: tensors.k.shape[1] };
+  return compressor.compress({ backend, ...shape, ...tensors, scale, softcap, rotate });
 }
 
 /** The last `count` of `length` entries, for every head. */
-function newest(kvHeads: number, length: number, count: number): Uint32Array[] {
+export function newest(kvHeads: number, length: number, count: number): Uint32Array[] {
   return Array.from({ length: kvHeads }, () => Uint32Array.from({ length: count }, (_, index) => length - count + index));
-}
-
-/** Rows [first, end) of [1, T, H, D]. */
-function narrowed(q: Tensor, first: number, end: number): Tensor {
-  const [, , heads, dim] = q.shape;
-  return slice(q, [0, first, 0, 0], [1, end - first, heads, dim]);
 }
 
 /** [1, H, T, D] → [H, T, D]; the caller disposes it. */

@@ -31,7 +31,7 @@ export interface LayerOptions {
   readonly attention?: StepAttention | undefined;
   readonly hooks?: Hooks | undefined;
   /** Is shown the queries of a layer, [1, T, Hq, D], rotated. */
-  readonly onQueries?: ((q: Tensor) => void) | undefined;
+  readonly onQueries?: ((layer: number, q: Tensor) => void) | undefined;
 }
 
 export interface StepOptions extends LayerOptions {
@@ -162,7 +162,7 @@ export class Decoder {
     cache.append(k, v);
     const precision = this.attentionPrecision;
     const queries = reshape(q, [1, count, heads, headDim]);
-    onQueries?.(queries);
+    onQueries?.(index, queries);
     const rotate = (x: Tensor, by: Tensor): Tensor =>
       reshape(this.rotate(index, reshape(x, [by.size, -1, headDim]), by), x.shape);
     const seen = cache.paged && { ...cache.paged, q: queries, keys: k, rotate, precision };

@@ -14,15 +14,13 @@ import type { ModelConfig } from '../config/model-config.js';
 import { ContextLengthError } from '../errors.js';
 import { entriesKept } from '../kv/compressed-prefill.js';
 import { kvCompressor } from '../kv/kv-choice.js';
+import { pageSize } from '../kv/page-size.js';
 import type { Tokenizer } from '../tokenizer/tokenizer.js';
 import type { WeightSource } from '../weights/weight-source.js';
 import type { Decoder } from './decoder.js';
 import { hookNames, Hooks } from './hooks.js';
 import { readPrefix, type Prefix, type PrefillOptions } from './prefix.js';
 import { computed, Session, type SessionPrefill } from './session.js';
-
-/** Entries of a page of the cache. */
-const pageSize = 64;
 
 /** A weight and how it runs. */
 export interface WeightDescription {
@@ -151,8 +149,13 @@ export class Model implements HookedModel {
     return new Session(this.#parts.decoder, cache, signal);
   }
 
-  /** A new sequence that cuts its prompt of `prompt` tokens down once it was read, and has room for as many entries as `capacity` positions need then. */
+  /** A new sequence that cuts its prompt of `prompt` tokens down once it was read; see {@link streamCache}. */
   compressedSession(prompt: number, capacity: number, compressor: Compressor, signal?: AbortSignal): Session {
+    return new Session(this.#parts.decoder, this.streamCache(prompt, capacity, compressor), signal, compressor);
+  }
+
+  /** Room for what a compressor leaves of `prompt` tokens, and for as many entries as positions up to `capacity` need after them. */
+  streamCache(prompt: number, capacity: number, compressor: Compressor): StreamCache {
     this.#assertAlive();
     const { config } = this;
     const { kvHeads, headDim, windows } = config;
@@ -160,8 +163,7 @@ export class Model implements HookedModel {
     // Every stream leaves a page unfinished.
     const entries = kvHeads * (kept + windows.length * (capacity - prompt + pageSize));
     const sizes = { layers: windows.length, kvHeads, kDim: headDim, vDim: headDim };
-    const cache = new StreamCache(this.backend, { ...sizes, capacity: entries, pageSize, dtype: this.#parts.kvType });
-    return new Session(this.#parts.decoder, cache, signal, compressor);
+    return new StreamCache(this.backend, { ...sizes, capacity: entries, pageSize, dtype: this.#parts.kvType });
   }
 
   /** Every matrix, in the order in which they run. */

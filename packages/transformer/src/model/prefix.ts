@@ -1,9 +1,12 @@
-import { DisposedError, throwIfAborted, type Tensor } from '@filigree/core-tensor';
-import type { KvBytes } from '@filigree/kv-cache';
+import { DisposedError, keep, throwIfAborted, type Tensor } from '@filigree/core-tensor';
+import type { Compressor, KvBytes } from '@filigree/kv-cache';
 import { phaseAttention, type AttentionOptions } from '../attention/attention-choice.js';
 import { StatsReader, type AttentionMeasure, type AttentionStats } from '../attention/attention-stats.js';
 import { ContextLengthError } from '../errors.js';
-import type { KvChoice } from '../kv/kv-choice.js';
+import { newestQueries } from '../kv/compress-cache.js';
+import { kvCompressor, type KvChoice } from '../kv/kv-choice.js';
+import { NewestQueries } from '../kv/newest-queries.js';
+import { pageSize } from '../kv/page-size.js';
 import type { Model } from './model.js';
 import { computed, type Session } from './session.js';
 
@@ -76,11 +79,26 @@ export class Prefix {
     return this.session.fork(signal);
   }
 
-  /** Reads more tokens: a prefix in its own right, in the same room, which outlives this one. */
-  async extend(tokens: ArrayLike<number>, options: Omit<PrefillOptions, 'room' | 'kv'> = {}): Promise<Prefix> {
+  /**
+   * Reads more tokens: a prefix in its own right, in the same room, which outlives this one. With `kv` all that was read so far is cut down then, into
+   * a cache of its own with room for `room` more positions (default 1,024): so methods that look at the question see it. They see no more queries than the
+   * tokens read here.
+   */
+  async extend(tokens: ArrayLike<number>, options: PrefillOptions = {}): Promise<Prefix> {
+    const { signal, kv, room = 1024 } = options;
     const ids = this.#continuation(tokens, 'Prefix.extend');
-    throwIfAborted(options.signal);
-    return readPrefix(this.model, this.fork(options.signal), { before: this.tokens, ids }, options);
+    const compressor = kv && kvCompressor(kv, 'Prefix.extend');
+    const wanted = compressor && newestQueries(compressor, 'Prefix.extend');
+    throwIfAborted(signal);
+    const session = this.fork(signal);
+    if (!compressor || wanted === undefined) return readPrefix(this.model, session, { before: this.tokens, ids }, options);
+    const length = this.length + ids.length;
+    return extendCompressed(
+      this.model,
+      session,
+      { before: this.tokens, ids, compressor, wanted, capacity: length + room + pageSize },
+      options,
+    );
   }
 
   /**
@@ -128,13 +146,28 @@ export class Prefix {
 export async function readPrefix(
   model: Model,
   session: Session,
-  { before, ids }: { readonly before: readonly number[]; readonly ids: readonly number[] },
+  {
+    before,
+    ids,
+    onQueries,
+  }: {
+    readonly before: readonly number[];
+    readonly ids: readonly number[];
+    readonly onQueries?: (layer: number, q: Tensor) => void;
+  },
   { attention, prefillChunk, onPrefill, measure }: Omit<PrefillOptions, 'room' | 'kv'>,
 ): Promise<Prefix> {
   try {
     const layers = phaseAttention(attention, 'prefill', model.config, 'prefill');
     const onChunk = onPrefill && ((doneTokens: number) => onPrefill({ doneTokens, totalTokens: ids.length }));
-    const steps = { logits: 'last' as const, attention: layers, chunk: prefillChunk, onChunk, recall: measure?.recall };
+    const steps = {
+      logits: 'last' as const,
+      attention: layers,
+      chunk: prefillChunk,
+      onChunk,
+      onQueries,
+      recall: measure?.recall,
+    };
     const stats = new StatsReader(session, measure);
     const started = performance.now();
     const next = await stats.during(() => computed(session.prefill(ids, steps)));
@@ -148,5 +181,58 @@ export async function readPrefix(
   } catch (error) {
     session.dispose();
     throw error;
+  }
+}
+
+/** Reads `ids` with a session of all entries, cuts everything down, and disposes the session. */
+async function extendCompressed(
+  model: Model,
+  session: Session,
+  {
+    before,
+    ids,
+    compressor,
+    wanted,
+    capacity,
+  }: {
+    readonly before: readonly number[];
+    readonly ids: readonly number[];
+    readonly compressor: Compressor;
+    /** Queries that the compressor looks at. */
+    readonly wanted: number;
+    readonly capacity: number;
+  },
+  options: Omit<PrefillOptions, 'room' | 'kv'>,
+): Promise<Prefix> {
+  const { layers, heads, headDim } = model.config;
+  const collected: NewestQueries[] = [];
+  const queries: Tensor[] = [];
+  let read: Prefix | undefined;
+  try {
+    for (let layer = 0; layer < layers; layer++) collected.push(new NewestQueries(wanted));
+    const onQueries = (layer: number, q: Tensor): void => {
+      collected[layer].add(q);
+    };
+    read = await readPrefix(model, session, { before, ids, onQueries }, options);
+    for (const layer of collected) queries.push(layer.joined(model.backend, heads, headDim));
+    const into = model.streamCache(before.length + ids.length, capacity, compressor);
+    try {
+      const compressed = await session.compress(into, compressor, queries, options.signal);
+      return new Prefix(
+        model,
+        [...before, ...ids],
+        keep(read.next.view(read.next.shape, read.next.offset)),
+        read.stats,
+        compressed,
+      );
+    } catch (error) {
+      into.dispose();
+      throw error;
+    }
+  } finally {
+    for (const layer of collected) layer.dispose();
+    for (const q of queries) q.dispose();
+    // What failed before has disposed the session.
+    read?.dispose();
   }
 }

@@ -18,6 +18,7 @@ import { needsLengths, type PhaseAttention } from '../attention/attention-choice
 import type { AttentionMeter, CountEntry } from '../attention/attention-meter.js';
 import type { PatternPlans, StepSpan } from '../attention/pattern-plans.js';
 import { SequenceAttention } from '../attention/sequence-attention.js';
+import { compressCache } from '../kv/compress-cache.js';
 import { compressedPrefill } from '../kv/compressed-prefill.js';
 import { DenseKv, type SequenceKv } from '../kv/sequence-kv.js';
 import { StreamKv } from '../kv/stream-kv.js';
@@ -39,6 +40,8 @@ export interface SessionStep {
   readonly hooks?: Hooks | undefined;
   /** Compares every layer that is not dense with dense attention, for the meter. */
   readonly recall?: boolean | undefined;
+  /** Is shown the queries of every layer, [1, T, Hq, D], rotated. */
+  readonly onQueries?: ((layer: number, q: Tensor) => void) | undefined;
 }
 
 export interface SessionPrefill extends Omit<SessionStep, 'logits' | 'promptEnd'> {
@@ -159,7 +162,7 @@ export class Session {
 
   /** Queues a step over ids on the host or on the device (i32 [T]); undefined when no logits are asked for. */
   step(tokens: readonly number[] | Tensor, step: SessionStep): Tensor | undefined {
-    const { logits, attention, promptEnd, hooks, recall = false } = step;
+    const { logits, attention, promptEnd, hooks, recall = false, onQueries } = step;
     return this.#withIds(tokens, (ids) =>
       scope(() => {
         const [count] = ids.shape;
@@ -167,7 +170,7 @@ export class Session {
         if (!attention) {
           const kv = this.#kv.step(this.#kv.reserve(count));
           this.#countDense(span);
-          return this.decoder.step(ids, { kv, logits, hooks });
+          return this.decoder.step(ids, { kv, logits, hooks, onQueries });
         }
         this.#expectDense();
         const plans = this.#attention.plan(attention, span, { recorded: false });
@@ -177,7 +180,7 @@ export class Session {
         const lenK = span.start + count;
         const attend = this.#attention.step(attention, plans, uploaded, { count, promptEnd, lenK, recall });
         try {
-          const result = this.decoder.step(ids, { kv, logits, attention: attend, hooks });
+          const result = this.decoder.step(ids, { kv, logits, attention: attend, hooks, onQueries });
           const counts = attend.counts();
           if (counts) this.meter.addOnDevice(counts);
           this.#attention.count(span, { phase: attention, plans, denseHeads: attend.denseHeads, recall });
@@ -212,6 +215,19 @@ export class Session {
         for (const plan of uploaded) plan.dispose();
       }
     });
+  }
+
+  /** A sequence that begins with what `compressor` keeps of this one, whose newest queries are `queries` [layers]. */
+  async compress(
+    into: StreamCache,
+    compressor: Compressor,
+    queries: readonly Tensor[],
+    signal: AbortSignal | undefined,
+  ): Promise<Session> {
+    const { decoder, cache } = this;
+    if (cache instanceof StreamCache) throw new OptionError('kv: the prefix was compressed already');
+    await compressCache({ decoder, from: cache, into, compressor, queries, signal });
+    return new Session(decoder, into, signal);
   }
 
   dispose(): void {
