@@ -10,13 +10,17 @@ import { StatsReader, type AttentionMeasure, type AttentionStats } from '../atte
 import type { ChatMessage } from '../chat/chat-template.js';
 import { ChatTemplateError } from '../chat/errors.js';
 import { ContextLengthError } from '../errors.js';
+import { newestQueries } from '../kv/compress-cache.js';
 import { kvCompressor, type KvChoice } from '../kv/kv-choice.js';
+import { LayerQueries } from '../kv/newest-queries.js';
 import type { Model } from '../model/model.js';
 import { Prefix, type PrefillProgress } from '../model/prefix.js';
 import { nextLogits, type Session } from '../model/session.js';
 import { NextToken } from './next-token.js';
 import { Sampler, type SamplingOptions } from './sampler.js';
+import { defaultDraft, draftLength, Speculative, type SpeculationOptions, type SpeculationStats } from './speculative.js';
 import { StopStrings } from './stop-strings.js';
+import { StepByStep, type TokenSource } from './token-source.js';
 
 export interface GenerateOptions {
   /** Most tokens to generate; default 256. */
@@ -32,6 +36,8 @@ export interface GenerateOptions {
   readonly attention?: AttentionOptions | undefined;
   /** Keeps less of the prompt, which is read as a whole first; see {@link PrefillOptions.kv}. Not after a prefix, and not together with `attention`. */
   readonly kv?: KvChoice | undefined;
+  /** Drafts tokens over a part of the cache and verifies them densely: the same text in fewer steps over all of it. Not with `attention.decode` or `kv`. */
+  readonly speculate?: SpeculationOptions | undefined;
   /** What to find out about attention beside the density; all of it takes time. */
   readonly measure?: AttentionMeasure | undefined;
   /** Tokens of the prompt that one step takes; default 512, with a selector 2,048. */
@@ -51,6 +57,8 @@ export interface GenerateStats extends AttentionStats {
   /** Tokens made by decode steps: all but the first, which the prompt's step makes. */
   readonly decodeTokens: number;
   readonly decodeMs: number;
+  /** What became of drafts, where there are some. */
+  readonly speculation?: SpeculationStats | undefined;
   /** Bytes of cached keys and values, in whole pages. */
   readonly kvBytes: number;
   /** Peak resident bytes of the process; 0 in browsers. */
@@ -162,6 +170,11 @@ class Run implements Generation {
       prefill: phaseAttention(attention, 'prefill', model.config, 'generate'),
       decode: phaseAttention(attention, 'decode', model.config, 'generate'),
     };
+    if (options.speculate) {
+      draftLength(options.speculate);
+      if (options.kv) throw new OptionError('generate: speculate keeps all entries for verifying; leave out kv');
+      if (this.#layers.decode) throw new OptionError('generate: speculate verifies densely; leave out attention.decode');
+    }
     this.#stats = {
       promptTokens: prompt.length,
       prefillMs: 0,
@@ -222,21 +235,19 @@ class Run implements Generation {
     const { endOfGeneration } = this.#model.tokenizer;
     const stream = this.#model.tokenizer.stream();
     const started = performance.now();
-    let next = await this.#prefill(session);
-    let following: NextToken | undefined;
+    const source = await this.#source(session);
     let firstAt = 0;
     try {
       for (let count = 1; ; count++) {
-        const more = count < this.#maxTokens;
-        // Greedy: the next step starts from the token on the device, before the host has seen it.
-        if (more && this.#sampler.greedy) following = this.#decode(session, next.onDevice());
-        const token = await next.id();
+        const more = this.#maxTokens - count;
+        const token = await source.next(more);
         const now = performance.now();
         if (count === 1) firstAt = now;
-        this.#measure({ prefillMs: firstAt - started, decodeTokens: count - 1, decodeMs: now - firstAt });
+        const speculation = source instanceof Speculative ? source.stats : undefined;
+        this.#measure({ prefillMs: firstAt - started, decodeTokens: count - 1, decodeMs: now - firstAt, speculation });
         const ended = endOfGeneration.has(token) && this.#options.ignoreEos !== true;
         const text = ended ? '' : this.#stops.push(stream.push(token));
-        if (ended || this.#stops.found || !more) {
+        if (ended || this.#stops.found || more === 0) {
           const rest = this.#stops.found ? '' : this.#stops.push(stream.end()) + this.#stops.end();
           this.#reason = ended ? 'eos' : this.#stops.found ? 'stop' : 'length';
           yield { token, text: text + rest };
@@ -246,18 +257,36 @@ class Run implements Generation {
         // Where the backend computes on this thread, a turn of the event loop: without one no signal would ever fire.
         await session.backend.ready();
         throwIfAborted(this.#options.signal);
-        following ??= this.#decode(session, [token]);
-        next.dispose();
-        next = following;
-        following = undefined;
       }
     } finally {
-      next.dispose();
-      following?.dispose();
+      source.dispose();
     }
   }
 
-  async #prefill(session: Session): Promise<NextToken> {
+  /** Reads the prompt. */
+  async #source(session: Session): Promise<TokenSource> {
+    const { speculate } = this.#options;
+    const { decode } = this.#layers;
+    if (!speculate) return new StepByStep(session, this.#sampler, decode, await this.#prefill(session));
+    const compressor = kvCompressor(speculate.kv ?? defaultDraft, 'generate: speculate');
+    const queries = new LayerQueries(this.#model, newestQueries(compressor, 'generate: speculate'));
+    try {
+      const first = await this.#prefill(session, queries.collect);
+      try {
+        const length = this.#beginning.length + this.#prompt.length;
+        const into = this.#model.streamCache(length, length + this.#maxTokens, compressor);
+        const draft = await session.compress(into, compressor, queries, this.#options.signal);
+        return new Speculative(session, draft, this.#sampler, draftLength(speculate), first);
+      } catch (error) {
+        first.dispose();
+        throw error;
+      }
+    } finally {
+      queries.dispose();
+    }
+  }
+
+  async #prefill(session: Session, onQueries?: (layer: number, q: Tensor) => void): Promise<NextToken> {
     const { onPrefill, prefillChunk, measure } = this.#options;
     const totalTokens = this.#prompt.length;
     const logits = await session.prefill(this.#prompt, {
@@ -266,12 +295,9 @@ class Run implements Generation {
       recall: measure?.recall,
       chunk: prefillChunk,
       onChunk: onPrefill && ((doneTokens) => onPrefill({ doneTokens, totalTokens })),
+      onQueries,
     });
     return new NextToken(nextLogits(logits), this.#sampler, { check: true });
-  }
-
-  #decode(session: Session, token: readonly number[] | Tensor): NextToken {
-    return new NextToken(session.decode(token, this.#layers.decode), this.#sampler, { check: false });
   }
 
   #measure(change: Partial<GenerateStats>): void {

@@ -11,6 +11,7 @@ import {
 } from '@filigree/core-tensor';
 import type { Compressor, KvCache, StreamCache } from '@filigree/kv-cache';
 import type { Decoder } from '../model/decoder.js';
+import type { LayerQueries } from './newest-queries.js';
 import { compressEntries, entriesKept, newest } from './compressed-prefill.js';
 
 export interface CompressCache {
@@ -20,8 +21,7 @@ export interface CompressCache {
   /** Empty; gets what is kept. */
   readonly into: StreamCache;
   readonly compressor: Compressor;
-  /** Per layer [1, n, Hq, D]: the newest queries there are, rotated. */
-  readonly queries: readonly Tensor[];
+  readonly queries: LayerQueries;
   readonly signal: AbortSignal | undefined;
 }
 
@@ -36,16 +36,15 @@ export async function compressCache({ decoder, from, into, compressor, queries, 
     throwIfAborted(signal);
     const kept = entriesKept(config, compressor, length, layer);
     const entries = scope(() => contiguous(from, layer));
+    const q = queries.of(layer);
     try {
       const whole = config.windows[layer] > 0 || kept >= length;
-      const q = queries[layer];
       const lists = whole
         ? newest(config.kvHeads, length, kept)
         : await compressEntries(decoder, compressor, { layer, q, ...entries });
       into.fill(layer, entries, lists);
     } finally {
-      entries.k.dispose();
-      entries.v.dispose();
+      for (const tensor of [q, entries.k, entries.v]) tensor.dispose();
     }
   }
 }

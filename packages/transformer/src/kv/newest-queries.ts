@@ -1,4 +1,5 @@
 import { concat, empty, keep, slice, unscoped, type Backend, type Tensor } from '@filigree/core-tensor';
+import type { ModelConfig } from '../config/model-config.js';
 
 /** Collects the last `wanted` queries of a layer from the steps of a prompt. */
 export class NewestQueries {
@@ -40,4 +41,31 @@ export class NewestQueries {
 function lastRows(q: Tensor, count: number): Tensor {
   const [, rows, heads, dim] = q.shape;
   return slice(q, [0, rows - count, 0, 0], [1, count, heads, dim]);
+}
+
+/** The newest queries of every layer of a model. */
+export class LayerQueries {
+  readonly #layers: readonly NewestQueries[];
+
+  constructor(
+    private readonly model: { readonly backend: Backend; readonly config: ModelConfig },
+    wanted: number,
+  ) {
+    this.#layers = Array.from({ length: model.config.layers }, () => new NewestQueries(wanted));
+  }
+
+  /** Takes what steps show. */
+  readonly collect = (layer: number, q: Tensor): void => {
+    this.#layers[layer].add(q);
+  };
+
+  /** [1, n, Hq, D]; the caller disposes it. */
+  of(layer: number): Tensor {
+    const { heads, headDim } = this.model.config;
+    return this.#layers[layer].joined(this.model.backend, heads, headDim);
+  }
+
+  dispose(): void {
+    for (const layer of this.#layers) layer.dispose();
+  }
 }

@@ -5,7 +5,7 @@ import { StatsReader, type AttentionMeasure, type AttentionStats } from '../atte
 import { ContextLengthError } from '../errors.js';
 import { newestQueries } from '../kv/compress-cache.js';
 import { kvCompressor, type KvChoice } from '../kv/kv-choice.js';
-import { NewestQueries } from '../kv/newest-queries.js';
+import { LayerQueries } from '../kv/newest-queries.js';
 import { pageSize } from '../kv/page-size.js';
 import type { Model } from './model.js';
 import { computed, type Session } from './session.js';
@@ -204,34 +204,16 @@ async function extendCompressed(
   },
   options: Omit<PrefillOptions, 'room' | 'kv'>,
 ): Promise<Prefix> {
-  const { layers, heads, headDim } = model.config;
-  const collected: NewestQueries[] = [];
-  const queries: Tensor[] = [];
+  const queries = new LayerQueries(model, wanted);
   let read: Prefix | undefined;
   try {
-    for (let layer = 0; layer < layers; layer++) collected.push(new NewestQueries(wanted));
-    const onQueries = (layer: number, q: Tensor): void => {
-      collected[layer].add(q);
-    };
-    read = await readPrefix(model, session, { before, ids, onQueries }, options);
-    for (const layer of collected) queries.push(layer.joined(model.backend, heads, headDim));
+    read = await readPrefix(model, session, { before, ids, onQueries: queries.collect }, options);
     const into = model.streamCache(before.length + ids.length, capacity, compressor);
-    try {
-      const compressed = await session.compress(into, compressor, queries, options.signal);
-      return new Prefix(
-        model,
-        [...before, ...ids],
-        keep(read.next.view(read.next.shape, read.next.offset)),
-        read.stats,
-        compressed,
-      );
-    } catch (error) {
-      into.dispose();
-      throw error;
-    }
+    const compressed = await session.compress(into, compressor, queries, options.signal);
+    const next = keep(read.next.view(read.next.shape, read.next.offset));
+    return new Prefix(model, [...before, ...ids], next, read.stats, compressed);
   } finally {
-    for (const layer of collected) layer.dispose();
-    for (const q of queries) q.dispose();
+    queries.dispose();
     // What failed before has disposed the session.
     read?.dispose();
   }

@@ -20,6 +20,7 @@ import type { PatternPlans, StepSpan } from '../attention/pattern-plans.js';
 import { SequenceAttention } from '../attention/sequence-attention.js';
 import { compressCache } from '../kv/compress-cache.js';
 import { compressedPrefill } from '../kv/compressed-prefill.js';
+import type { LayerQueries } from '../kv/newest-queries.js';
 import { DenseKv, type SequenceKv } from '../kv/sequence-kv.js';
 import { StreamKv } from '../kv/stream-kv.js';
 import type { Decoder, LogitRows } from './decoder.js';
@@ -217,17 +218,32 @@ export class Session {
     });
   }
 
-  /** A sequence that begins with what `compressor` keeps of this one, whose newest queries are `queries` [layers]. */
+  /** Position of the next token. */
+  get end(): number {
+    return this.#kv.end;
+  }
+
+  /** Drops what lies at `position` or later. */
+  truncate(position: number): void {
+    this.cache.truncate(position);
+  }
+
+  /** A sequence that begins with what `compressor` keeps of this one, in `into`, which is disposed if that fails. */
   async compress(
     into: StreamCache,
     compressor: Compressor,
-    queries: readonly Tensor[],
+    queries: LayerQueries,
     signal: AbortSignal | undefined,
   ): Promise<Session> {
     const { decoder, cache } = this;
-    if (cache instanceof StreamCache) throw new OptionError('kv: the prefix was compressed already');
-    await compressCache({ decoder, from: cache, into, compressor, queries, signal });
-    return new Session(decoder, into, signal);
+    try {
+      if (cache instanceof StreamCache) throw new OptionError('kv: the prefix was compressed already');
+      await compressCache({ decoder, from: cache, into, compressor, queries, signal });
+      return new Session(decoder, into, signal, undefined, this.shared);
+    } catch (error) {
+      into.dispose();
+      throw error;
+    }
   }
 
   dispose(): void {
