@@ -59,7 +59,7 @@ export async function answer(
 /** The library's options for those of the command line. */
 export function generateOptions(options: GenerationOptions, signal: AbortSignal): GenerateOptions {
   const { maxTokens, temperature = 0, topK, topP, minP, seed, stop, ignoreEos } = options;
-  const { prefillAttention: prefill, decodeAttention: decode, headPlan: plan, kv } = options;
+  const { prefillAttention: prefill, decodeAttention: decode, headPlan: plan, kv, speculate, gamma } = options;
   return {
     maxTokens,
     signal,
@@ -74,5 +74,6 @@ export function generateOptions(options: GenerationOptions, signal: AbortSignal)
     },
     attention: { prefill, decode, plan },
     kv,
+    ...(speculate === undefined ? {} : { speculate: { kv: speculate, gamma } }),
   };
 }

@@ -18,6 +18,8 @@ const sampling = [
   '--decode-attention',
   '--head-plan',
   '--kv',
+  '--speculate',
+  '--gamma',
 ];
 
 /** Options that the help of each command must explain. */

@@ -105,6 +105,14 @@ describe('generate --json', () => {
     expect(both.stderr).toContain('either attention or kv');
   });
 
+  it('prints the same text with drafts, and how many were right', async () => {
+    const prompt = ['--prompt', 'the time of '.repeat(40), '--max-tokens', '24', '--ignore-eos'];
+    const plain = await generate(prompt);
+    const drafted = await generate([...prompt, '--speculate', 'snap-kv:budget=60,window=8', '--gamma', '3']);
+    expect(drafted.stdout).toBe(plain.stdout);
+    expect(drafted.stderr).toMatch(/drafts [\d.]+ % right/);
+  });
+
   it('counts the bytes of the KV cache, half as many in f16', async () => {
     const args = ['--prompt', 'the', '--max-tokens', '4'];
     const [f32, f16] = [await json([...args, '--kv-type', 'f32']), await json([...args, '--kv-type', 'f16'])];

@@ -53,6 +53,8 @@ export interface GenerationOptions {
   readonly decodeAttention?: AttentionChoice;
   readonly headPlan?: HeadPlan;
   readonly kv?: KvMethodChoice;
+  readonly speculate?: KvMethodChoice;
+  readonly gamma?: number;
 }
 
 export function addGenerationOptions(command: Command, maxTokens: number): Command {
@@ -87,5 +89,11 @@ export function addGenerationOptions(command: Command, maxTokens: number): Comma
       '--kv <method>',
       'keep less of the prompt, as method[:option=value,…]; see `filigree methods`; not with sparse attention',
       parseKv,
-    );
+    )
+    .option(
+      '--speculate <method>',
+      'draft tokens over what a method of the cache keeps, and verify them over all of it: the same text, perhaps sooner',
+      parseKv,
+    )
+    .option('--gamma <n>', 'tokens of a draft (default: 4)', wholeNumber(1, 64));
 }
