@@ -1,5 +1,6 @@
 // Exact probabilities of a plan's cells, summed or their maximum taken by blocks. Contract: packages/sparse-attention/src/ops/attention-stats.ts.
 // One invocation per block of y; it looks for its keys among the ranges and columns of every query of the block. 2 * dim operations a cell.
+// Along distances, the keys of a block are others for every query.
 
 struct Parameters {
   offsets: array<vec4u, OFFSET_WORDS>,
@@ -23,6 +24,7 @@ struct Parameters {
   block_k: u32,
   blocks_k: u32,
   maximum: u32,
+  distances: u32,
   scale: f32,
   softcap: f32,
 }
@@ -84,8 +86,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
   if (block > (p.first_query + p.queries - 1u) / p.block_q) {
     return;
   }
-  let start = i32(index % p.blocks_k * p.block_k);
-  let end = start + i32(p.block_k);
+  let block_start = i32(index % p.blocks_k * p.block_k);
   var value = 0.0;
   // Blocks whose first query is here start anew, others go on.
   if (p.resume == 1u || block * p.block_q < p.first_query) {
@@ -94,6 +95,12 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
   let last_query = min((block + 1u) * p.block_q, p.first_query + p.queries);
   for (var query = max(block * p.block_q, p.first_query); query < last_query; query++) {
     let row = planned(p.batch, p.head, query);
+    var start = block_start;
+    if (p.distances == 1u) {
+      // The place in the cache, whatever positions the plan has.
+      start = section(9u, p.batch) + i32(query) + 1 - block_start - i32(p.block_k);
+    }
+    let end = start + i32(p.block_k);
     for (var range = first_above(14u, 3u, 1u, start, row.first_range, row.end_range); range < row.end_range; range++) {
       let range_start = section(14u, 3u * range);
       if (range_start >= end) {

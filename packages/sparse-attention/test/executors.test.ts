@@ -12,15 +12,17 @@ import {
   plannedAttention,
   plannedAttentionOp,
   planTensor,
+  probeSums,
+  probeSumsOp,
   streaming,
   type BlockMask,
   type MaskShape,
 } from '@filigree/sparse-attention';
-import { nativeBackends, webGpuBackends } from '@filigree/testing';
+import { firstDifference, nativeBackends, webGpuBackends } from '@filigree/testing';
 import * as fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 
-const ops = [attentionOp, plannedAttentionOp, gatherAttentionOp, attentionStatsOp, mergeOp];
+const ops = [attentionOp, plannedAttentionOp, gatherAttentionOp, attentionStatsOp, mergeOp, probeSumsOp];
 const [heads, kvHeads, length, dim] = [4, 2, 75, 8];
 
 interface Prompt {
@@ -248,5 +250,27 @@ describe.each([nativeBackends()[nativeBackends().length - 1], webGpuBackends()[0
     const queries = Array.from({ length: blocksQ }, (_, block) => Math.min(16, length - 16 * block));
     for (const [row, sum] of sums.entries()) expect(sum).toBeCloseTo(queries[row % blocksQ], 4);
     for (const tensor of [o, lse, stats, plan]) tensor.dispose();
+  });
+
+  it('has of the probabilities of the last queries by key and by distance what probe-sums has', async () => {
+    const { q, k, v } = prompt(backend, 10);
+    const everything = Array.from({ length: Math.ceil(length / 8) }, (_, block) => block);
+    const plan = planTensor(backend, lowerMask(blocksMask(everything)));
+    const { o, lse } = plannedAttention(q, k, v, plan);
+    const { columns, diagonals } = probeSums(q, k, { rows: length });
+    const pairs = [
+      ['keys', columns],
+      ['distances', diagonals],
+    ] as const;
+    for (const [along, sums] of pairs) {
+      const stats = attentionStats(q, k, plan, lse, { blockQ: length, blockK: 1, along });
+      const difference = firstDifference(await stats.readNumbers(), await sums.readNumbers(), {
+        absolute: 1e-4,
+        relative: 1e-3,
+      });
+      expect(difference).toBeUndefined();
+      stats.dispose();
+    }
+    for (const tensor of [o, lse, plan, columns, diagonals]) tensor.dispose();
   });
 });

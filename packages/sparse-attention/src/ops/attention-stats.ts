@@ -18,11 +18,17 @@ import { attentionStatsKernel } from './webgpu-stats.js';
 /** What becomes of the probabilities of a block. */
 export const statsReductions = ['sum', 'max'] as const;
 
+/** What blocks are of: keys, or distances from a query back to a key. */
+export const statsAxes = ['keys', 'distances'] as const;
+
 /**
  * Sum or largest of the exact probabilities e^(score − lse) over blocks of blockQ queries × blockK keys, of the cells that a plan shows.
  *
  * q, k, plan, table as in {@link plannedAttentionOp}; lse [B,Hq,Lq] of the attention that probabilities are those of (over this plan, or more)
  * y [B,Hq,R,C] f32, R = ceil(Lq / blockQ), C = ceil(keys that k holds / blockK); blocks without visible cells are 0. 2·cells·D operations.
+ *
+ * Along distances, block c has the cells with floor((qOffset + i − j) / blockK) = c instead: places in the cache, also where the plan has positions. Cells of keys
+ * behind their query are in none.
  */
 export const attentionStatsOp = /* @__PURE__ */ defineOp({
   name: 'sparse-attention/attention-stats',
@@ -35,6 +41,7 @@ export const attentionStatsOp = /* @__PURE__ */ defineOp({
     blockK: { type: 'number' },
     reduce: { type: 'enum', values: statsReductions, default: 'sum' },
     queryLayout: { type: 'enum', values: queryLayouts, default: 'bhld' },
+    along: { type: 'enum', values: statsAxes, default: 'keys' },
   },
   infer({ q, k, plan, lse, table }, { blockQ, blockK, queryLayout }) {
     checkPlanTensor('attention-stats', plan);
@@ -51,7 +58,7 @@ export const attentionStatsOp = /* @__PURE__ */ defineOp({
     const blocks = [Math.ceil(length / blockQ), Math.ceil(keyCapacity(k, table) / blockK)];
     return { y: { shape: [batch, heads, ...blocks], dtype: 'f32' } };
   },
-  reference(io, { blockQ, blockK, reduce, queryLayout, ...options }) {
+  reference(io, { blockQ, blockK, reduce, queryLayout, along, ...options }) {
     const plan = unpackPlan(io.plan.data);
     const geometry = geometryOf(io, queryLayout, plan.kvMap);
     expectPlan('attention-stats', plan, geometry, keyCapacity(io.k, io.table));
@@ -70,7 +77,8 @@ export const attentionStatsOp = /* @__PURE__ */ defineOp({
         const { keys } = visibleKeys(plan, batch, head, query);
         const scores = scoresOf(io, geometry, { batch, head, query }, keys, { ...options, precision: 'f32' });
         for (const [index, key] of keys.entries()) {
-          const at = Math.floor(key / blockK);
+          const at = Math.floor((along === 'keys' ? key : plan.qOffset[batch] + query - key) / blockK);
+          if (at < 0) continue;
           const probability = Math.exp(scores[index] - lse);
           block[at] = reduce === 'sum' ? block[at] + probability : Math.max(block[at], probability);
         }
@@ -93,6 +101,7 @@ export const attentionStatsOp = /* @__PURE__ */ defineOp({
             blockK: fc.constantFrom(1, 5, 16, 64),
             reduce: fc.constantFrom(...statsReductions),
             queryLayout: fc.constant(paged.queryLayout),
+            along: fc.constantFrom(...statsAxes),
           }),
         })
         .map(({ tensors: { q, k, plan, table }, attributes }) => {
@@ -132,6 +141,8 @@ export interface AttentionStatsOptions {
   readonly softcap?: number | undefined;
   readonly table?: Tensor | undefined;
   readonly queryLayout?: QueryLayout | undefined;
+  /** Default `keys`. */
+  readonly along?: (typeof statsAxes)[number] | undefined;
 }
 
 /** Probabilities by blocks; see {@link attentionStatsOp}. */

@@ -76,11 +76,11 @@ export const attentionStatsKernel: WebGpuKernel = {
     ),
   variants: ['f16'],
   selfTest: (): OpCase => {
-    const { inputs, attributes } = halfCase({ blockQ: 4, blockK: 8, reduce: 'sum' });
+    const { inputs, attributes } = halfCase({ blockQ: 4, blockK: 8, reduce: 'sum', along: 'keys' });
     const lse = { shape: [1, 2, 1], dtype: 'f32' as const, data: Float32Array.of(4, 5) };
     return { inputs: { q: inputs['q'], k: inputs['k'], plan: onePlan(), lse }, attributes };
   },
-  plan({ q, k, y, table }, { scale, softcap, blockQ, blockK, reduce, queryLayout }, limits) {
+  plan({ q, k, y, table }, { scale, softcap, blockQ, blockK, reduce, along, queryLayout }, limits) {
     if (!q || !k || !y || sizeOf(y.shape) === 0) return [];
     return statsPieces(q, y, queryLayout, Number(blockQ), limits).flatMap((piece) =>
       keyWindows(k, undefined, limits).map((window) => ({
@@ -90,6 +90,7 @@ export const attentionStatsKernel: WebGpuKernel = {
             ...[piece.batch, piece.head, piece.first, piece.count, piece.qFirst, piece.qStride, y.shape[1], q.shape[3]],
             ...[k.shape[1], k.shape[2], table?.shape[1] ?? 1, window.start, window.count, keyCapacity(k, table)],
             ...[window.start > 0 ? 1 : 0, Number(blockQ), Number(blockK), y.shape[3], reduce === 'max' ? 1 : 0],
+            along === 'distances' ? 1 : 0,
           ].map(uniform.u32),
           ...[scale, softcap].map(Number).map(uniform.f32),
         ],

@@ -43,7 +43,8 @@ pub const OPS: &[OpSpec] = &[
     },
     OpSpec {
         name: "sparse_attention_attention_stats",
-        signature: "sparse_attention_attention_stats(q,k,plan,lse,table?)->(y)[scale,softcap,blockQ,blockK,reduce,queryLayout]",
+        signature:
+            "sparse_attention_attention_stats(q,k,plan,lse,table?)->(y)[scale,softcap,blockQ,blockK,reduce,queryLayout,along]",
         run: stats::stats,
     },
     OpSpec {

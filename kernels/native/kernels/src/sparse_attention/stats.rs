@@ -2,7 +2,8 @@
 //! Contract: packages/sparse-attention/src/ops/attention-stats.ts.
 //!
 //! A job is (batch, head, block of queries) and owns its row of y: queries in lanes, as in attention. 2·cells·D operations; K of the visible
-//! keys once per block of queries. Lanes are summed where the next key belongs to another block, so the order is that of the list.
+//! keys once per block of queries. Lanes are summed where the next key belongs to another block, so the order is that of the list. Along distances every
+//! lane is in a block of its own and adds to it alone: a scalar addition a cell.
 
 use super::ahead::Ahead;
 use super::arithmetic::Floats;
@@ -26,13 +27,16 @@ struct Blocks<'a> {
     queries: usize,
     keys: usize,
     largest: bool,
+    /// Blocks are of distances, not of keys.
+    distances: bool,
     lse: &'a [f32],
 }
 
-/// Rows in lanes: log-sum-exps in units of log 2, and which lanes have a query with keys.
+/// Rows in lanes: log-sum-exps in units of log 2, which lanes have a query with keys, and where the queries are.
 struct Rows {
     logs: [f32; MOST_LANES],
     bits: [u32; MOST_VECTORS],
+    positions: [i64; MOST_LANES],
 }
 
 pub fn stats(call: &mut Call) -> Result<(), KernelError> {
@@ -75,6 +79,7 @@ pub fn stats(call: &mut Call) -> Result<(), KernelError> {
         queries: call.attr_usize(2)?,
         keys: call.attr_usize(3)?,
         largest: call.attr_usize(4)? == 1,
+        distances: call.attr_usize(6)? == 1,
         lse: call.input(3)?.f32s()?,
     };
     ensure!(
@@ -165,10 +170,12 @@ unsafe fn lanes<S: Simd>(work: &Work, rows: &[(usize, usize)], chunk: &Chunk, li
     let mut rows_seen = Rows {
         logs: [0.0; MOST_LANES],
         bits: [0; MOST_VECTORS],
+        positions: [0; MOST_LANES],
     };
     for (lane, &(head, index)) in rows.iter().enumerate() {
         let lse = blocks.lse[shape.lse_row(work.batch, head, index)];
         if lse != f32::NEG_INFINITY {
+            rows_seen.positions[lane] = work.position(index);
             rows_seen.logs[lane] = lse * std::f32::consts::LOG2_E;
             rows_seen.bits[lane / S::LANES] |= 1 << (lane % S::LANES);
         }
@@ -222,7 +229,7 @@ unsafe fn add<S: Simd, const NV: usize, const KU: usize>(
         let mut block = visit.first / blocks.keys;
         let mut found = S::splat(0.0);
         for (key, position) in positions.enumerate() {
-            if position / blocks.keys != block {
+            if !blocks.distances && position / blocks.keys != block {
                 flush::<S>(found, blocks.largest, &mut y[block]);
                 (block, found) = (position / blocks.keys, S::splat(0.0));
             }
@@ -232,7 +239,12 @@ unsafe fn add<S: Simd, const NV: usize, const KU: usize>(
                 let x = S::sub(score, S::load(rows.logs.as_ptr().add(at)));
                 // Bounds that NaN survives; exp2 takes no infinities.
                 let p = exp2::<S>(S::min(S::splat(130.0), S::max(S::splat(-150.0), x)));
-                let p = S::select(bits[key][vector] & rows.bits[vector], p, S::splat(0.0));
+                let seen = bits[key][vector] & rows.bits[vector];
+                if blocks.distances {
+                    scatter::<S>(p, seen, &rows.positions[at..], position, blocks, y);
+                    continue;
+                }
+                let p = S::select(seen, p, S::splat(0.0));
                 found = if blocks.largest {
                     // NaN stays.
                     let nan = !S::greater(p, S::splat(-1.0));
@@ -242,7 +254,30 @@ unsafe fn add<S: Simd, const NV: usize, const KU: usize>(
                 };
             }
         }
-        flush::<S>(found, blocks.largest, &mut y[block]);
+        if !blocks.distances {
+            flush::<S>(found, blocks.largest, &mut y[block]);
+        }
+    }
+}
+
+/// Adds what the lanes of `seen` have of a key to the blocks of their distances; keys behind the query have none.
+///
+/// # Safety
+/// As for [`Simd`].
+#[inline(always)]
+unsafe fn scatter<S: Simd>(p: S::V, seen: u32, positions: &[i64], key: usize, blocks: &Blocks, y: &mut [f32]) {
+    let mut lanes = [0f32; 16];
+    // SAFETY: the caller's promise; LANES ≤ 16.
+    unsafe { S::store(lanes.as_mut_ptr(), p) };
+    for (lane, &value) in lanes[..S::LANES].iter().enumerate() {
+        let distance = positions[lane] - key as i64;
+        if seen >> lane & 1 == 0 || distance < 0 {
+            continue;
+        }
+        // A plan may put queries beyond the keys that there is room for.
+        if let Some(block) = y.get_mut(distance as usize / blocks.keys) {
+            accumulate(value, blocks.largest, block);
+        }
     }
 }
 
@@ -256,10 +291,16 @@ unsafe fn flush<S: Simd>(found: S::V, largest: bool, block: &mut f32) {
     // SAFETY: the caller's promise; LANES ≤ 16.
     unsafe { S::store(lanes.as_mut_ptr(), found) };
     for &value in &lanes[..S::LANES] {
-        *block = match largest {
-            false => *block + value,
-            true if value > *block || value.is_nan() => value,
-            true => *block,
-        };
+        accumulate(value, largest, block);
     }
+}
+
+/// NaN stays.
+#[inline(always)]
+fn accumulate(value: f32, largest: bool, block: &mut f32) {
+    *block = match largest {
+        false => *block + value,
+        true if value > *block || value.is_nan() => value,
+        true => *block,
+    };
 }

@@ -544,7 +544,15 @@ fn attention(random: &mut Random) -> Vec<Case> {
                 DType::F32,
                 &[1, heads, queries.div_ceil(block), (pages * page).div_ceil(block)],
             )],
-            attrs: vec![0.25, 0.0, block as f64, block as f64, random.pick(&[0.0, 1.0]), 1.0],
+            attrs: vec![
+                0.25,
+                0.0,
+                block as f64,
+                block as f64,
+                random.pick(&[0.0, 1.0]),
+                1.0,
+                random.pick(&[0.0, 1.0]),
+            ],
         },
         Case {
             op: "sparse_attention_merge",
