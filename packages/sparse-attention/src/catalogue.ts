@@ -6,6 +6,7 @@ import { blockTopKMethod } from './methods/block-top-k.js';
 import { dilatedMethod } from './methods/dilated.js';
 import { doubleSparsityMethod } from './methods/double-sparsity.js';
 import { dualChunkMethod } from './methods/dual-chunk.js';
+import { dualChunkSparseMethod } from './methods/dual-chunk-sparse.js';
 import { fixedSparseMethod } from './methods/fixed-sparse.js';
 import { flexPrefillMethod } from './methods/flex-prefill.js';
 import { hipMethod } from './methods/hip.js';
@@ -40,6 +41,7 @@ export const attentionMethods: readonly AttentionMethod[] = /* @__PURE__ */ Obje
   saleMethod,
   hipMethod,
   dualChunkMethod,
+  dualChunkSparseMethod,
   questMethod,
   doubleSparsityMethod,
   skipSoftmaxMethod,

@@ -15,6 +15,7 @@ export * from './methods/block-top-k.js';
 export * from './methods/dilated.js';
 export * from './methods/double-sparsity.js';
 export * from './methods/dual-chunk.js';
+export * from './methods/dual-chunk-sparse.js';
 export * from './methods/fixed-sparse.js';
 export * from './methods/flex-prefill.js';
 export * from './methods/hip.js';

@@ -75,6 +75,8 @@ export interface Selector<S = unknown> {
    */
   append?(state: S, keys: { readonly k: Tensor; readonly pages: Tensor; readonly slots: Tensor }): void;
   select(context: SelectContext, state: S): Selection;
+  /** What the method approximates, where that is not plain attention: recall is measured against it. */
+  dense?(context: SelectContext): Selection;
   /** Tensors [pages, …] of the state, one row a page of the cache: rows are copied when a fork writes into a page that it shares. */
   pages?(state: S): readonly Tensor[];
   /** Releases the state. */

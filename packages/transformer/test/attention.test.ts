@@ -85,7 +85,7 @@ for (const [name, create] of backends) {
         expect(density).toBeLessThanOrEqual(1);
         for (const layer of measured.layers.filter(({ recall }) => recall !== undefined)) {
           expect(layer.recall).toBeGreaterThan(0);
-          expect(layer.recall).toBeLessThan(1.0001 + (method === 'dual-chunk' ? 10 : 0));
+          expect(layer.recall).toBeLessThan(1.0001);
         }
       },
     );

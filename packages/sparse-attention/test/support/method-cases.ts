@@ -34,6 +34,10 @@ export const methodCases: Readonly<Record<string, MethodCase>> = {
   },
   hip: { options: { maskK: 32, blockQ: 16, window: 20, sink: 0 }, dense: { maskK: 4096 } },
   'dual-chunk': { options: { chunkSize: 64, localSize: 16 }, dense: { chunkSize: 4096 } },
+  'dual-chunk-sparse': {
+    options: { chunkSize: 64, localSize: 16, vertical: 33, slash: 50, localDiagonals: 48, sparseAbove: 0 },
+    dense: { vertical: 4096, slash: 4096, sparseAbove: 0 },
+  },
   quest: {
     options: { pageSize: 4, tokenBudget: 32, denseLayers: 0 },
     dense: { pageSize: 1, tokenBudget: 4096, denseLayers: 0 },

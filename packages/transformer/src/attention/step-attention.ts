@@ -1,6 +1,14 @@
 import { concat, gatherRows, keep, reduce, reshape, scope, sub, unary, type Tensor } from '@filigree/core-tensor';
 import type { KvStep } from '@filigree/kv-cache';
-import { attendByPolicy, attention, plannedAttention, type Precision, type SelectContext } from '@filigree/sparse-attention';
+import {
+  attendByPolicy,
+  attention,
+  plannedAttention,
+  type AttentionPolicy,
+  type Precision,
+  type SelectContext,
+  type Selection,
+} from '@filigree/sparse-attention';
 import type { ModelConfig } from '../config/model-config.js';
 import type { PhaseAttention, PolicyGroup } from './attention-choice.js';
 import type { CountEntry, DeviceCounts } from './attention-meter.js';
@@ -42,6 +50,8 @@ interface Outcome {
   readonly heads: readonly number[] | undefined;
   readonly o: Tensor;
   readonly lse: Tensor;
+  /** Log-sum-exps of what the method approximates, where that is not plain attention. */
+  readonly dense?: (() => Tensor) | undefined;
 }
 
 /** The attention of one step: every layer asks it once. Keeps what it counted on the device until {@link counts} takes it. */
@@ -100,12 +110,13 @@ export class StepAttention {
     const state = this.parts.state(layer, group);
     state?.append(queries.keys, queries.place.slots);
     const { precision } = queries;
-    const { o, lse, cells } = attendByPolicy(this.#context(layer, heads, queries), policy, state?.state, { precision });
+    const context = this.#context(layer, heads, queries);
+    const { o, lse, cells } = attendByPolicy(context, policy, state?.state, { precision });
     const size = heads?.length ?? config.heads;
     // Patterns do not come here: what counts cells on the host is a plan of theirs.
     if (cells === undefined || typeof cells === 'number') this.denseHeads[layer] += size;
     else for (const counted of cells) this.#count('cells', layer, counted, size / counted.shape[1] / config.heads);
-    return { heads, o, lse };
+    return { heads, o, lse, dense: denseOf(context, policy, precision) };
   }
 
   #context(layer: number, heads: readonly number[] | undefined, queries: LayerQueries): SelectContext {
@@ -143,11 +154,11 @@ export class StepAttention {
   #recall(layer: number, outcomes: readonly Outcome[], { q, k, v, place, precision }: LayerQueries): void {
     const { config, heads: rows } = this.parts;
     const shared = { ...this.#scores(), table: place.table, lengths: place.lengths, queryLayout: 'blhd' as const, precision };
-    const dense = scope(() => attention(q, k, v, shared).lse);
-    for (const { heads, lse } of outcomes) {
+    const plain = scope(() => attention(q, k, v, shared).lse);
+    const [, all, count] = plain.shape;
+    for (const { heads, lse, dense } of outcomes) {
       const mass = scope(() => {
-        const [, all, count] = dense.shape;
-        const same = heads ? gatherRows(reshape(dense, [all, count]), rows.rows(heads, 1)) : dense;
+        const same = dense?.() ?? (heads ? gatherRows(reshape(plain, [all, count]), rows.rows(heads, 1)) : plain);
         return unary(sub(lse, reshape(same, lse.shape)), 'exp');
       });
       this.#count('recall', layer, mass, 1 / config.heads);
@@ -161,4 +172,12 @@ export class StepAttention {
     this.#values.push(values);
     this.#entries.push({ kind, layer, length: values.size, weight });
   }
+}
+
+/** Dense attention as a selector means it, where it means another than the model does. */
+function denseOf(context: SelectContext, policy: AttentionPolicy, precision: Precision): (() => Tensor) | undefined {
+  const selector = policy.kind === 'selector' ? policy.selector : undefined;
+  if (!selector?.dense) return undefined;
+  const select = (own: SelectContext): Selection => selector.dense?.(own) ?? 'dense';
+  return () => attendByPolicy(context, { kind: 'selector', selector: { select } }, undefined, { precision }).lse;
 }
