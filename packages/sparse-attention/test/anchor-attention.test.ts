@@ -3,9 +3,10 @@ import { anchorAttentionMethod } from '@filigree/sparse-attention';
 import { afterAll, describe, expect, it } from 'vitest';
 import { crafted } from './support/crafted.js';
 import { span } from './support/mask-keys.js';
-import { planted } from './support/planted.js';
+import { memoryOfSelecting } from './support/memory-of-selecting.js';
+import { planted, type PlantedPrompt } from './support/planted.js';
 import { densityOf, recallOf } from './support/recall.js';
-import { keysSeen } from './support/run.js';
+import { disposeOutcome, keysSeen, run } from './support/run.js';
 
 const backend = createReferenceBackend();
 afterAll(() => {
@@ -14,7 +15,60 @@ afterAll(() => {
 
 const sizes = { block: 16, step: 2 };
 
+/** Keys that every query of a step sees, from the definition: exact ranges of its block, and what any block of its step keeps. */
+function expectedKeys(prompt: PlantedPrompt, head: number, [from, to]: readonly [number, number], theta: number): number[][] {
+  const { block, step } = sizes;
+  const { dim, length } = prompt;
+  const row = (rows: Float32Array, at: number): Float32Array => rows.subarray(at * dim, (at + 1) * dim);
+  const kvHead = Math.floor(head / (prompt.heads / prompt.kvHeads));
+  const score = (query: Float32Array, key: number): number =>
+    row(prompt.k, kvHead * length + key).reduce((sum, value, d) => sum + value * query[d], 0) / Math.sqrt(dim);
+  const queries = (first: number): number[] => span(first, Math.min(to, first + block));
+  const exact = (first: number, position: number): number[] =>
+    [...new Set([...span(0, block), ...span(first, position + 1)])].filter((key) => key <= position);
+  const kept = (first: number): number[] => {
+    const own = queries(first).map((position) => ({ position, q: row(prompt.q, head * length + position) }));
+    const largest = own.map(({ position, q }) => Math.max(...exact(first, position).map((key) => score(q, key))));
+    const anchor = largest.reduce((a, b) => a + b, 0) / own.length;
+    const mean = new Float32Array(dim).map((_, d) => own.reduce((sum, { q }) => sum + q[d], 0) / own.length);
+    return span(0, own[own.length - 1].position + 1).filter((key) => score(mean, key) >= anchor - theta);
+  };
+  return span(from, to).map((position) => {
+    const [first, shared] = [block, block * step].map((size) => position - ((position - from) % size));
+    const blocks = span(0, step).map((index) => shared + index * block);
+    const columns = blocks.filter((at) => at < to).flatMap(kept);
+    const keys = new Set([...exact(first, position), ...columns.filter((key) => key <= position)]);
+    return [...keys].sort((a, b) => a - b);
+  });
+}
+
 describe('AnchorAttention', () => {
+  const steps = [
+    ['a prompt', {}, [200, 130]],
+    ['chunks that begin and end anywhere', { from: [37, 90], to: [111, 131], pageSize: 16, queryLayout: 'blhd' }, [200, 140]],
+  ] as const;
+
+  it.each(steps)('keeps what its definition says: %s', async (_name, step, lengths) => {
+    const prompts = lengths.map((length, seed) => planted({ seed, length, heads: 4, kvHeads: 2, dim: 16 }));
+    const outcome = await run(backend, anchorAttentionMethod.create({ ...sizes, theta: 1 }), prompts, step);
+    for (const [element, prompt] of prompts.entries()) {
+      const bounds = { from: [0, 0], to: lengths, ...step };
+      for (const head of [0, 3]) {
+        const expected = expectedKeys(prompt, head, [bounds.from[element], bounds.to[element]], 1);
+        expect(outcome.attended.keys[element][head]).toEqual(expected);
+      }
+    }
+    disposeOutcome(outcome);
+  });
+
+  it.each([
+    ['a chunk of 16K tokens', { keys: 16384, queries: 2048 }],
+    ['16K tokens at once', { keys: 16384, queries: 16384 }],
+    ['4K tokens at once', { keys: 4096, queries: 4096 }],
+  ] as const)('selects %s in less than a twentieth of the memory of keys and values', (_name, step) => {
+    expect(memoryOfSelecting(anchorAttentionMethod.create(), step).scratch).toBeLessThan(0.05);
+  });
+
   it('keeps a column within theta of the anchor and drops one beyond', async () => {
     const scores = new Map([
       [0, 10],
