@@ -116,6 +116,16 @@ describe('probe-sums', () => {
     expect(found).toBeUndefined();
   });
 
+  it('sums more heads than are summed at once', async () => {
+    const call: OpCase = {
+      inputs: { q: seededTensor(3, [1, 70, 9, 4]), k: seededTensor(4, [1, 7, 1100, 4]) },
+      attributes: { rows: 5, scale: 0.5, softcap: 0, queryLayout: 'bhld', lengthK: -1 },
+    };
+    const [actual, expected] = [await runCase(native, probeSumsOp, call), await runCase(reference, probeSumsOp, call)];
+    expect(difference(probeSumsOp, call, actual, expected)).toBeUndefined();
+    expect(await runCase(serial, probeSumsOp, call)).toEqual(actual);
+  });
+
   it('gives the same bits on one thread and on two', async () => {
     const call = drawn('f32', 64, false);
     expect(await runCase(serial, probeSumsOp, call)).toEqual(await runCase(native, probeSumsOp, call));

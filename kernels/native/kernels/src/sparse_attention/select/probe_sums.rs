@@ -3,7 +3,7 @@
 //!
 //! Queries in vector lanes, as in the executors: a key's element is a broadcast, its scores are vectors, and what it adds to the distances is one unaligned
 //! vector per vector of queries. Two passes over the keys, 4·rows·K·D operations a head: maxima and sums, then probabilities. Work items are chunks of keys,
-//! cut by shape alone; what they leave is added up in order.
+//! cut by shape alone; what they leave is added up in order, some work items at a time: beside 2·rows numbers per work item, scratch does not grow with the keys.
 
 use super::args::{axes, kv_heads, lengths, limit, Lengths};
 use super::key_rows::KeyRows;
@@ -14,6 +14,8 @@ use crate::{ensure, KernelError};
 
 /// Keys of a work item.
 const CHUNK: usize = 1024;
+/// Work items whose distances are held at once.
+const WAVE: usize = 64;
 
 pub fn run(call: &mut Call) -> Result<(), KernelError> {
     let op = "probe-sums";
@@ -62,9 +64,9 @@ pub fn run(call: &mut Call) -> Result<(), KernelError> {
     if total * chunks * rows == 0 {
         return Ok(());
     }
-    // Per head and chunk: maximum and sum of every row; what it adds to distances.
+    // Per head and chunk: maximum and sum of every row; per work item of a wave: what it adds to distances.
     let mut stats = vec![0f32; total * chunks * 2 * padded];
-    let mut parts = vec![0f32; total * chunks * (CHUNK + padded)];
+    let mut parts = vec![0f32; WAVE.min(total * chunks) * (CHUNK + padded)];
     let probe_of = |column: usize| {
         let (element, head) = (column / heads, column % heads);
         let length = lengths[element];
@@ -106,32 +108,38 @@ pub fn run(call: &mut Call) -> Result<(), KernelError> {
             )
         })
         .collect();
-    let (shared, sums) = (Disjoint::new(&mut parts), Disjoint::new(columns));
-    pool.run(total * chunks, &|job| {
-        let (column, chunk) = (job / chunks, chunk_of(job / chunks, job % chunks));
-        // SAFETY: as above; the keys of a chunk are its own.
-        let (part, sums) = unsafe {
-            (
-                shared.part(job * (CHUNK + padded), CHUNK + padded),
-                sums.part(column * keys.capacity + chunk.start, chunk.len()),
-            )
-        };
-        let stats = &merged[column * 2 * padded..(column + 1) * 2 * padded];
-        probabilities(cpu, &probe_of(column), Chunk { keys: chunk }, stats, sums, part);
-    });
-    for (job, part) in parts.chunks_exact(CHUNK + padded).enumerate() {
-        let (column, chunk) = (job / chunks, chunk_of(job / chunks, job % chunks));
-        let length = lengths[column / heads].keys;
-        if chunk.is_empty() {
-            continue;
-        }
-        // Element i of a part is the distance of the first row to the chunk's last key, and i more.
-        let from = probe_of(column).position - (chunk.end as i64 - 1);
-        let skipped = (-from).max(0) as usize;
-        let out = &mut diagonals[column * keys.capacity..][..length];
-        let start = from.max(0) as usize;
-        for (sum, value) in out.iter_mut().skip(start).zip(&part[skipped.min(part.len())..]) {
-            *sum += value;
+    let sums = Disjoint::new(columns);
+    for first in (0..total * chunks).step_by(WAVE) {
+        let count = WAVE.min(total * chunks - first);
+        parts.fill(0.0);
+        let shared = Disjoint::new(&mut parts);
+        pool.run(count, &|own| {
+            let (column, chunk) = ((first + own) / chunks, (first + own) % chunks);
+            let chunk = chunk_of(column, chunk);
+            // SAFETY: as above; the keys of a chunk are its own.
+            let (part, sums) = unsafe {
+                (
+                    shared.part(own * (CHUNK + padded), CHUNK + padded),
+                    sums.part(column * keys.capacity + chunk.start, chunk.len()),
+                )
+            };
+            let stats = &merged[column * 2 * padded..(column + 1) * 2 * padded];
+            probabilities(cpu, &probe_of(column), Chunk { keys: chunk }, stats, sums, part);
+        });
+        for (own, part) in parts.chunks_exact(CHUNK + padded).take(count).enumerate() {
+            let (column, chunk) = ((first + own) / chunks, (first + own) % chunks);
+            let chunk = chunk_of(column, chunk);
+            if chunk.is_empty() {
+                continue;
+            }
+            // Element i of a part is the distance of the first row to the chunk's last key, and i more.
+            let from = probe_of(column).position - (chunk.end as i64 - 1);
+            let skipped = (-from).max(0) as usize;
+            let out = &mut diagonals[column * keys.capacity..][..lengths[column / heads].keys];
+            let start = from.max(0) as usize;
+            for (sum, value) in out.iter_mut().skip(start).zip(&part[skipped.min(part.len())..]) {
+                *sum += value;
+            }
         }
     }
     Ok(())
