@@ -8,6 +8,8 @@ export interface Planting {
   readonly slashes?: readonly number[];
   /** Distances about a slash that it covers, falling off; default 1: it alone. Slashes of language models are wide, as rotations turn slowly. */
   readonly width?: number;
+  /** Slowest wave that slashes are made of, in half turns per position; default 0. Means of many positions have nothing left of fast waves. */
+  readonly slowest?: number;
   /** Pairs (query block, key block): queries of the first see keys of the second. */
   readonly blocks?: readonly (readonly [number, number])[];
   /** Positions per block of `blocks`; default 64. */
@@ -82,11 +84,11 @@ interface Head {
 }
 
 function plant(planting: Planting, head: Head): void {
-  const { verticals = [], slashes = [], width = 1, blocks = [], blockSize = 64, strength = 12 } = planting;
+  const { verticals = [], slashes = [], width = 1, slowest = 0, blocks = [], blockSize = 64, strength = 12 } = planting;
   // A product of rows becomes `strength` once it is divided by √D.
   const product = strength * Math.sqrt(head.dim);
   if (verticals.length > 0) plantVerticals(verticals, Math.sqrt(product), head);
-  if (slashes.length > 0) plantSlashes(slashes, width, product, head);
+  if (slashes.length > 0) plantSlashes(slashes, { width, slowest, product }, head);
   for (const pair of blocks) plantBlock(pair, blockSize, Math.sqrt(product / head.dim), head);
 }
 
@@ -97,14 +99,13 @@ function plantVerticals(verticals: readonly number[], amplitude: number, { lengt
 
 function plantSlashes(
   slashes: readonly number[],
-  width: number,
-  product: number,
+  { width, slowest, product }: { readonly width: number; readonly slowest: number; readonly product: number },
   { length, dim, random, key, queries }: Head,
 ): void {
   const waves = dim / 2 - 1;
   const amplitude = Math.sqrt(product / waves);
   for (let wave = 0; wave < waves; wave++) {
-    const [frequency, at] = [(Math.PI * random.nextFloat()) / width, 2 + 2 * wave];
+    const [frequency, at] = [(Math.PI * (slowest + (1 - slowest) * random.nextFloat())) / width, 2 + 2 * wave];
     for (let position = 0; position < length; position++) {
       key(position)[at] += amplitude * Math.cos(frequency * position);
       key(position)[at + 1] += amplitude * Math.sin(frequency * position);
