@@ -16,6 +16,7 @@ import { attendedBy, disagreement, type Attended } from './support/attended.js';
 import { disposeContext, type ContextOptions } from './support/context.js';
 import { chunkScores, contextWithRotation, dim, softmaxOf } from './support/dual-chunk.js';
 import { span } from './support/mask-keys.js';
+import { memoryOfSelecting } from './support/memory-of-selecting.js';
 import { planted, type PlantedPrompt } from './support/planted.js';
 
 const ops = [...Object.values<unknown>(coreTensor), ...Object.values<unknown>(sparseAttention)].filter(isOp);
@@ -168,6 +169,11 @@ describe('the sparse companion of dual chunk attention', () => {
     const dense = await resultOf(backend, {}, {}, true);
     expect(firstDifference(await reference.lse.readNumbers(), dense.lse, { absolute: 1e-6, relative: 1e-6 })).toBeUndefined();
     disposeContext(context);
+  });
+
+  it('asks the last queries in 6 % of the memory of keys and values, where it begins to', () => {
+    const step = { keys: 32768, queries: 2048, rotary: true };
+    expect(memoryOfSelecting(dualChunkSparseMethod.create({ sparseAbove: 0 }), step).scratch).toBeLessThan(0.06);
   });
 
   it('refuses a step of unknown length, and elements with different numbers of queries', () => {

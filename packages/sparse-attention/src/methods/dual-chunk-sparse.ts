@@ -1,4 +1,16 @@
-import { add, binary, ExecutionError, mul, reshape, scope, slice, sub, unary, type Tensor } from '@filigree/core-tensor';
+import {
+  add,
+  binary,
+  ExecutionError,
+  mul,
+  reshape,
+  scope,
+  slice,
+  sub,
+  unary,
+  writeSlice,
+  type Tensor,
+} from '@filigree/core-tensor';
 import { checkIntegers, defineMethod } from '../method.js';
 import { attentionStats } from '../ops/attention-stats.js';
 import { mergeAttention } from '../ops/merge.js';
@@ -130,7 +142,8 @@ function lastQueries(context: SelectContext, lastQ: number): SelectContext {
 /** The last queries as they look at some of the keys, and log-sum-exps over all keys. */
 interface Asked {
   readonly context: SelectContext;
-  readonly segments: readonly { readonly q: Tensor; readonly plan: Tensor }[];
+  /** `keys`: those that the newest query sees; older queries see them or none. */
+  readonly segments: readonly { readonly q: Tensor; readonly plan: Tensor; readonly keys: readonly [number, number] }[];
   readonly lse: Tensor;
 }
 
@@ -140,10 +153,11 @@ function askedSegments(context: SelectContext, options: ChunkPositions): Asked {
   const { lengthQ, heads, capacity } = stepSizes(context);
   const { k, table, scale, softcap, queryLayout, lengths, kvMap } = context;
   const blockQ = rowsWithinChunks(context, chunk);
-  const segments = unboundedSegments(chunkSize, chunk, Math.floor(queryPositions(context).last / chunk)).map((segment) => {
+  const newest = Math.floor(queryPositions(context).last / chunk);
+  const segments = unboundedSegments(chunkSize, chunk, newest).map((segment) => {
     const ranges = rangesByRow(context, { blockQ, chunk }, (own) => [segment.keys(own)]);
     const { plan } = lowerSelection({ ranges, lengths, kvMap }, { lengthQ, heads, capacity, blockQ });
-    return { q: turnedQueries(context, segment, options), plan };
+    return { q: turnedQueries(context, segment, options), plan, keys: segment.keys(newest) };
   });
   const stats = segments.map(({ q, plan }) => rowStats(q, k, plan, { table, scale, softcap, queryLayout }));
   const largest = stats.map((part) => part.largest).reduce((a, b) => binary(a, b, 'max'));
@@ -161,17 +175,20 @@ function unboundedSegments(chunkSize: number, chunk: number, newest: number): re
   return [near, ...older];
 }
 
-/** Attention of the last queries by key or by distance, [B, Hq, 1, K]. */
+/** Attention of the last queries by key or by distance, [B, Hq, 1, K]. What a segment adds lies in a stretch of keys or distances, and is added there. */
 function attentionOf({ context, segments, lse }: Asked, along: 'keys' | 'distances'): Tensor {
   const { k, table, scale, softcap, queryLayout, lenQ } = context;
   const call = { table, scale, softcap, queryLayout, along, blockQ: lenQ[0], blockK: 1 };
-  const of = ({ q, plan }: Asked['segments'][number]): Tensor => attentionStats(q, k, plan, lse, call);
+  const { first, last } = queryPositions(context);
   const [near, ...older] = segments;
-  let sums = of(near);
-  for (const segment of older) {
-    const before = sums;
-    sums = scope(() => add(before, of(segment)));
-    before.dispose();
+  const sums = attentionStats(near.q, k, near.plan, lse, call);
+  for (const { q, plan, keys } of older) {
+    const [start, end] = along === 'keys' ? keys : [first - keys[1] + 1, last - keys[0] + 1];
+    const part = (x: Tensor): Tensor => slice(x, [0, 0, 0, start], [...x.shape.slice(0, 3), end - start]);
+    scope(() => {
+      const more = scope(() => part(attentionStats(q, k, plan, lse, call)));
+      writeSlice(sums, add(part(sums), more), { axis: 3, start });
+    });
   }
   return sums;
 }

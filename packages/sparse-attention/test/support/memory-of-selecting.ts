@@ -1,5 +1,5 @@
 import { createNativeBackend } from '@filigree/backend-native';
-import { fromArray, Random, scope, type Tensor } from '@filigree/core-tensor';
+import { fromArray, Random, reshape, scope, type Tensor } from '@filigree/core-tensor';
 import type { AttentionPolicy, SelectContext } from '@filigree/sparse-attention';
 
 export interface SelectingStep {
@@ -7,11 +7,13 @@ export interface SelectingStep {
   /** Queries of the step, the last ones. */
   readonly queries: number;
   readonly dtype?: 'f32' | 'f16';
+  /** Whether the layer has rotary positions; turns are not done, only asked for. */
+  readonly rotary?: boolean;
 }
 
 /** Shares of the bytes that keys and values of the layer take. */
 export interface MemoryOfSelecting {
-  /** Most that a selector holds at once before it makes its last plan. */
+  /** Most that a selector holds at once before it lowers what it chose. */
   readonly scratch: number;
   /** Plans that it gives to the executor. */
   readonly plans: number;
@@ -20,7 +22,10 @@ export interface MemoryOfSelecting {
 const [heads, dim] = [3, 64];
 
 /** What selecting takes on the native backend, for three query heads of 64 channels on one key-value head, in pages. */
-export function memoryOfSelecting(policy: AttentionPolicy, { keys, queries, dtype = 'f32' }: SelectingStep): MemoryOfSelecting {
+export function memoryOfSelecting(
+  policy: AttentionPolicy,
+  { keys, queries, dtype = 'f32', rotary = false }: SelectingStep,
+): MemoryOfSelecting {
   if (policy.kind !== 'selector') throw new TypeError('memoryOfSelecting: the policy is no selector');
   const { selector } = policy;
   const backend = createNativeBackend({ threads: 2, fallback: 'error' });
@@ -39,7 +44,8 @@ export function memoryOfSelecting(policy: AttentionPolicy, { keys, queries, dtyp
   const pages = keys / page;
   const k = floats([pages, 1, page, dim], dtype);
   const context: SelectContext = {
-    ...{ layer: 0, layers: 1, scale: 1 / Math.sqrt(dim), softcap: 0, kvMap: undefined, rotate: undefined },
+    ...{ layer: 0, layers: 1, scale: 1 / Math.sqrt(dim), softcap: 0, kvMap: undefined },
+    rotate: rotary ? (q): Tensor => reshape(q, q.shape) : undefined,
     ...{ q: floats([1, queries, heads, dim]), queryLayout: 'blhd', k, v: k },
     table: integers(
       Array.from({ length: pages }, (_, index) => index),
@@ -50,11 +56,13 @@ export function memoryOfSelecting(policy: AttentionPolicy, { keys, queries, dtyp
     ...{ lenQ: [queries], lenK: [keys], promptEnd: [keys] },
   };
   const before = backend.memory().liveBytes;
-  let [peak, scratch, plans] = [0, 0, 0];
+  let [peak, plans] = [0, 0];
+  let scratch: number | undefined;
   const original = backend.run;
-  backend.run = (op, ...call) => {
-    if (op.name.endsWith('/lower-selection')) scratch = peak;
-    const result = original.call(backend, op, ...call);
+  backend.run = (op, inputs, ...call) => {
+    const chosen = ['blocks', 'moreBlocks', 'columns', 'slashes'].some((name) => inputs[name] !== undefined);
+    if (op.name.endsWith('/lower-selection') && chosen) scratch ??= peak;
+    const result = original.call(backend, op, inputs, ...call);
     peak = Math.max(peak, backend.memory().liveBytes - before);
     return result;
   };
@@ -64,5 +72,5 @@ export function memoryOfSelecting(policy: AttentionPolicy, { keys, queries, dtyp
     for (const part of selection === 'dense' ? [] : selection.parts) if ('plan' in part) plans += 4 * part.plan.size;
   });
   backend.dispose();
-  return { scratch: scratch / values, plans: plans / values };
+  return { scratch: (scratch ?? peak) / values, plans: plans / values };
 }
