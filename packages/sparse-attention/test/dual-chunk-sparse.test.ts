@@ -104,6 +104,7 @@ describe.each(under)('the sparse companion of dual chunk attention on $name', ({
     ['chunks that row blocks of 64 fit', { chunkSize: 80 }, { queryLayout: 'blhd' }, 64],
     ['a chunk of a prompt', {}, { from: [112], to: [208], pageSize: 16 }, 16],
     ['a step inside of a chunk', {}, { from: [149], to: [190], pageSize: 16, queryLayout: 'blhd' }, 64],
+    ['more queries asked than a chunk has', { lastQ: 210 }, {}, 16],
     ['fewer queries than are asked', {}, { from: [197], to: [213] }, 64],
   ] as const)('sees what its definition says: %s', async (_name, method, step, blockQ) => {
     const all = { from: [0], to: [length], ...step };

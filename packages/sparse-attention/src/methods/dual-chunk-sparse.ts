@@ -183,7 +183,7 @@ function attentionOf({ context, segments, lse }: Asked, along: 'keys' | 'distanc
   const [near, ...older] = segments;
   const sums = attentionStats(near.q, k, near.plan, lse, call);
   for (const { q, plan, keys } of older) {
-    const [start, end] = along === 'keys' ? keys : [first - keys[1] + 1, last - keys[0] + 1];
+    const [start, end] = along === 'keys' ? keys : [Math.max(0, first - keys[1] + 1), last - keys[0] + 1];
     const part = (x: Tensor): Tensor => slice(x, [0, 0, 0, start], [...x.shape.slice(0, 3), end - start]);
     scope(() => {
       const more = scope(() => part(attentionStats(q, k, plan, lse, call)));
