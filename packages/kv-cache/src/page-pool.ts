@@ -57,7 +57,7 @@ export class PagePool {
       throw new OptionError(`PagePool: capacity is ${capacity}, it must be a positive integer`);
     if (!Number.isInteger(pageSize) || pageSize < 1)
       throw new OptionError(`PagePool: pageSize is ${pageSize}, it must be a positive integer`);
-    checkLayers(layers);
+    checkLayers(layers, dtype);
     this.backend = backend;
     this.layers = layers;
     this.pageSize = pageSize;
@@ -172,13 +172,17 @@ export class PagePool {
   }
 }
 
-function checkLayers(layers: readonly KvLayerSpec[]): void {
+function checkLayers(layers: readonly KvLayerSpec[], dtype: RawKvType): void {
   if (layers.length === 0) throw new OptionError('PagePool: layers is empty');
   for (const [index, layer] of layers.entries()) {
     for (const name of ['kHeads', 'vHeads', 'kDim', 'vDim'] as const) {
       const value = layer[name];
       if (!Number.isInteger(value) || value < 1)
         throw new OptionError(`PagePool: ${name} of layer ${index} is ${value}, it must be a positive integer`);
+    }
+    for (const name of ['kDim', 'vDim'] as const) {
+      if (dtype === 'f16' && layer[name] % 2 !== 0)
+        throw new OptionError(`PagePool: ${name} of layer ${index} is ${layer[name]}, f16 takes even ones`);
     }
     if (layer.kHeads !== layer.vHeads)
       throw new OptionError(

@@ -1,7 +1,6 @@
 import {
   cast,
   DisposedError,
-  formatShape,
   fromArray,
   gatherRows,
   keep,
@@ -9,7 +8,6 @@ import {
   OptionError,
   reshape,
   scope,
-  ShapeError,
   type Backend,
   type Tensor,
 } from '@filigree/core-tensor';
@@ -18,6 +16,8 @@ import { TruncateBelowFloorError } from '../errors.js';
 import type { KvBytes } from '../kv-cache.js';
 import { appendOp } from '../ops/append.js';
 import { PagePool, type PagePoolOptions } from '../page-pool.js';
+import { checkIds, checkRows } from './check.js';
+import { StreamTables } from './stream-tables.js';
 import { Stream } from './stream.js';
 
 export interface StreamCacheOptions extends Omit<PagePoolOptions, 'layers' | 'capacity'> {
@@ -41,9 +41,6 @@ export interface StreamStep {
   readonly table: Tensor;
 }
 
-/** Pages a row of the table grows by. */
-const tableStep = 32;
-
 /**
  * Keys and values of one sequence whose heads keep different entries. Every head of every layer is a stream of its own, with a length, pages and
  * positions; all take their pages from one pool `[pages, 1, P, D]`, so that what one gives back another can use. Executors read a layer as a batch of Hk
@@ -57,24 +54,25 @@ export class StreamCache {
   readonly layers: number;
   readonly kvHeads: number;
   readonly #streams: Stream[];
-  /** Rows of the table per layer. */
-  readonly #views = new Map<number, Tensor>();
-  #positionsEnd = 0;
+  readonly #tables: StreamTables;
+  /** Position of the next token per layer; they differ only in the middle of a step. */
+  readonly #ends: number[];
   /** Positions below which entries were evicted: what was there cannot come back. */
   #floor = 0;
   #disposed = false;
   #step: Omit<StreamStep, 'table'> | undefined;
-  #table: { readonly tensor: Tensor; readonly width: number; stale: boolean } | undefined;
 
   constructor(backend: Backend, options: StreamCacheOptions | { readonly of: StreamCache }) {
     this.backend = backend;
     if ('of' in options) {
       const { of: parent } = options;
+      parent.#assertAlive();
       this.pool = parent.pool.join();
       this.layers = parent.layers;
       this.kvHeads = parent.kvHeads;
       this.#streams = parent.#streams.map((stream) => stream.fork());
-      this.#positionsEnd = parent.#positionsEnd;
+      this.#tables = new StreamTables(backend, this.#streams, this.kvHeads);
+      this.#ends = [...parent.#ends];
       this.#floor = parent.#floor;
       return;
     }
@@ -87,6 +85,8 @@ export class StreamCache {
     this.kvHeads = kvHeads;
     this.pool = new PagePool(backend, { ...pages, layers: [{ kHeads: 1, vHeads: 1, kDim, vDim }] });
     this.#streams = Array.from({ length: layers * kvHeads }, () => new Stream(this.pool));
+    this.#tables = new StreamTables(backend, this.#streams, kvHeads);
+    this.#ends = new Array<number>(layers).fill(0);
   }
 
   /** Entries of a head of a layer; without a head of the one that has most, without a layer of all heads of all layers together. */
@@ -98,7 +98,7 @@ export class StreamCache {
 
   /** Position of the next token. */
   get positionsEnd(): number {
-    return this.#positionsEnd;
+    return Math.max(...this.#ends);
   }
 
   /** Positions of the entries of a head, ascending. */
@@ -115,16 +115,14 @@ export class StreamCache {
    */
   fill(layer: number, { k, v }: { readonly k: Tensor; readonly v: Tensor }, kept: readonly ArrayLike<number>[]): void {
     const streams = this.#ofLayer(layer);
-    const [heads, length] = k.shape;
-    if (heads !== this.kvHeads || v.shape[0] !== heads || v.shape[1] !== length || k.shape.length !== 3 || v.shape.length !== 3)
-      throw new ShapeError(
-        `StreamCache.fill: k ${formatShape(k.shape)} and v ${formatShape(v.shape)} must be [${this.kvHeads}, S, D] and [${this.kvHeads}, S, Dv]`,
-      );
+    const heads = this.kvHeads;
+    checkRows('StreamCache.fill', { k, v }, { spec: this.pool.layers[0], axes: [heads, 'S'], dtypes: ['f32', 'f16'] });
+    const length = k.shape[1];
     if (kept.length !== heads)
       throw new OptionError(`StreamCache.fill: kept has ${kept.length} lists, there are ${heads} heads`);
     if (streams.some((stream) => stream.length > 0))
       throw new OptionError(`StreamCache.fill: layer ${layer} has entries already`);
-    for (const ids of kept) checkIds('fill', ids, length);
+    for (const ids of kept) checkIds('StreamCache.fill', ids, length);
     this.pool.expectFree(streams.reduce((sum, stream, head) => sum + stream.missing(kept[head].length), 0));
     const rows = kept.flatMap((ids, head) => Array.from(ids, (id) => head * length + id));
     const slots = streams.flatMap((stream, head) => Array.from(stream.extend(kept[head])));
@@ -132,8 +130,9 @@ export class StreamCache {
     scope(() => {
       if (rows.length > 0) this.#write(this.#rows({ k: flat(k), v: flat(v) }, rows), slots);
     });
+    this.#ends[layer] = Math.max(this.#ends[layer], length);
     this.#evicted(
-      length,
+      layer,
       kept.some((ids) => ids.length < length),
     );
   }
@@ -141,7 +140,7 @@ export class StreamCache {
   /** Keeps these entries of a head, ascending ids, closes the gaps and gives whole pages back. A page that a fork has too stays as it is for the fork. */
   keep(layer: number, head: number, ids: ArrayLike<number>): void {
     const stream = this.#stream(layer, head);
-    checkIds('keep', ids, stream.length);
+    checkIds('StreamCache.keep', ids, stream.length);
     if (ids.length === stream.length) return;
     const moved = Array.from(ids);
     const first = moved.findIndex((id, index) => id !== index);
@@ -152,7 +151,7 @@ export class StreamCache {
     const { keys, values, pageSize } = this.pool;
     const whole = Math.floor(start / pageSize);
     const given = stream.pages.slice(whole).filter((page) => !this.pool.shared(page)).length;
-    this.pool.expectFree(Math.ceil(ids.length / pageSize) - whole - given);
+    if (sources.length > 0) this.pool.expectFree(Math.ceil(ids.length / pageSize) - whole - given);
     // What moves is copied out before pages go back, so that a full pool can be compressed too.
     scope(() => {
       const taken = rows.length > 0 ? this.#rows({ k: flatPages(keys[0]), v: flatPages(values[0]) }, rows) : undefined;
@@ -160,24 +159,23 @@ export class StreamCache {
       const slots = stream.extend(positions);
       if (taken) this.#write(taken, slots);
     });
-    this.#evicted(this.#positionsEnd, true);
+    this.#evicted(layer, true);
   }
 
-  /** Appends one step's rows to a layer: k [n, Hk, D], v [n, Hk, Dv] f32. Layers are written in turn; the last one ends the step. */
+  /**
+   * Appends rows to a layer: k [n, Hk, D], v [n, Hk, Dv] f32. A step that not all layers have room for is undone by `truncate`.
+   * @throws KvCapacityError when the pool has too few free pages; nothing is written then.
+   */
   append(layer: number, { k, v }: { readonly k: Tensor; readonly v: Tensor }): void {
-    const streams = this.#ofLayer(layer);
+    this.#ofLayer(layer);
+    checkRows('StreamCache.append', { k, v }, { spec: this.pool.layers[0], axes: ['n', this.kvHeads], dtypes: ['f32'] });
     const [count, heads] = k.shape;
-    if (k.shape.length !== 3 || v.shape.length !== 3 || heads !== this.kvHeads || v.shape[0] !== count || v.shape[1] !== heads)
-      throw new ShapeError(
-        `StreamCache.append: k ${formatShape(k.shape)} and v ${formatShape(v.shape)} must be [n, ${this.kvHeads}, D] and [n, ${this.kvHeads}, Dv]`,
-      );
     if (count === 0) return;
-    const slots = this.#extend(streams, count);
+    const slots = this.#extend(layer, count);
     const rows = (x: Tensor): Tensor => reshape(x, [count * heads, 1, x.shape[2]]);
     scope(() => {
       this.#write({ k: rows(k), v: rows(v) }, slots);
     });
-    if (layer === this.layers - 1) this.#ended(count);
   }
 
   /**
@@ -190,16 +188,18 @@ export class StreamCache {
     this.#assertAlive();
     if (!Number.isInteger(count) || count < 1)
       throw new OptionError(`StreamCache.reserve: count is ${count}, it must be a positive integer`);
-    const start = this.#positionsEnd;
+    const start = this.positionsEnd;
+    if (this.#ends.some((end) => end !== start))
+      throw new OptionError(
+        'StreamCache.reserve: the layers end at different positions; finish the step that was begun with append',
+      );
     this.pool.expectFree(this.#streams.reduce((sum, stream) => sum + stream.missing(count), 0));
     const perLayer = count * this.kvHeads;
     const [positionsAt, slotsAt, lengthsAt] = [0, count, count + this.layers * perLayer];
     const numbers = new Int32Array(lengthsAt + this.#streams.length);
     for (let index = 0; index < count; index++) numbers[positionsAt + index] = start + index;
-    for (let layer = 0; layer < this.layers; layer++)
-      numbers.set(this.#extend(this.#ofLayer(layer), count), slotsAt + layer * perLayer);
+    for (let layer = 0; layer < this.layers; layer++) numbers.set(this.#extend(layer, count), slotsAt + layer * perLayer);
     for (const [index, { length }] of this.#streams.entries()) numbers[lengthsAt + index] = length;
-    this.#ended(count);
     const whole = fromArray(this.backend, numbers, [numbers.length], 'i32');
     const part = (at: number, length: number): Tensor => keep(narrow(whole, at, length));
     this.#forgetStep();
@@ -211,19 +211,16 @@ export class StreamCache {
     };
     slots.dispose();
     whole.dispose();
-    return { ...this.#step, table: this.#tableTensor() };
+    return { ...this.#step, table: this.#tables.whole() };
   }
 
   /** What executors read: a batch of Hk sequences with one key-value head each. No copy; valid until the next mutation. */
   view(layer: number): KvView {
     const streams = this.#ofLayer(layer);
-    const table = this.#tableTensor();
-    const rows = this.#views.get(layer) ?? keep(narrow(table, layer * this.kvHeads, this.kvHeads));
-    this.#views.set(layer, rows);
     return {
       k: this.pool.keys[0],
       v: this.pool.values[0],
-      table: rows,
+      table: this.#tables.layer(layer),
       lengths: streams.map(({ length }) => length),
       codec: this.pool.codec,
     };
@@ -237,14 +234,14 @@ export class StreamCache {
     this.#assertAlive();
     if (!Number.isInteger(position) || position < 0)
       throw new OptionError(`StreamCache.truncate: position is ${position}, it must be a non-negative integer`);
-    if (position >= this.#positionsEnd) return;
+    if (position >= this.positionsEnd) return;
     if (position < this.#floor)
       throw new TruncateBelowFloorError(
         `StreamCache.truncate: entries were evicted when the cache ended at ${this.#floor}, it cannot go back to ${position}; fork it before it is compressed`,
       );
     for (const stream of this.#streams) stream.cut(stream.before(position));
-    this.#positionsEnd = position;
-    this.#stale();
+    for (const [layer, end] of this.#ends.entries()) this.#ends[layer] = Math.min(end, position);
+    this.#tables.changed();
   }
 
   /** A second cache with the same entries: pages are shared and copied only when one of the two writes into them. */
@@ -259,9 +256,9 @@ export class StreamCache {
     const pages = this.#streams.flatMap((stream) => stream.pages);
     const shared = pages.filter((page) => this.pool.shared(page)).length * pageBytes;
     const raw = pages.length * pageBytes - shared;
-    const step = [this.#step?.positions, this.#step?.slots, this.#step?.lengths, this.#table?.tensor];
+    const step = [this.#step?.positions, this.#step?.slots, this.#step?.lengths];
     const tensors = step.reduce((sum, tensor) => sum + (tensor?.bytes ?? 0), 0);
-    const meta = tensors + this.#streams.reduce((sum, { positions }) => sum + positions.byteLength, 0);
+    const meta = tensors + this.#tables.bytes + this.#streams.reduce((sum, { positions }) => sum + positions.byteLength, 0);
     return { raw, shared, meta, total: raw + shared + meta };
   }
 
@@ -270,7 +267,7 @@ export class StreamCache {
     this.#disposed = true;
     for (const stream of this.#streams) stream.cut(0);
     this.#forgetStep();
-    this.#forgetTable();
+    this.#tables.dispose();
     this.pool.leave();
   }
 
@@ -278,23 +275,21 @@ export class StreamCache {
     this.dispose();
   }
 
-  /** Slots of the next `count` tokens in some streams: of token 0 in each, then of token 1, … */
-  #extend(streams: readonly Stream[], count: number): Int32Array {
+  /** Slots of the next `count` tokens of a layer: of token 0 in every head, then of token 1, … */
+  #extend(layer: number, count: number): Int32Array {
+    const streams = this.#ofLayer(layer);
     this.pool.expectFree(streams.reduce((sum, stream) => sum + stream.missing(count), 0));
-    const positions = Int32Array.from({ length: count }, (_, index) => this.#positionsEnd + index);
+    const positions = Int32Array.from({ length: count }, (_, index) => this.#ends[layer] + index);
     const slots = new Int32Array(count * streams.length);
     for (const [head, stream] of streams.entries()) {
       const before = stream.pages.length;
       const last = stream.pages.at(-1);
       const own = stream.extend(positions);
-      if (stream.pages.length !== before || (before > 0 && stream.pages[before - 1] !== last)) this.#stale();
+      if (stream.pages.length !== before || (before > 0 && stream.pages[before - 1] !== last)) this.#tables.changed();
       for (let index = 0; index < count; index++) slots[index * streams.length + head] = own[index];
     }
+    this.#ends[layer] += count;
     return slots;
-  }
-
-  #ended(count: number): void {
-    this.#positionsEnd += count;
   }
 
   /** Rows of flat keys and values, as f32 [n, 1, D]. */
@@ -312,39 +307,9 @@ export class StreamCache {
     appendOp({ keyPages: this.pool.keys[0], valuePages: this.pool.values[0], k, v, slots: ids }, {});
   }
 
-  #evicted(end: number, lost: boolean): void {
-    this.#positionsEnd = Math.max(this.#positionsEnd, end);
-    if (lost) this.#floor = this.#positionsEnd;
-    this.#stale();
-  }
-
-  #tableTensor(): Tensor {
-    const most = Math.max(1, ...this.#streams.map(({ pages }) => pages.length));
-    if (this.#table && most <= this.#table.width && !this.#table.stale) return this.#table.tensor;
-    const width = Math.max(this.#table?.width ?? 0, Math.ceil(most / tableStep) * tableStep);
-    // Unused places hold page 0, which no length reaches.
-    const numbers = new Int32Array(this.#streams.length * width);
-    for (const [index, { pages }] of this.#streams.entries()) numbers.set(pages, index * width);
-    if (this.#table?.width === width) {
-      this.backend.write(this.#table.tensor.storage, 0, new Uint8Array(numbers.buffer));
-      this.#table.stale = false;
-      return this.#table.tensor;
-    }
-    this.#forgetTable();
-    const tensor = keep(fromArray(this.backend, numbers, [this.#streams.length, width], 'i32'));
-    this.#table = { tensor, width, stale: false };
-    return tensor;
-  }
-
-  #stale(): void {
-    if (this.#table) this.#table.stale = true;
-  }
-
-  #forgetTable(): void {
-    for (const rows of this.#views.values()) rows.dispose();
-    this.#views.clear();
-    this.#table?.tensor.dispose();
-    this.#table = undefined;
+  #evicted(layer: number, lost: boolean): void {
+    if (lost) this.#floor = Math.max(this.#floor, this.#ends[layer]);
+    this.#tables.changed();
   }
 
   #forgetStep(): void {
@@ -375,17 +340,4 @@ export class StreamCache {
 function flatPages(pages: Tensor): Tensor {
   const [count, , size, dim] = pages.shape;
   return reshape(pages, [count * size, dim]);
-}
-
-/** @throws OptionError unless ids ascend and lie among `length` entries. */
-function checkIds(caller: string, ids: ArrayLike<number>, length: number): void {
-  let before = -1;
-  for (let index = 0; index < ids.length; index++) {
-    const id = ids[index];
-    if (!Number.isInteger(id) || id <= before || id >= length)
-      throw new OptionError(
-        `StreamCache.${caller}: entry ${id} at place ${index} does not ascend within the ${length} entries there are`,
-      );
-    before = id;
-  }
 }

@@ -55,6 +55,10 @@ export class Stream {
     const { pageSize } = this.pool;
     this.#length = length;
     while ((this.pages.length - 1) * pageSize >= length && this.pages.length > 0) this.pool.release(this.pages.pop() ?? 0);
+    const rest = length % pageSize;
+    const last = this.pages.at(-1);
+    // A shared page keeps its entries for the others.
+    if (rest > 0 && last !== undefined && !this.pool.shared(last)) this.pool.dropped(last, rest);
   }
 
   /** Entries before a position. */
