@@ -1,5 +1,13 @@
 export * from './codec.js';
-export { adaptive, perHead, shared, type Allocation } from './compress/allocate.js';
+export {
+  adaptive,
+  chunks,
+  perHead,
+  shared,
+  type Allocation,
+  type OpenEntries,
+  type ScoreAllocation,
+} from './compress/allocate.js';
 export * from './compress/budgets.js';
 export * from './compress/catalogue.js';
 export {
@@ -8,15 +16,25 @@ export {
   type CompressContext,
   type Compressor,
   type CompressorParts,
+  type Protection,
+  type ScoredCompressor,
   type Kept,
   type Score,
 } from './compress/compressor.js';
 export * from './compress/kv-method.js';
 export * from './compress/methods/ada-kv.js';
+export * from './compress/methods/chunk-kv.js';
+export * from './compress/methods/critical-kv.js';
+export * from './compress/methods/expected-attention.js';
+export * from './compress/methods/h2o.js';
+export * from './compress/methods/key-diff.js';
+export * from './compress/methods/knorm.js';
+export * from './compress/methods/lag-kv.js';
 export * from './compress/methods/pyramid-kv.js';
 export * from './compress/methods/random-kv.js';
 export * from './compress/methods/snap-kv.js';
 export * from './compress/methods/streaming-kv.js';
+export * from './compress/methods/tova.js';
 export * from './compress/probabilities.js';
 export type { GroupReduction, Pooling } from './compress/rows.js';
 export * from './errors.js';

@@ -1,15 +1,30 @@
 import { OptionError } from '@filigree/core-tensor';
+import type { CompressContext } from './compressor.js';
+
+/** Where the entries that a choice is made of lie among those of the prompt. */
+export interface OpenEntries {
+  readonly context: CompressContext;
+  /** The first of them, and the one behind the last. */
+  readonly first: number;
+  readonly last: number;
+}
 
 /** Which entries heads keep, from their scores [Hk][n]: `entries` of each on average, ascending ids per head. */
-export type Allocation = (scores: readonly Float32Array[], entries: number) => number[][];
+export type Allocation = (
+  scores: readonly Float32Array[],
+  entries: number,
+  open: OpenEntries,
+) => number[][] | Promise<number[][]>;
+
+/** An allocation that scores are enough for. */
+export type ScoreAllocation = (scores: readonly Float32Array[], entries: number) => number[][];
 
 /** Every head the same number, each by its own scores. */
-export const perHead: Allocation = (scores, entries) => scores.map((row) => ascending(largest(row, entries)));
+export const perHead: ScoreAllocation = (scores, entries) => scores.map((row) => ascending(largest(row, entries)));
 
 /** One list for all heads of the layer, by the sum of their scores. */
-export const shared: Allocation = (scores, entries) => {
-  const sums = Float32Array.from(scores[0], (_, index) => scores.reduce((sum, row) => sum + row[index], 0));
-  const ids = ascending(largest(sums, entries));
+export const shared: ScoreAllocation = (scores, entries) => {
+  const ids = ascending(largest(sumOverHeads(scores), entries));
   return scores.map(() => [...ids]);
 };
 
@@ -19,28 +34,59 @@ export const shared: Allocation = (scores, entries) => {
  *
  * @throws OptionError when safeguard is not within 0 … 1.
  */
-export function adaptive(safeguard: number): Allocation {
+export function adaptive(safeguard: number): ScoreAllocation {
   if (!(safeguard >= 0 && safeguard <= 1)) throw new OptionError(`safeguard is ${safeguard}, it must lie within 0 and 1`);
   return (scores, entries) => {
     const sure = Math.floor(safeguard * entries);
     const ordered = scores.map((row) => largest(row, row.length));
     const kept = ordered.map((ids) => ids.slice(0, sure));
-    const others = ordered.flatMap((ids, head) => ids.slice(sure).map((id) => ({ head, id, score: scores[head][id] })));
-    // Stable: of equal scores those of the lower head, then of the lower id.
-    others.sort((a, b) => b.score - a.score);
+    const others = ordered.flatMap((ids, head) =>
+      ids.slice(sure).map((id, rank) => ({ head, id, rank, score: scores[head][id] })),
+    );
+    // Heads take turns where scores are equal.
+    others.sort((a, b) => (a.score === b.score ? a.rank - b.rank || a.head - b.head : b.score > a.score ? 1 : -1));
     const left = scores.length * entries - kept.reduce((sum, ids) => sum + ids.length, 0);
     for (const { head, id } of others.slice(0, Math.max(0, left))) kept[head].push(id);
     return kept.map(ascending);
   };
 }
 
+/**
+ * Whole chunks of neighbouring entries, the same for all heads of the layer, by the mean over a chunk of what heads score together. Of the chunk that the
+ * budget no longer holds whole, the best entries.
+ *
+ * Liu et al., "ChunkKV", arXiv:2502.00299.
+ */
+export function chunks(size: number): ScoreAllocation {
+  return (scores, entries) => {
+    const sums = sumOverHeads(scores);
+    const starts = Array.from({ length: Math.ceil(sums.length / size) }, (_, chunk) => chunk * size);
+    const means = starts.map((start) => {
+      const part = sums.subarray(start, start + size);
+      return part.reduce((sum, score) => sum + score, 0) / part.length;
+    });
+    const kept: number[] = [];
+    for (const chunk of largest(means, means.length)) {
+      const part = sums.subarray(starts[chunk], starts[chunk] + size);
+      kept.push(...largest(part, Math.min(part.length, entries - kept.length)).map((id) => starts[chunk] + id));
+    }
+    const ids = ascending(kept);
+    return scores.map(() => [...ids]);
+  };
+}
+
 /** Ids of the `count` largest scores, largest first; ties for the lower id. */
-export function largest(row: Float32Array, count: number): number[] {
+export function largest(row: ArrayLike<number>, count: number): number[] {
   const ids = Array.from(row, (_, index) => index);
-  ids.sort((a, b) => row[b] - row[a] || a - b);
+  // Not by the difference, which two infinite scores have none of.
+  ids.sort((a, b) => (row[a] === row[b] ? a - b : row[a] > row[b] ? -1 : 1));
   return ids.slice(0, Math.max(0, count));
 }
 
-function ascending(ids: readonly number[]): number[] {
+export function ascending(ids: readonly number[]): number[] {
   return [...ids].sort((a, b) => a - b);
+}
+
+function sumOverHeads(scores: readonly Float32Array[]): Float64Array {
+  return Float64Array.from(scores[0], (_, index) => scores.reduce((sum, row) => sum + row[index], 0));
 }

@@ -2,11 +2,11 @@ import { OptionError } from '@filigree/core-tensor';
 import type { Budget } from './compressor.js';
 
 /**
- * The same number of entries in every layer: a whole number, or below 1 the share of the prompt that is kept, length − floor((1 − share) · length).
+ * The same number of entries in every layer: a whole number, or below 1 the share of the prompt that is kept, rounded up.
  * @throws OptionError when the budget is neither.
  */
 export function uniform(method: string, budget: number): Budget {
-  if (budget > 0 && budget < 1) return (length) => length - Math.floor((1 - budget) * length);
+  if (budget > 0 && budget < 1) return (length) => Math.max(1, Math.ceil(budget * length - 1e-9));
   if (!Number.isInteger(budget) || budget < 1)
     throw new OptionError(`${method}: budget is ${budget}, it must be a positive number of entries, or a share below 1`);
   return () => budget;
@@ -32,9 +32,15 @@ export function pyramid(method: string, { budget, window, beta }: { budget: numb
       most = length - window;
       least = 2 * beside - most;
     }
-    // Rounding the sums, not the terms, keeps the total.
-    const upTo = (count: number): number =>
-      Math.round(count * most - ((count * (count - 1)) / 2 / (layers - 1)) * (most - least));
-    return window + upTo(layer + 1) - upTo(layer);
+    const terms = Array.from({ length: layers }, (_, index) => most - (index * (most - least)) / (layers - 1));
+    const whole = terms.map((term) => Math.floor(term + 1e-9));
+    // What rounding down left goes to the lowest layers that have room, so that none has less than a later one.
+    let left = layers * beside - whole.reduce((sum, term) => sum + term, 0);
+    for (let index = 0; index <= layer; index++) {
+      if (left <= 0 || whole[index] >= length - window) continue;
+      whole[index]++;
+      left--;
+    }
+    return window + whole[layer];
   };
 }

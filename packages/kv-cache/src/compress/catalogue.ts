@@ -1,10 +1,18 @@
 import { OptionError } from '@filigree/core-tensor';
 import type { KvMethod } from './kv-method.js';
 import { adaKvMethod } from './methods/ada-kv.js';
+import { chunkKvMethod } from './methods/chunk-kv.js';
+import { criticalKvMethod } from './methods/critical-kv.js';
+import { expectedAttentionMethod } from './methods/expected-attention.js';
+import { h2oMethod } from './methods/h2o.js';
+import { keyDiffMethod } from './methods/key-diff.js';
+import { knormMethod } from './methods/knorm.js';
+import { lagKvMethod } from './methods/lag-kv.js';
 import { pyramidKvMethod } from './methods/pyramid-kv.js';
 import { randomKvMethod } from './methods/random-kv.js';
 import { snapKvMethod } from './methods/snap-kv.js';
 import { streamingKvMethod } from './methods/streaming-kv.js';
+import { tovaMethod } from './methods/tova.js';
 
 /** Every method that keeps less of the cache. */
 export const kvMethods: readonly KvMethod[] = /* @__PURE__ */ Object.freeze([
@@ -12,6 +20,14 @@ export const kvMethods: readonly KvMethod[] = /* @__PURE__ */ Object.freeze([
   snapKvMethod,
   pyramidKvMethod,
   adaKvMethod,
+  h2oMethod,
+  tovaMethod,
+  chunkKvMethod,
+  criticalKvMethod,
+  expectedAttentionMethod,
+  keyDiffMethod,
+  knormMethod,
+  lagKvMethod,
   randomKvMethod,
 ]);
 

@@ -22,6 +22,8 @@ export interface CompressContext {
   readonly softcap: number;
   /** Turns queries or keys [n, heads, D] from their positions back to position 0, or by any other distances: by i32 [n]. */
   readonly rotate: (x: Tensor, by: Tensor) => Tensor;
+  /** f32 [Hq, Dv, hidden], made for the caller: what a channel of a query head's values adds to the residual stream. */
+  readonly outputWeight?: (() => Tensor) | undefined;
 }
 
 /** Entries that every head keeps: ascending ids. */
@@ -40,11 +42,22 @@ export interface Compressor {
   compress(context: CompressContext): Promise<Kept>;
 }
 
+/** A compressor that says what it is made of, so that others can be made of the same. */
+export interface ScoredCompressor extends Compressor {
+  readonly parts: CompressorParts;
+}
+
 /** Scores of entries, f32 [Hq or Hk, length]: larger is kept. Called in a scope of its own. */
 export type Score = (context: CompressContext) => Tensor;
 
 /** Entries per key-value head of a layer that a prompt of `length` is cut to. */
 export type Budget = (length: number, layer: number, layers: number) => number;
+
+export interface Protection {
+  readonly sinks?: number | undefined;
+  /** A number, or one that depends on the entries that are kept. */
+  readonly recent?: number | ((entries: number) => number) | undefined;
+}
 
 export interface CompressorParts {
   readonly id: string;
@@ -57,7 +70,7 @@ export interface CompressorParts {
   /** Smooths scores along the entries before a choice is made. */
   readonly pooling?: Pooling | undefined;
   /** Entries that are kept whatever they score, at both ends. */
-  readonly protect?: { readonly sinks?: number; readonly recent?: number } | undefined;
+  readonly protect?: Protection | undefined;
   /** Who shares a budget: default each head by itself. */
   readonly allocation?: Allocation | undefined;
 }
@@ -68,11 +81,11 @@ export interface CompressorParts {
  *
  * @throws OptionError when a protected span is no non-negative integer.
  */
-export function compressor(parts: CompressorParts): Compressor {
+export function compressor(parts: CompressorParts): ScoredCompressor {
   const { id, queries, queryAgnostic, score, budget, group = 'mean', pooling, protect = {}, allocation = perHead } = parts;
   const { sinks = 0, recent = 0 } = protect;
   for (const [name, value] of Object.entries({ sinks, recent })) {
-    if (!Number.isInteger(value) || value < 0)
+    if (typeof value === 'number' && (!Number.isInteger(value) || value < 0))
       throw new OptionError(`${id}: ${name} is ${value}, it must be a non-negative integer`);
   }
   return {
@@ -80,14 +93,18 @@ export function compressor(parts: CompressorParts): Compressor {
     queries,
     queryAgnostic,
     budget,
+    parts,
     async compress(context) {
       const { length, layer, layers, kvHeads } = context;
       const entries = Math.min(length, budget(length, layer, layers));
       if (entries >= length) return Array.from({ length: kvHeads }, () => Uint32Array.from({ length }, (_, index) => index));
-      const [first, last] = protectedSpans(length, entries, { sinks, recent });
+      const [first, last] = protectedSpans(length, entries, {
+        sinks,
+        recent: typeof recent === 'number' ? recent : recent(entries),
+      });
       const rows = groupRows(await readScores(id, score, context), kvHeads, group);
       const open = rows.map((row) => poolRows(row.subarray(first, last), pooling));
-      const chosen = allocation(open, entries - first - (length - last));
+      const chosen = await allocation(open, entries - first - (length - last), { context, first, last });
       return chosen.map((ids) => {
         const kept = new Uint32Array(first + ids.length + length - last);
         for (let index = 0; index < first; index++) kept[index] = index;

@@ -137,8 +137,9 @@ export function compressEntries(
   const { config, backend } = decoder;
   const { layers, heads, kvHeads, attentionScale: scale, attentionSoftcap: softcap } = config;
   const rotate = (x: Tensor, by: Tensor): Tensor => decoder.rotate(layer, x, by);
+  const outputWeight = (): Tensor => decoder.outputWeight(layer);
   const shape = { layer, layers, heads, kvHeads, length: tensors.k.shape[1] };
-  return compressor.compress({ backend, ...shape, ...tensors, scale, softcap, rotate });
+  return compressor.compress({ backend, ...shape, ...tensors, scale, softcap, rotate, outputWeight });
 }
 
 /** The last `count` of `length` entries, for every head. */

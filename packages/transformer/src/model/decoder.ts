@@ -93,6 +93,19 @@ export class Decoder {
     return rope(x, by, inverseFrequencies, { pairing });
   }
 
+  /** f32 [Hq, headDim, hidden]: what channels of a query head's values add to the residual stream of a layer. */
+  outputWeight(layer: number): Tensor {
+    return scope(() => {
+      const { heads, headDim, hiddenSize } = this.config;
+      const size = heads * headDim;
+      const unit = Float32Array.from({ length: size * size }, (_, index) => (index % (size + 1) === 0 ? 1 : 0));
+      const linear = this.weights.layers[layer].attentionOutput;
+      const bias = linear.forward(fromArray(this.backend, new Float32Array(size), [1, size]));
+      const rows = binary(linear.forward(fromArray(this.backend, unit, [size, size])), bias, 'sub');
+      return reshape(rows, [heads, headDim, hiddenSize]);
+    });
+  }
+
   dispose(): void {
     disposeDecoderWeights(this.weights);
     for (const { inverseFrequencies } of [this.#global, this.#local]) inverseFrequencies.dispose();

@@ -1,6 +1,6 @@
 import { adaptive } from '../allocate.js';
 import { uniform } from '../budgets.js';
-import { compressor, type Compressor } from '../compressor.js';
+import { compressor, type ScoredCompressor } from '../compressor.js';
 import { defineKvMethod } from '../kv-method.js';
 import { snapKvDefaults, snapKvVotes, type SnapKvOptions } from './snap-kv.js';
 
@@ -15,7 +15,7 @@ export interface AdaKvOptions extends SnapKvOptions {
  *
  * @throws OptionError when an option is out of its range.
  */
-export function adaKv(options: AdaKvOptions): Compressor {
+export function adaKv(options: AdaKvOptions): ScoredCompressor {
   const allocation = adaptive(options.safeguard);
   return compressor({ id: 'ada-kv', budget: uniform('ada-kv', options.budget), allocation, ...snapKvVotes('ada-kv', options) });
 }

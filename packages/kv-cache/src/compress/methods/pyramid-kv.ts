@@ -1,5 +1,5 @@
 import { pyramid } from '../budgets.js';
-import { compressor, type Compressor } from '../compressor.js';
+import { compressor, type ScoredCompressor } from '../compressor.js';
 import { defineKvMethod } from '../kv-method.js';
 import { snapKvDefaults, snapKvVotes, type SnapKvOptions } from './snap-kv.js';
 
@@ -14,7 +14,7 @@ export interface PyramidKvOptions extends SnapKvOptions {
  *
  * @throws OptionError when an option is out of its range.
  */
-export function pyramidKv(options: PyramidKvOptions): Compressor {
+export function pyramidKv(options: PyramidKvOptions): ScoredCompressor {
   const { budget, window, beta } = options;
   const layered = pyramid('pyramid-kv', { budget, window, beta });
   return compressor({ id: 'pyramid-kv', budget: layered, ...snapKvVotes('pyramid-kv', options) });

@@ -1,7 +1,7 @@
 import { fromArray, Random } from '@filigree/core-tensor';
 import { checkIntegers } from '@filigree/sparse-attention';
 import { uniform } from '../budgets.js';
-import { compressor, type Compressor } from '../compressor.js';
+import { compressor, type ScoredCompressor } from '../compressor.js';
 import { defineKvMethod } from '../kv-method.js';
 
 export interface RandomKvOptions {
@@ -15,7 +15,7 @@ export interface RandomKvOptions {
  * The floor that every other method must be above: entries at random, the same for a seed. Both ends are kept, as other methods do.
  * @throws OptionError when an option is out of its range.
  */
-export function randomKv({ budget, sinks, recent, seed }: RandomKvOptions): Compressor {
+export function randomKv({ budget, sinks, recent, seed }: RandomKvOptions): ScoredCompressor {
   checkIntegers('random', { sinks, recent, seed });
   return compressor({
     id: 'random',

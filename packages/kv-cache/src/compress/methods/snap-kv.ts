@@ -1,6 +1,6 @@
 import { OptionError } from '@filigree/core-tensor';
 import { checkChoice, checkIntegers } from '@filigree/sparse-attention';
-import { compressor, type Compressor, type CompressorParts } from '../compressor.js';
+import { compressor, type ScoredCompressor, type CompressorParts } from '../compressor.js';
 import { uniform } from '../budgets.js';
 import { defineKvMethod } from '../kv-method.js';
 import { attentionReceived } from '../probabilities.js';
@@ -25,7 +25,7 @@ export interface SnapKvOptions {
  *
  * @throws OptionError when an option is out of its range.
  */
-export function snapKv(options: SnapKvOptions): Compressor {
+export function snapKv(options: SnapKvOptions): ScoredCompressor {
   return compressor({ id: 'snap-kv', budget: uniform('snap-kv', options.budget), ...snapKvVotes('snap-kv', options) });
 }
 

@@ -1,7 +1,7 @@
 import { fromArray } from '@filigree/core-tensor';
 import { checkIntegers } from '@filigree/sparse-attention';
 import { uniform } from '../budgets.js';
-import { compressor, type Compressor } from '../compressor.js';
+import { compressor, type ScoredCompressor } from '../compressor.js';
 import { defineKvMethod } from '../kv-method.js';
 
 export interface StreamingKvOptions {
@@ -16,7 +16,7 @@ export interface StreamingKvOptions {
  *
  * @throws OptionError when an option is out of its range.
  */
-export function streamingKv({ budget, sinks }: StreamingKvOptions): Compressor {
+export function streamingKv({ budget, sinks }: StreamingKvOptions): ScoredCompressor {
   checkIntegers('streaming-llm', { sinks });
   return compressor({
     id: 'streaming-llm',
