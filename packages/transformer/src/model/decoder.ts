@@ -99,9 +99,7 @@ export class Decoder {
       const { heads, headDim, hiddenSize } = this.config;
       const size = heads * headDim;
       const unit = Float32Array.from({ length: size * size }, (_, index) => (index % (size + 1) === 0 ? 1 : 0));
-      const linear = this.weights.layers[layer].attentionOutput;
-      const bias = linear.forward(fromArray(this.backend, new Float32Array(size), [1, size]));
-      const rows = binary(linear.forward(fromArray(this.backend, unit, [size, size])), bias, 'sub');
+      const rows = this.weights.layers[layer].attentionOutput.forward(fromArray(this.backend, unit, [size, size]));
       return reshape(rows, [heads, headDim, hiddenSize]);
     });
   }
