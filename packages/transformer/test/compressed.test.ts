@@ -105,6 +105,55 @@ for (const [name, create] of backends) {
       for (const each of [asked, whole, prefix]) each.dispose();
     });
 
+    it.each([1, 5])('goes on with sinks and the newest entries, cut back every %d tokens', async (every) => {
+      const [sinks, budget, tokens] = [4, 40, 30];
+      const continuation = Array.from({ length: tokens }, (_, index) => (index * 17) % 200);
+      const recent = budget - sinks;
+      // After every cut `budget` entries are left; what came since is seen too.
+      const pattern: Pattern = (shape) =>
+        cellPattern(shape, ({ position }) => {
+          if (position < context.length) return [[0, position + 1]];
+          const cut = context.length + Math.floor((position - context.length) / every) * every;
+          return [
+            [0, sinks],
+            [cut - recent, position + 1],
+          ];
+        });
+      const whole = await model.logits([...context, ...continuation], { attention: { prefill: pattern } });
+      const expected = ((await whole.read()) as Float32Array).slice(-tokens * model.config.vocabularySize);
+      whole.dispose();
+      const kv: KvChoice = { method: 'streaming-llm', options: { budget, sinks }, every };
+      const prefix = await model.prefill(context, { kv });
+      // Twice, on forks of one prefix.
+      for (let time = 0; time < 2; time++) {
+        const logits = await prefix.logits(continuation, { phase: 'decode' });
+        expect(largestDifference((await logits.read()) as Float32Array, expected)).toBeLessThan(5e-4);
+        logits.dispose();
+      }
+      prefix.dispose();
+    });
+
+    it.each(['tova', 'snap-kv', 'ada-kv', 'random', 'knorm', 'key-diff'])(
+      '%s holds its bytes while tokens come',
+      async (method) => {
+        const before = backend.memory().liveBytes;
+        const bytes: number[] = [];
+        const budget = 40;
+        const own: KvChoice = { method, options: method.endsWith('-kv') ? { budget, window: 8 } : { budget }, every: 4 };
+        const generation = generate(model, context, { maxTokens: 100, ignoreEos: true, kv: own });
+        for await (const { token } of generation) {
+          expect(token).toBeGreaterThanOrEqual(0);
+          bytes.push(generation.stats.kvBytes);
+        }
+        // A page each way: heads of Ada-KV differ.
+        const page = 64 * 2 * model.config.headDim * 4;
+        expect(Math.max(...bytes.slice(10)) - Math.min(...bytes.slice(10))).toBeLessThanOrEqual(
+          model.config.layers * model.config.kvHeads * page + 2000,
+        );
+        expect(backend.memory().liveBytes).toBe(before);
+      },
+    );
+
     it('refuses sparse attention over what was kept, and other contradictions', async () => {
       const kv: KvChoice = { method: 'snap-kv', options: { budget: 64 } };
       await expect(model.prefill(context, { kv, attention: { prefill: { method: 'streaming-llm' } } })).rejects.toThrow(
@@ -112,6 +161,8 @@ for (const [name, create] of backends) {
       );
       await expect(model.prefill(context, { kv: { method: 'none' } })).rejects.toThrow(/no method "none"/);
       await expect(model.prefill(context, { kv: { method: 'snap-kv', options: { window: 0 } } })).rejects.toThrow(/window/);
+      await expect(model.prefill(context, { kv: { method: 'snap-kv', every: 0 } })).rejects.toThrow(/every is 0/);
+      await expect(model.prefill(context, { kv: { method: 'h2o', every: 4 } })).rejects.toThrow(/whole prompts/);
       const prefix = await model.prefill(context);
       expect(() => generate(prefix, question, { kv })).toThrow(/Model.prefill/);
       prefix.dispose();

@@ -2,7 +2,7 @@ import { ExecutionError, OptionError, scope, type Backend, type Tensor } from '@
 import { perHead, type Allocation } from './allocate.js';
 import { groupRows, poolRows, type GroupReduction, type Pooling } from './rows.js';
 
-/** A layer whose prompt was read, with all its entries. */
+/** A layer whose prompt was read, with all its entries; or heads of one that have grown since. */
 export interface CompressContext {
   readonly backend: Backend;
   readonly layer: number;
@@ -10,7 +10,7 @@ export interface CompressContext {
   /** Query heads; query head h reads key-value head floor(h / (heads / kvHeads)). */
   readonly heads: number;
   readonly kvHeads: number;
-  /** Entries, at positions 0 … length − 1. */
+  /** Entries; those of a prompt are at positions 0 … length − 1. */
   readonly length: number;
   /** [Hk, length, D], rotated by their positions, f32 or f16. */
   readonly k: Tensor;
@@ -20,6 +20,8 @@ export interface CompressContext {
   readonly q: Tensor;
   readonly scale: number;
   readonly softcap: number;
+  /** Entries that every head is to keep, where that is not what the budget says of the length. */
+  readonly entries?: number | undefined;
   /** Turns queries or keys [n, heads, D] from their positions back to position 0, or by any other distances: by i32 [n]. */
   readonly rotate: (x: Tensor, by: Tensor) => Tensor;
   /** f32 [Hq, Dv, hidden], made for the caller: what a channel of a query head's values adds to the residual stream. */
@@ -36,6 +38,8 @@ export interface Compressor {
   readonly queries: number | 'all';
   /** Whether what is kept serves any question that may follow. Where it does not, the prompt must end in the question. */
   readonly queryAgnostic: boolean;
+  /** Whether it can decide about entries in the order of their positions when some before were evicted. */
+  readonly decodes?: boolean | undefined;
   /** Entries per key-value head and layer that the decision leaves of a prompt, on average over the heads of the layer. */
   budget(length: number, layer: number, layers: number): number;
   /** @throws ExecutionError when a score is NaN. */
@@ -63,6 +67,8 @@ export interface CompressorParts {
   readonly id: string;
   readonly queries: number | 'all';
   readonly queryAgnostic: boolean;
+  /** Whether the score depends on the order of entries alone, and not on where they were in the prompt. Default false. */
+  readonly decodes?: boolean | undefined;
   readonly score: Score;
   readonly budget: Budget;
   /** How scores of the query heads of a group become one. */
@@ -92,11 +98,12 @@ export function compressor(parts: CompressorParts): ScoredCompressor {
     id,
     queries,
     queryAgnostic,
+    decodes: parts.decodes,
     budget,
     parts,
     async compress(context) {
       const { length, layer, layers, kvHeads } = context;
-      const entries = Math.min(length, budget(length, layer, layers));
+      const entries = Math.min(length, context.entries ?? budget(length, layer, layers));
       if (entries >= length) return Array.from({ length: kvHeads }, () => Uint32Array.from({ length }, (_, index) => index));
       const [first, last] = protectedSpans(length, entries, {
         sinks,

@@ -162,6 +162,23 @@ export class StreamCache {
     this.#evicted(layer, true);
   }
 
+  /** Keys and values of heads of a layer that have the same number of entries, copied: f32 [heads, entries, D] and [heads, entries, Dv]. */
+  entries(layer: number, heads: readonly number[]): { k: Tensor; v: Tensor } {
+    const streams = heads.map((head) => this.#stream(layer, head));
+    const lengths = streams.map(({ length }) => length);
+    if (lengths.some((length) => length !== lengths[0]))
+      throw new OptionError(
+        `StreamCache.entries: heads ${heads.join(', ')} have ${lengths.join(', ')} entries, they must have the same number`,
+      );
+    const { keys, values } = this.pool;
+    const rows = streams.flatMap((stream) => Array.from(stream.slots(0, stream.length)));
+    return scope(() => {
+      const { k, v } = this.#rows({ k: flatPages(keys[0]), v: flatPages(values[0]) }, rows);
+      const apart = (x: Tensor): Tensor => reshape(x, [heads.length, lengths[0], x.shape[2]]);
+      return { k: apart(k), v: apart(v) };
+    });
+  }
+
   /**
    * Appends rows to a layer: k [n, Hk, D], v [n, Hk, Dv] f32. A step that not all layers have room for is undone by `truncate`.
    * @throws KvCapacityError when the pool has too few free pages; nothing is written then.

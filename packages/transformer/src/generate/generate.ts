@@ -11,7 +11,7 @@ import type { ChatMessage } from '../chat/chat-template.js';
 import { ChatTemplateError } from '../chat/errors.js';
 import { ContextLengthError } from '../errors.js';
 import { newestQueries } from '../kv/compress-cache.js';
-import { kvCompressor, type KvChoice } from '../kv/kv-choice.js';
+import { kvCompression, kvCompressor, type KvChoice } from '../kv/kv-choice.js';
 import { LayerQueries } from '../kv/newest-queries.js';
 import type { Model } from '../model/model.js';
 import { Prefix, type PrefillProgress } from '../model/prefix.js';
@@ -112,9 +112,9 @@ export function generate(
     return new Run(model, model.checkTokens(tokens, 'generate'), options, { length, start: (signal) => source.fork(signal) });
   }
   const tokens = promptTokens(source, prompt);
-  const compressor = kv && kvCompressor(kv, 'generate');
+  const compression = kv && kvCompression(kv, 'generate');
   const start = (signal: AbortSignal | undefined, capacity: number): Session =>
-    compressor ? source.compressedSession(tokens.length, capacity, compressor, signal) : source.session(capacity, signal);
+    compression ? source.compressedSession(tokens.length, capacity, compression, signal) : source.session(capacity, signal);
   return new Run(source, tokens, options, { length: 0, start });
 }
 

@@ -32,6 +32,7 @@ export class StepByStep implements TokenSource {
     this.#following = undefined;
     this.#current?.dispose();
     this.#current = current;
+    await this.session.settle();
     // Greedy: the next step starts from the token on the device, before the host has seen it.
     if (more > 0 && this.sampler.greedy) this.#following = this.#decode(current.onDevice());
     return (this.#last = await current.id());

@@ -13,14 +13,14 @@ import type { ChatTemplate } from '../chat/chat-template.js';
 import type { ModelConfig } from '../config/model-config.js';
 import { ContextLengthError } from '../errors.js';
 import { entriesKept } from '../kv/compressed-prefill.js';
-import { kvCompressor } from '../kv/kv-choice.js';
+import { kvCompression } from '../kv/kv-choice.js';
 import { pageSize } from '../kv/page-size.js';
 import type { Tokenizer } from '../tokenizer/tokenizer.js';
 import type { WeightSource } from '../weights/weight-source.js';
 import type { Decoder } from './decoder.js';
 import { hookNames, Hooks } from './hooks.js';
 import { readPrefix, type Prefix, type PrefillOptions } from './prefix.js';
-import { computed, Session, type SessionPrefill } from './session.js';
+import { computed, Session, type Compression, type SessionPrefill } from './session.js';
 
 /** A weight and how it runs. */
 export interface WeightDescription {
@@ -118,9 +118,8 @@ export class Model implements HookedModel {
       throw new OptionError(`prefill: room is ${room}, it must be a non-negative integer`);
     // A continuation copies the page that the prefix left unfinished.
     const capacity = ids.length + room + pageSize;
-    const compressor = kv && kvCompressor(kv, 'prefill');
-    const session = compressor
-      ? this.compressedSession(ids.length, capacity, compressor, signal)
+    const session = kv
+      ? this.compressedSession(ids.length, capacity, kvCompression(kv, 'prefill'), signal)
       : this.session(capacity, signal);
     return readPrefix(this, session, { before: [], ids }, options);
   }
@@ -150,18 +149,22 @@ export class Model implements HookedModel {
   }
 
   /** A new sequence that cuts its prompt of `prompt` tokens down once it was read; see {@link streamCache}. */
-  compressedSession(prompt: number, capacity: number, compressor: Compressor, signal?: AbortSignal): Session {
-    return new Session(this.#parts.decoder, this.streamCache(prompt, capacity, compressor), signal, compressor);
+  compressedSession(prompt: number, capacity: number, compression: Compression, signal?: AbortSignal): Session {
+    const { compressor, every } = compression;
+    // What is cut back while tokens come never grows beyond that; a fork writes all of it anew when it is cut.
+    const most = every === undefined ? capacity : Math.min(capacity, prompt + every + pageSize);
+    const cache = this.streamCache(prompt, most, compressor, every === undefined ? 1 : 2);
+    return new Session(this.#parts.decoder, cache, signal, compression);
   }
 
   /** Room for what a compressor leaves of `prompt` tokens, and for as many entries as positions up to `capacity` need after them. */
-  streamCache(prompt: number, capacity: number, compressor: Compressor): StreamCache {
+  streamCache(prompt: number, capacity: number, compressor: Compressor, copies = 1): StreamCache {
     this.#assertAlive();
     const { config } = this;
     const { kvHeads, headDim, windows } = config;
     const kept = windows.reduce((sum, _, layer) => sum + entriesKept(config, compressor, prompt, layer), 0);
     // Every stream leaves a page unfinished.
-    const entries = kvHeads * (kept + windows.length * (capacity - prompt + pageSize));
+    const entries = copies * kvHeads * (kept + windows.length * (capacity - prompt + pageSize));
     const sizes = { layers: windows.length, kvHeads, kDim: headDim, vDim: headDim };
     return new StreamCache(this.backend, { ...sizes, capacity: entries, pageSize, dtype: this.#parts.kvType });
   }

@@ -1,5 +1,6 @@
 import {
   argMax,
+  concat,
   empty,
   fromArray,
   keep,
@@ -20,8 +21,9 @@ import type { PatternPlans, StepSpan } from '../attention/pattern-plans.js';
 import { SequenceAttention } from '../attention/sequence-attention.js';
 import { compressCache } from '../kv/compress-cache.js';
 import { compressedPrefill } from '../kv/compressed-prefill.js';
+import { DecodeEviction } from '../kv/decode-eviction.js';
 import type { LayerQueries } from '../kv/newest-queries.js';
-import { DenseKv, type SequenceKv } from '../kv/sequence-kv.js';
+import { DenseKv, type SequenceKv, type StepKv } from '../kv/sequence-kv.js';
 import { StreamKv } from '../kv/stream-kv.js';
 import type { Decoder, LogitRows } from './decoder.js';
 import type { Hooks } from './hooks.js';
@@ -67,12 +69,24 @@ export interface NextLogits {
 /** Ids, what the cache reserved, and plans. */
 type DecodeInputs = readonly [ids: Tensor, ...reservedAndPlans: Tensor[]];
 
+/** What a decode step gives beside its logits: counts of selectors, and queries [layers, Hq, D] for those who ask. */
+interface Decoded extends NextLogits {
+  readonly counts?: Tensor | undefined;
+  readonly queries?: Tensor | undefined;
+}
+
+/** How a prompt is cut down, and how often that is done again while tokens come. */
+export interface Compression {
+  readonly compressor: Compressor;
+  readonly every?: number | undefined;
+}
+
 /** A decode step that was recorded, and what it is for. */
 interface RecordedDecode {
   readonly attention: PhaseAttention | undefined;
   /** Heads of the step's plans, and shapes of the cache. */
   readonly shapes: string;
-  readonly recording: Recording<DecodeInputs, NextLogits & { readonly counts?: Tensor | undefined }>;
+  readonly recording: Recording<DecodeInputs, Decoded>;
   /** What the step counts on the device, and the heads that attend densely in it. */
   counted: { readonly entries: readonly CountEntry[]; readonly denseHeads: readonly number[] };
 }
@@ -82,13 +96,17 @@ export class Session {
   readonly #attention: SequenceAttention;
   readonly #kv: SequenceKv;
   #decode: RecordedDecode | undefined;
+  #eviction: DecodeEviction | undefined;
 
-  /** @param compressor cuts the prompt that an empty {@link StreamCache} begins with. */
+  /**
+   * @param compression cuts the prompt that an empty {@link StreamCache} begins with.
+   * @param shared whether the pages are others' too.
+   */
   constructor(
     readonly decoder: Decoder,
     readonly cache: KvCache | StreamCache,
     readonly signal: AbortSignal | undefined,
-    private readonly compressor?: Compressor,
+    private readonly compression?: Compression,
     private readonly shared = false,
   ) {
     this.#attention = new SequenceAttention(decoder.config, cache);
@@ -108,7 +126,12 @@ export class Session {
    * aborted op would have written counts as lost, and the pages are others' too.
    */
   fork(signal: AbortSignal | undefined): Session {
-    return new Session(this.decoder, this.cache.fork(), signal, undefined, true);
+    const { cache } = this;
+    if (!(cache instanceof StreamCache)) return new Session(this.decoder, cache.fork(), signal, undefined, true);
+    const own = cache.fork();
+    const child = new Session(this.decoder, own, signal, undefined, true);
+    child.#eviction = this.#eviction?.fork(own);
+    return child;
   }
 
   /** Reads tokens in steps of `chunk`; resolves with the logits, [1 or tokens, vocabulary], once all steps are queued. The caller disposes them. */
@@ -116,9 +139,9 @@ export class Session {
     const { logits: rows, chunk = defaultChunk(options.attention), onChunk, ...step } = options;
     if (!Number.isInteger(chunk) || chunk < 1)
       throw new OptionError(`prefill: a chunk is ${chunk} tokens, it must be a positive integer`);
-    const { compressor, cache } = this;
-    if (compressor && cache instanceof StreamCache && this.#kv.end === 0)
-      return this.#compressed(tokens, { ...options, compressor, cache, chunk });
+    const { compression, cache } = this;
+    if (compression && cache instanceof StreamCache && this.#kv.end === 0)
+      return this.#compressed(tokens, { ...options, compression, cache, chunk });
     const promptEnd = this.#kv.end + tokens.length;
     let all: Tensor | undefined;
     try {
@@ -153,6 +176,7 @@ export class Session {
         for (const tensor of [logits, best, value]) tensor.dispose();
         await this.backend.ready();
         throwIfAborted(this.signal);
+        await this.settle();
       }
       return all;
     } catch (error) {
@@ -209,7 +233,8 @@ export class Session {
       const uploaded = plans ? this.#attention.upload(plans) : [];
       try {
         const recorded = this.#recorded(attention, plans, reserved.length);
-        const { counts, ...next } = recorded.recording.replay(ids, ...reserved, ...uploaded);
+        const { counts, queries, ...next } = recorded.recording.replay(ids, ...reserved, ...uploaded);
+        if (queries) this.#eviction?.observe(keep(queries));
         this.#countDecode(recorded, span, plans, counts);
         return next;
       } finally {
@@ -246,7 +271,13 @@ export class Session {
     }
   }
 
+  /** Cuts the cache back, if it is time. Between steps; a step that is queued already is not disturbed. */
+  async settle(): Promise<void> {
+    await this.#eviction?.run();
+  }
+
   dispose(): void {
+    this.#eviction?.dispose();
     this.#decode?.recording.dispose();
     this.#decode = undefined;
     this.#attention.dispose();
@@ -263,7 +294,7 @@ export class Session {
       scope(() => {
         const uploaded = rest.slice(reserved);
         const common = { kv: this.#kv.step(rest.slice(0, reserved)), logits: 'last' as const };
-        if (!attention || !plans) return nextLogits(this.decoder.step(ids, common));
+        if (!attention || !plans) return this.#decoded(ids, common);
         const none = { lenK: undefined, promptEnd: undefined, recall: false };
         const attend = this.#attention.step(attention, plans, uploaded, { count: 1, ...none });
         try {
@@ -281,6 +312,19 @@ export class Session {
     const made: RecordedDecode = { attention, shapes, recording, counted: { entries: [], denseHeads: [] } };
     this.#decode = made;
     return made;
+  }
+
+  #decoded(ids: Tensor, step: { readonly kv: StepKv; readonly logits: 'last' }): Decoded {
+    if (!this.#eviction || this.#eviction.wanted === 0) return nextLogits(this.decoder.step(ids, step));
+    const seen: Tensor[] = [];
+    const onQueries = (_: number, q: Tensor): void => {
+      seen.push(keep(reshape(q, [1, q.shape[2], q.shape[3]])));
+    };
+    try {
+      return { ...nextLogits(this.decoder.step(ids, { ...step, onQueries })), queries: concat(seen, 0) };
+    } finally {
+      for (const q of seen) q.dispose();
+    }
   }
 
   #countDecode(
@@ -307,21 +351,23 @@ export class Session {
   async #compressed(
     tokens: readonly number[],
     {
-      compressor,
+      compression,
       cache,
       chunk,
       logits,
       attention,
       hooks,
       onChunk,
-    }: SessionPrefill & { readonly compressor: Compressor; readonly cache: StreamCache; readonly chunk: number },
+    }: SessionPrefill & { readonly compression: Compression; readonly cache: StreamCache; readonly chunk: number },
   ): Promise<Tensor> {
     if (logits === 'all') throw new OptionError('prefill: a prompt that is compressed has logits of its last token only');
     if (attention) this.#expectDense();
     if (hooks) throw new OptionError('prefill: a prompt that is compressed takes no hooks');
     const { decoder, signal } = this;
+    const { compressor, every } = compression;
     const next = await compressedPrefill({ decoder, cache, compressor, tokens, chunk, signal, onChunk });
     this.#attention.count({ start: 0, count: tokens.length, promptEnd: tokens.length });
+    if (every !== undefined) this.#eviction = new DecodeEviction(decoder, cache, compressor, every);
     return next;
   }
 

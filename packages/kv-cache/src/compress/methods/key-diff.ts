@@ -24,6 +24,7 @@ export function keyDiff({ budget, sinks, recent }: KeyDiffOptions): ScoredCompre
     id: 'key-diff',
     queries: 0,
     queryAgnostic: true,
+    decodes: true,
     score: negativeCosine,
     budget: uniform('key-diff', budget),
     protect: { sinks, recent },

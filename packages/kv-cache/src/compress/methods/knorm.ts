@@ -23,6 +23,7 @@ export function knorm({ budget, sinks, recent }: KnormOptions): ScoredCompressor
     id: 'knorm',
     queries: 0,
     queryAgnostic: true,
+    decodes: true,
     score: ({ k }) => unary(rowNorms(asFloat(k)), 'neg'),
     budget: uniform('knorm', budget),
     protect: { sinks, recent },

@@ -21,6 +21,7 @@ export function randomKv({ budget, sinks, recent, seed }: RandomKvOptions): Scor
     id: 'random',
     queries: 0,
     queryAgnostic: true,
+    decodes: true,
     score: ({ backend, kvHeads, length, layer }) => {
       const rng = new Random(seed, layer);
       return fromArray(

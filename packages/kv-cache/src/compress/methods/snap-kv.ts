@@ -39,6 +39,7 @@ export function snapKvVotes(
   return {
     queries: window,
     queryAgnostic: false,
+    decodes: true,
     score: attentionReceived,
     pooling: { kind: checkChoice(method, 'pool', pool, ['avg', 'max'] as const), size: kernel },
     group: checkChoice(method, 'group', group, ['mean', 'max'] as const),

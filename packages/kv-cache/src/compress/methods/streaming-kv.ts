@@ -22,6 +22,7 @@ export function streamingKv({ budget, sinks }: StreamingKvOptions): ScoredCompre
     id: 'streaming-llm',
     queries: 0,
     queryAgnostic: true,
+    decodes: true,
     // The newest ones, by their position.
     score: ({ backend, kvHeads, length }) =>
       fromArray(

@@ -21,6 +21,7 @@ export function tova({ budget }: TovaOptions): ScoredCompressor {
     id: 'tova',
     queries: 1,
     queryAgnostic: false,
+    decodes: true,
     score: attentionReceived,
     budget: uniform('tova', budget),
     allocation: shared,
