@@ -1,4 +1,4 @@
-import { OptionError, Tensor, type Recording, type Storage } from '@filigree/core-tensor';
+import { OptionError, ResultPlaces, type BufferHandle, type Recording, type Storage, type Tensor } from '@filigree/core-tensor';
 
 /** What a backend lends to its recordings. */
 export interface RecordingHost {
@@ -35,8 +35,7 @@ interface Template {
   readonly results: readonly { readonly handle: number; readonly bytes: number }[];
   /** What goes with a replay; the addon copies it. */
   readonly buffers: Float64Array;
-  /** What the step returned, with its tensors as places in it. */
-  readonly out: unknown;
+  readonly out: ResultPlaces;
 }
 
 /**
@@ -87,7 +86,7 @@ export class NativeRecording<In extends readonly Tensor[], Out> implements Recor
       buffers[2 * index] = tensor.storage.handle as number;
       buffers[2 * index + 1] = tensor.byteOffset - inputs[index].byteOffset;
     }
-    const made = new Map<number, Storage>();
+    const made = new Map<BufferHandle, Storage>();
     for (const [index, { handle, bytes }] of results.entries()) {
       const storage = this.host.adopt(bytes);
       made.set(handle, storage);
@@ -95,42 +94,8 @@ export class NativeRecording<In extends readonly Tensor[], Out> implements Recor
     }
     for (const storage of mutated) storage.version++;
     this.host.replay(program, buffers);
-    const used = new Set<Storage>();
-    return mapTensors(template.out, (tensor) => {
-      const storage = made.get(tensor.handle);
-      if (!storage) throw new OptionError('Recording.replay: a result of the step has no buffer');
-      const first = !used.has(storage);
-      used.add(storage);
-      return new Tensor(first ? storage : storage.retain(), tensor.shape, tensor.dtype, tensor.offset);
-    });
+    return template.out.tensors(made);
   }
-}
-
-/** Where a tensor of a result lies. */
-class Place {
-  constructor(
-    readonly handle: number,
-    readonly shape: Tensor['shape'],
-    readonly dtype: Tensor['dtype'],
-    readonly offset: number,
-  ) {}
-}
-
-/** The same arrays and plain objects with every place replaced. */
-function mapTensors(value: unknown, make: (place: Place) => Tensor): unknown {
-  if (value instanceof Place) return make(value);
-  if (Array.isArray(value)) return value.map((item) => mapTensors(item, make));
-  if (typeof value === 'object' && value !== null)
-    return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, mapTensors(item, make)]));
-  return value;
-}
-
-function placesOf(value: unknown): unknown {
-  if (value instanceof Tensor) return new Place(value.storage.handle as number, value.shape, value.dtype, value.offset);
-  if (Array.isArray(value)) return value.map(placesOf);
-  if (typeof value === 'object' && value !== null && Object.getPrototypeOf(value) === Object.prototype)
-    return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, placesOf(item)]));
-  return value;
 }
 
 const describe = ({ shape, dtype }: Tensor): string => `${dtype} ${shape.join()}`;
@@ -183,13 +148,8 @@ function templateOf(host: RecordingHost, captured: Captured, given: readonly Ten
       }
     }
   }
-  const out = placesOf(result);
-  const returned = new Set<number>();
-  mapTensors(out, (place) => {
-    returned.add(place.handle);
-    return given[0];
-  });
-  if (returned.size !== allocated.size || [...allocated.keys()].some((handle) => !returned.has(handle))) return undefined;
+  const out = new ResultPlaces(result);
+  if (out.handles.size !== allocated.size || [...allocated.keys()].some((handle) => !out.handles.has(handle))) return undefined;
   const seen = new Set<number>();
   const slots: number[] = [];
   const addSlot = (handle: number): void => {

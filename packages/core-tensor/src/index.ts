@@ -13,6 +13,7 @@ export type * from './interfaces/train-hook.js';
 export * from './op.js';
 export { hostTensor, numberArray, zeroHostTensor } from './reference/host-tensor.js';
 export { createReferenceBackend, ReferenceBackend } from './reference/reference-backend.js';
+export { ResultPlaces } from './result-places.js';
 export * from './rng.js';
 export { keep, scope, unscoped } from './scope.js';
 export * from './shape.js';
