@@ -1,7 +1,8 @@
 import { AbortError, ExecutionError, type FiligreeError, type ProfileEntry, type Storage } from '@filigree/core-tensor';
 import type { BufferPool } from './buffer-pool.js';
-import type { Command, DispatchCommand, QueuedOp } from './commands.js';
+import type { BoundDispatch, BoundRange, Command, DispatchCommand, QueuedOp } from './commands.js';
 import { failureOf } from './gpu-buffer.js';
+import type { Pipeline } from './pipeline-cache.js';
 import { Profiler, type BatchProfile } from './profiler.js';
 import { blockBytes, UniformRing } from './uniform-ring.js';
 
@@ -19,6 +20,8 @@ export class CommandQueue {
   readonly uniforms: UniformRing;
   /** Number of the batch being recorded. */
   batch = 0;
+  /** Is told of every op that is added. */
+  watcher: ((op: QueuedOp) => void) | undefined;
   #ops: QueuedOp[] = [];
   #together = false;
   /** Recorded ops that are part of nothing that goes together. */
@@ -38,7 +41,13 @@ export class CommandQueue {
     this.uniforms = new UniformRing(device);
   }
 
+  /** Whether every op is measured. */
+  get profiling(): boolean {
+    return this.#profiler !== undefined;
+  }
+
   add(op: QueuedOp): void {
+    this.watcher?.(op);
     const alone = op.commands.some((command) => !isConfirmed(command));
     if (alone) this.flush();
     this.#ops.push(op);
@@ -133,6 +142,16 @@ export class CommandQueue {
     return (await profiler?.entries()) ?? [];
   }
 
+  /** Ranges as a pipeline takes them, and behind them blocks of `uniforms`. */
+  bindGroup({ layout }: Pipeline, bindings: readonly BoundRange[], uniforms: GPUBuffer): GPUBindGroup {
+    const storage = bindings.map(({ buffer, offset, size }, binding) => ({
+      binding,
+      resource: { buffer: buffer.gpu, offset, size },
+    }));
+    const block = { binding: bindings.length, resource: { buffer: uniforms, offset: 0, size: blockBytes } };
+    return this.device.createBindGroup({ layout, entries: [...storage, block] });
+  }
+
   dispose(): void {
     this.#ops = [];
     this.#bindGroups.clear();
@@ -183,7 +202,10 @@ export class CommandQueue {
       for (const command of op.commands) {
         if (command.kind === 'copy') {
           end();
-          encoder.copyBufferToBuffer(command.from.gpu, command.fromOffset, command.to, command.toOffset, command.bytes);
+          encoder.copyBufferToBuffer(command.from.gpu, command.fromOffset, command.to.gpu, command.toOffset, command.bytes);
+        } else if (command.kind === 'read') {
+          end();
+          encoder.copyBufferToBuffer(command.from.gpu, command.fromOffset, command.to, 0, command.bytes);
         } else {
           pass ??= begin();
           this.#dispatch(pass, command);
@@ -196,25 +218,25 @@ export class CommandQueue {
     return encoder.finish();
   }
 
-  #dispatch(pass: GPUComputePassEncoder, command: DispatchCommand): void {
-    pass.setPipeline(command.pipeline.gpu);
-    pass.setBindGroup(0, this.#bindGroup(command), [command.block]);
+  #dispatch(pass: GPUComputePassEncoder, command: DispatchCommand | BoundDispatch): void {
+    if (command.kind === 'bound') {
+      pass.setPipeline(command.pipeline);
+      pass.setBindGroup(0, command.group, command.offsets);
+    } else {
+      pass.setPipeline(command.pipeline.gpu);
+      pass.setBindGroup(0, this.#cachedGroup(command), [command.block]);
+    }
     pass.dispatchWorkgroups(...command.workgroups);
   }
 
   /** Steady loops bind the same buffers again and again. */
-  #bindGroup({ pipeline, bindings }: DispatchCommand): GPUBindGroup {
+  #cachedGroup({ pipeline, bindings }: DispatchCommand): GPUBindGroup {
     let key = String(pipeline.id);
     for (const { buffer, offset, size } of bindings) key += `|${buffer.id},${offset},${size}`;
     const known = this.#bindGroups.get(key);
     if (known) return known;
     if (this.#bindGroups.size >= bindGroupsKept) this.#bindGroups.clear();
-    const storage = bindings.map(({ buffer, offset, size }, binding) => ({
-      binding,
-      resource: { buffer: buffer.gpu, offset, size },
-    }));
-    const block = { binding: bindings.length, resource: { buffer: this.uniforms.buffer, offset: 0, size: blockBytes } };
-    const group = this.device.createBindGroup({ layout: pipeline.layout, entries: [...storage, block] });
+    const group = this.bindGroup(pipeline, bindings, this.uniforms.buffer);
     this.#bindGroups.set(key, group);
     return group;
   }
@@ -222,8 +244,16 @@ export class CommandQueue {
 
 /** True when the device has already accepted the pipeline and the buffers of a command. */
 function isConfirmed(command: Command): boolean {
-  if (command.kind === 'copy') return command.from.settled;
-  return command.pipeline.settled && command.bindings.every(({ buffer }) => buffer.settled);
+  switch (command.kind) {
+    case 'dispatch':
+      return command.pipeline.settled && command.bindings.every(({ buffer }) => buffer.settled);
+    case 'copy':
+      return command.from.settled && command.to.settled;
+    case 'read':
+      return command.from.settled;
+    case 'bound':
+      return true;
+  }
 }
 
 /** What the compiler said, where a pipeline of the op is the reason. */

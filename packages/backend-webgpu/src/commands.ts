@@ -18,17 +18,36 @@ export interface DispatchCommand {
   readonly workgroups: readonly [number, number, number];
 }
 
+/** A dispatch with its bind group made, whose pipeline and buffers the device has confirmed. */
+export interface BoundDispatch {
+  readonly kind: 'bound';
+  readonly pipeline: GPUComputePipeline;
+  readonly group: GPUBindGroup;
+  /** Of its block in the uniform buffer of the group. */
+  readonly offsets: readonly [number];
+  readonly workgroups: readonly [number, number, number];
+}
+
 /** A copy of whole words. */
 export interface CopyCommand {
   readonly kind: 'copy';
   readonly from: PooledBuffer;
   readonly fromOffset: number;
-  readonly to: GPUBuffer;
+  readonly to: PooledBuffer;
   readonly toOffset: number;
   readonly bytes: number;
 }
 
-export type Command = DispatchCommand | CopyCommand;
+/** A copy of whole words to a buffer that the host maps. */
+export interface ReadCommand {
+  readonly kind: 'read';
+  readonly from: PooledBuffer;
+  readonly fromOffset: number;
+  readonly to: GPUBuffer;
+  readonly bytes: number;
+}
+
+export type Command = DispatchCommand | BoundDispatch | CopyCommand | ReadCommand;
 
 /** One op of the queue, recorded and not yet encoded. */
 export interface QueuedOp {

@@ -60,7 +60,7 @@ export class Recorder {
     const dispatches = kernel
       .plan(io, call.attributes, this.limits, variant)
       .filter(({ workgroups }) => workgroups.every((count) => count !== 0));
-    const recording = new Recording(this.queue, {
+    const commands = new CommandList(this.queue, {
       name: op.name,
       variant: variantName(variant),
       shapes: present.map(({ name, tensor }) => `${name} ${formatShape(tensor.shape)}`).join(', '),
@@ -71,18 +71,18 @@ export class Recorder {
     });
     if (dispatches.length > 0) {
       const shader = kernel.shader(variant, io, call.attributes);
-      const placed = this.#place(present.map(argumentOf), recording);
+      const placed = this.#place(present.map(argumentOf), commands);
       const scratch = this.#scratch(kernel.scratch?.(io, call.attributes, this.limits, variant) ?? 0);
       try {
         const bound = [...placed.arguments, ...scratch];
-        for (const dispatch of dispatches) this.#dispatch(op.name, shader, dispatch, bound, recording);
+        for (const dispatch of dispatches) this.#dispatch(op.name, shader, dispatch, bound, commands);
         placed.writeBack();
       } finally {
         placed.giveBack();
         for (const { buffer, bytes } of scratch) this.pool.give(buffer, bytes);
       }
     }
-    recording.end();
+    commands.end();
   }
 
   /** Queues a copy of bytes at any alignment. */
@@ -91,13 +91,13 @@ export class Recorder {
     to: { buffer: PooledBuffer; byteOffset: number },
     bytes: number,
   ): void {
-    const recording = new Recording(this.queue, ownCopy);
-    this.#copyBytes(from, to, bytes, recording);
-    recording.end();
+    const commands = new CommandList(this.queue, ownCopy);
+    this.#copyBytes(from, to, bytes, commands);
+    commands.end();
   }
 
   /** Arguments as they can be bound: those that cannot be bound as they lie are copied. */
-  #place(given: readonly Argument[], recording: Recording): { arguments: Argument[]; writeBack(): void; giveBack(): void } {
+  #place(given: readonly Argument[], commands: CommandList): { arguments: Argument[]; writeBack(): void; giveBack(): void } {
     const copies: { argument: Argument; own: { buffer: PooledBuffer; byteOffset: number } }[] = [];
     const placed = given.map((argument) => {
       const onWord = argument.byteOffset % 4 === 0;
@@ -106,15 +106,14 @@ export class Recorder {
       if (argument.bytes === 0 || (onWord && !shared)) return argument;
       const own = { buffer: this.pool.take(argument.bytes), byteOffset: 0 };
       copies.push({ argument, own });
-      if (onWord) recording.push(wholeCopy(argument, own.buffer));
-      else this.#copyBytes(argument, own, argument.bytes, recording);
+      if (onWord) commands.push(wholeCopy(argument, own.buffer));
+      else this.#copyBytes(argument, own, argument.bytes, commands);
       return { ...argument, ...own };
     });
     return {
       arguments: placed,
       writeBack: () => {
-        for (const { argument, own } of copies)
-          if (argument.writable) this.#copyBytes(own, argument, argument.bytes, recording);
+        for (const { argument, own } of copies) if (argument.writable) this.#copyBytes(own, argument, argument.bytes, commands);
       },
       giveBack: () => {
         for (const { argument, own } of copies) this.pool.give(own.buffer, argument.bytes);
@@ -128,7 +127,7 @@ export class Recorder {
     return [{ name: 'scratch', buffer: this.pool.take(bytes), byteOffset: 0, bytes, elementBytes: 4, writable: true }];
   }
 
-  #dispatch(op: string, shader: string, dispatch: WebGpuDispatch, given: readonly Argument[], recording: Recording): void {
+  #dispatch(op: string, shader: string, dispatch: WebGpuDispatch, given: readonly Argument[], commands: CommandList): void {
     const pipeline = this.pipelines.get({
       label: op,
       shader,
@@ -139,14 +138,14 @@ export class Recorder {
     if (pipeline.failure !== undefined)
       throw new ExecutionError(`${op}: its shader was refused by the device: ${pipeline.failure}`);
     const parts = given.map((argument) => this.#bind(op, argument, dispatch.ranges));
-    recording.makeRoom();
+    commands.makeRoom();
     const block = this.queue.uniforms.put(
       op,
       parts.map(({ element }) => element),
       dispatch.uniforms ?? [],
     );
     const bindings = parts.map(({ range }) => range);
-    recording.push({ kind: 'dispatch', pipeline, bindings, block, workgroups: this.#fold(op, dispatch.workgroups) });
+    commands.push({ kind: 'dispatch', pipeline, bindings, block, workgroups: this.#fold(op, dispatch.workgroups) });
   }
 
   /** The aligned binding of an argument's range and the element at which the range starts in it. */
@@ -179,7 +178,7 @@ export class Recorder {
     from: { buffer: PooledBuffer; byteOffset: number },
     to: { buffer: PooledBuffer; byteOffset: number },
     bytes: number,
-    recording: Recording,
+    commands: CommandList,
   ): void {
     const step = Math.max(64, Math.floor((this.limits.maxStorageBufferBindingSize - 8) / 64) * 64);
     for (let at = 0; at < bytes; at += step) {
@@ -194,7 +193,7 @@ export class Recorder {
         workgroups: [Math.ceil((count / 4 + 1) / 64)],
         uniforms: extra.map((value) => ({ type: 'u32', value })),
       };
-      this.#dispatch('copy-bytes', copyShader, dispatch, [argument('source', from), argument('result', to)], recording);
+      this.#dispatch('copy-bytes', copyShader, dispatch, [argument('source', from), argument('result', to)], commands);
     }
   }
 }
@@ -210,7 +209,7 @@ const ownCopy = {
 } as const;
 
 /** The commands of one op; split over batches where one does not hold them. */
-class Recording {
+class CommandList {
   #commands: Command[] = [];
   #parts = 0;
 
@@ -222,8 +221,8 @@ class Recording {
   push(command: Command): void {
     this.#commands.push(command);
     const { batch } = this.queue;
-    if (command.kind === 'copy') command.from.usedInBatch = batch;
-    else for (const { buffer } of command.bindings) buffer.usedInBatch = batch;
+    if (command.kind === 'dispatch') for (const { buffer } of command.bindings) buffer.usedInBatch = batch;
+    else if (command.kind === 'copy') command.from.usedInBatch = batch;
   }
 
   /** Called before a block is put into the uniform ring. */
@@ -258,7 +257,7 @@ function argumentOf({ name, tensor, writable }: { name: string; tensor: Tensor; 
 }
 
 function wholeCopy({ buffer, byteOffset, bytes }: Argument, to: PooledBuffer): Command {
-  return { kind: 'copy', from: buffer, fromOffset: byteOffset, to: to.gpu, toOffset: 0, bytes: roundUp(bytes, 4) };
+  return { kind: 'copy', from: buffer, fromOffset: byteOffset, to, toOffset: 0, bytes: roundUp(bytes, 4) };
 }
 
 function roundUp(value: number, step: number): number {

@@ -48,6 +48,11 @@ export class UniformRing {
     return start;
   }
 
+  /** The contents of a block that was put since the last upload. */
+  copy(block: number): Uint8Array {
+    return new Uint8Array(this.#bytes.slice(block, block + blockBytes));
+  }
+
   /** Hands the blocks to the queue and starts over. */
   upload(): void {
     if (this.#used > 0) this.device.queue.writeBuffer(this.buffer, 0, this.#bytes, 0, this.#used * blockBytes);

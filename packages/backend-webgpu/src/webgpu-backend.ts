@@ -4,6 +4,7 @@ import {
   DisposedError,
   ExecutionError,
   FiligreeError,
+  Storage,
   type AnyOp,
   type BufferHandle,
   type Capabilities,
@@ -13,17 +14,19 @@ import {
   type ProfileEntry,
   type Recording,
   type ShaderVariant,
-  type Storage,
   type Tensor,
-  type WebGpuKernel,
 } from '@filigree/core-tensor';
 import { BufferPool } from './buffer-pool.js';
+import { Capture } from './capture.js';
 import { CommandQueue } from './command-queue.js';
 import { bufferOf, failureOf, GpuBuffer } from './gpu-buffer.js';
 import { PipelineCache } from './pipeline-cache.js';
 import { Readback } from './readback.js';
 import { Recorder, type RecorderLimits } from './recorder.js';
-import { candidates, plainVariant, selfTest, variantName, type DisabledVariant } from './variants.js';
+import { WebGpuRecording } from './recording.js';
+import { ReplayProgram } from './replay-program.js';
+import { VariantChoices } from './variant-choices.js';
+import type { DisabledVariant } from './variants.js';
 
 export interface WebGpuBackendParts {
   readonly device: GPUDevice;
@@ -51,10 +54,11 @@ export class WebGpuBackend extends BaseBackend {
   readonly #readback: Readback;
   /** Buffers that tensors hold now. */
   readonly #live = new Set<GpuBuffer>();
-  /** The variant an op runs with; absent until its first call or {@link prepare}. */
-  readonly #variants = new Map<AnyOp, { chosen: ShaderVariant; tested: Promise<void> }>();
-  readonly #disabled: DisabledVariant[] = [];
-  #forced: ShaderVariant | undefined;
+  readonly #variants: VariantChoices;
+  /** While a step is captured: what it does. */
+  #capture: Capture | undefined;
+  /** Programs of recordings, to be dropped with the backend. */
+  readonly #programs = new Set<ReplayProgram>();
   #lost: DeviceLostError | undefined;
   /** Who waits for the device, to be told of its loss. A race with one promise of the loss would keep every wait there ever was. */
   readonly #waiting = new Set<(error: FiligreeError) => void>();
@@ -69,6 +73,7 @@ export class WebGpuBackend extends BaseBackend {
     this.#pipelines = new PipelineCache(device);
     this.#recorder = new Recorder(this.#queue, this.#pipelines, this.#pool, limits);
     this.#readback = new Readback(device);
+    this.#variants = new VariantChoices(this, variants, () => !this.disposed && !this.#lost);
     this.capabilities = {
       threads: 1,
       device: parts.description,
@@ -90,7 +95,7 @@ export class WebGpuBackend extends BaseBackend {
 
   /** Variants that gave a wrong result on this device and are not used. */
   get disabledVariants(): readonly DisabledVariant[] {
-    return this.#disabled;
+    return this.#variants.disabled;
   }
 
   /**
@@ -98,19 +103,53 @@ export class WebGpuBackend extends BaseBackend {
    * shader until its test, started by the first call, is through.
    */
   async prepare(ops: readonly AnyOp[]): Promise<void> {
-    for (const op of ops) await this.#entryOf(op)?.tested;
+    for (const op of ops) await this.#variants.tested(op);
   }
 
   allocate(bytes: number): BufferHandle {
     this.assertAlive();
     const buffer = new GpuBuffer(this.#pool.take(bytes), bytes);
     this.#live.add(buffer);
+    this.#capture?.allocated(buffer);
     return buffer;
   }
 
-  /** Replays by running the step again, in one submission. */
+  /** Keeps the commands of the step's first run and encodes them again with other inputs, in one submission. */
   override record<In extends readonly Tensor[], Out>(step: (...inputs: In) => Out): Recording<In, Out> {
-    return { replay: (...inputs) => this.#queue.together(() => step(...inputs)), dispose: () => undefined };
+    return new WebGpuRecording<In, Out>(
+      {
+        variants: this.#variants,
+        alignment: this.#parts.limits.alignment,
+        assertAlive: () => {
+          this.assertAlive();
+        },
+        signal: () => this.signal,
+        capturing: () => this.#capture !== undefined,
+        together: (run) => this.#queue.together(run),
+        capture: (given, run) => this.#captured(given, run),
+        adopt: (bytes) => new Storage(this, this.allocate(bytes), bytes),
+        build: (recorded, slots) => {
+          const program = new ReplayProgram({ backend: this, device: this.device, queue: this.#queue }, recorded, slots);
+          this.#programs.add(program);
+          return program;
+        },
+        replay: (program, given, made) => {
+          const { signal } = this;
+          this.enqueue(() => {
+            program.replay(given, made, signal);
+          });
+        },
+        retire: (program) => {
+          this.enqueue(() => {
+            if (!this.#programs.delete(program)) return;
+            // What is recorded and not submitted uses its buffers.
+            this.#queue.flush();
+            program.dispose();
+          });
+        },
+      },
+      step,
+    );
   }
 
   memory(): MemoryUse {
@@ -132,6 +171,8 @@ export class WebGpuBackend extends BaseBackend {
     if (this.disposed) return;
     this.disposed = true;
     this.#queue.dispose();
+    for (const program of this.#programs) program.dispose();
+    this.#programs.clear();
     for (const { pooled } of this.#live) pooled.gpu.destroy();
     this.#live.clear();
     this.#pool.dispose();
@@ -147,11 +188,13 @@ export class WebGpuBackend extends BaseBackend {
   protected releaseNow(handle: BufferHandle): void {
     if (!(handle instanceof GpuBuffer) || handle.released) return;
     handle.released = true;
+    this.#capture?.released(handle);
     this.#live.delete(handle);
     this.#pool.give(handle.pooled, handle.bytes);
   }
 
   protected writeNow(storage: Storage, byteOffset: number, data: Uint8Array): void {
+    if (this.#capture) this.#capture.repeatable = false;
     const buffer = bufferOf(storage);
     const toEnd = byteOffset + data.length === storage.bytes;
     if (byteOffset % 4 !== 0 || (data.length % 4 !== 0 && !toEnd)) {
@@ -166,6 +209,7 @@ export class WebGpuBackend extends BaseBackend {
   }
 
   protected async readNow(storage: Storage, byteOffset: number, bytes: number): Promise<Uint8Array> {
+    if (this.#capture) this.#capture.repeatable = false;
     if (bytes === 0) {
       await this.#confirmed(storage);
       return new Uint8Array(0);
@@ -175,7 +219,7 @@ export class WebGpuBackend extends BaseBackend {
     const staging = this.#readback.take(length);
     const from = bufferOf(storage);
     from.usedInBatch = this.#queue.batch;
-    const copy = { kind: 'copy' as const, from, fromOffset: start, to: staging, toOffset: 0, bytes: length };
+    const copy = { kind: 'read' as const, from, fromOffset: start, to: staging, bytes: length };
     this.#queue.add({
       name: 'read',
       variant: undefined,
@@ -196,6 +240,7 @@ export class WebGpuBackend extends BaseBackend {
   }
 
   protected hasKernel(op: AnyOp): boolean {
+    if (this.#capture && op.webgpu === undefined) this.#capture.repeatable = false;
     return op.webgpu !== undefined;
   }
 
@@ -206,13 +251,16 @@ export class WebGpuBackend extends BaseBackend {
       .filter((tensor) => tensor !== undefined)
       .map((tensor) => tensor.storage);
     const failed = call.inputs.map((tensor) => tensor && failureOf(tensor.storage)).find((failure) => failure !== undefined);
-    const probe = this.#forced !== undefined;
+    const probe = this.#variants.testing;
+    const variant = this.#variants.of(op);
+    this.#capture?.called(call, variant);
     if (failed) {
+      if (this.#capture) this.#capture.failed = true;
       this.#queue.poison(writes, failed, probe);
       return;
     }
     try {
-      this.#recorder.record(call, op.webgpu, this.#forced ?? this.#variantOf(op), probe);
+      this.#recorder.record(call, op.webgpu, variant, probe);
     } catch (error) {
       const failure =
         error instanceof FiligreeError
@@ -220,6 +268,7 @@ export class WebGpuBackend extends BaseBackend {
           : new ExecutionError(`${op.name} could not be queued: ${error instanceof Error ? error.message : String(error)}`, {
               cause: error,
             });
+      if (this.#capture) this.#capture.failed = true;
       this.#queue.poison(writes, failure, probe);
     }
   }
@@ -244,6 +293,22 @@ export class WebGpuBackend extends BaseBackend {
 
   protected stopProfile(): Promise<ProfileEntry[]> {
     return this.#orLost(this.#queue.stopProfile());
+  }
+
+  #captured<T>(given: readonly Tensor[], run: () => T): { result: T; capture: Capture | undefined } {
+    // What a step inside of another one does is the outer one's; behind a fallback nothing is queued yet.
+    if (this.#capture || this.waiting) return { result: run(), capture: undefined };
+    const capture = new Capture(given, this.signal);
+    this.#capture = capture;
+    this.#queue.watcher = (op) => {
+      capture.queued(op, this.#queue.uniforms);
+    };
+    try {
+      return { result: run(), capture };
+    } finally {
+      this.#capture = undefined;
+      this.#queue.watcher = undefined;
+    }
   }
 
   /** Puts bytes into a buffer, behind what is recorded. */
@@ -296,58 +361,5 @@ export class WebGpuBackend extends BaseBackend {
     return (
       this.#lost ?? new ExecutionError(`webgpu: ${error instanceof Error ? error.message : String(error)}`, { cause: error })
     );
-  }
-
-  #variantOf(op: AnyOp): ShaderVariant {
-    return this.#entryOf(op)?.chosen ?? plainVariant;
-  }
-
-  #entryOf(op: AnyOp): { chosen: ShaderVariant; tested: Promise<void> } | undefined {
-    const known = this.#variants.get(op);
-    if (known || !op.webgpu) return known;
-    const wanted = candidates(op.webgpu, this.#parts.variants);
-    const entry = { chosen: plainVariant, tested: Promise.resolve() };
-    this.#variants.set(op, entry);
-    entry.tested = this.#chooseVariant(op, op.webgpu, wanted, entry);
-    return entry;
-  }
-
-  /** Takes the first variant that passes the kernel's self-test. */
-  async #chooseVariant(
-    op: AnyOp,
-    kernel: WebGpuKernel,
-    wanted: readonly ShaderVariant[],
-    entry: { chosen: ShaderVariant },
-  ): Promise<void> {
-    for (const variant of wanted) {
-      const reason = await this.#test(op, kernel, variant);
-      if (this.disposed || this.#lost) return;
-      if (reason === undefined) {
-        entry.chosen = variant;
-        return;
-      }
-      this.#disabled.push({ op: op.name, variant: variantName(variant), reason });
-      console.warn(
-        `filigree: ${op.name}: variant '${variantName(variant)}' is wrong on this device and is not used: ${reason}`,
-      );
-    }
-  }
-
-  async #test(op: AnyOp, kernel: WebGpuKernel, variant: ShaderVariant): Promise<string | undefined> {
-    if (!kernel.selfTest) return 'the kernel has variants and no self-test';
-    for (const generated of [kernel.selfTest()].flat()) {
-      // Behind a fallback calls are queued and not dispatched at once; the forced variant would be gone by then.
-      await this.ready();
-      const wrong = await selfTest(op, generated, this, (tensors) => {
-        this.#forced = variant;
-        try {
-          return this.run(op, tensors, generated.attributes);
-        } finally {
-          this.#forced = undefined;
-        }
-      });
-      if (wrong !== undefined) return wrong;
-    }
-    return undefined;
   }
 }
