@@ -1,4 +1,12 @@
-import { OptionError, ResultPlaces, type BufferHandle, type Recording, type Storage, type Tensor } from '@filigree/core-tensor';
+import {
+  OptionError,
+  ResultPlaces,
+  throwIfAborted,
+  type BufferHandle,
+  type Recording,
+  type Storage,
+  type Tensor,
+} from '@filigree/core-tensor';
 
 /** What a backend lends to its recordings. */
 export interface RecordingHost {
@@ -24,13 +32,21 @@ export interface Captured {
   readonly mutated: readonly Storage[];
 }
 
+interface TemplateInput {
+  readonly handle: number;
+  readonly byteOffset: number;
+  readonly shape: string;
+  /** How many ops write its buffer. */
+  readonly writes: number;
+}
+
 interface Template {
   readonly signal: AbortSignal | undefined;
   readonly outside: ReadonlySet<Storage>;
   readonly mutated: readonly Storage[];
   /** The records in the addon. Its slots are the inputs, then the results. */
   readonly program: number;
-  readonly inputs: readonly { readonly handle: number; readonly byteOffset: number; readonly shape: string }[];
+  readonly inputs: readonly TemplateInput[];
   /** Buffers that outlive the step: the handle of the first run, and their size. */
   readonly results: readonly { readonly handle: number; readonly bytes: number }[];
   /** What goes with a replay; the addon copies it. */
@@ -54,6 +70,7 @@ export class NativeRecording<In extends readonly Tensor[], Out> implements Recor
 
   replay(...inputs: In): Out {
     if (this.#disposed) throw new OptionError('Recording.replay: used after dispose()');
+    throwIfAborted(this.host.signal());
     for (const [index, tensor] of inputs.entries()) {
       tensor.assertAlive(`Recording.replay: input ${index}`);
       if (tensor.storage.poison) throw tensor.storage.poison;
@@ -82,7 +99,10 @@ export class NativeRecording<In extends readonly Tensor[], Out> implements Recor
 
   #send(template: Template, given: readonly Tensor[]): unknown {
     const { inputs, results, buffers, mutated, program } = template;
+    const written = new Set<Storage>();
     for (const [index, tensor] of given.entries()) {
+      if (!written.has(tensor.storage)) tensor.storage.version += inputs[index].writes;
+      written.add(tensor.storage);
       buffers[2 * index] = tensor.storage.handle as number;
       buffers[2 * index + 1] = tensor.byteOffset - inputs[index].byteOffset;
     }
@@ -118,7 +138,7 @@ function fits(template: Template, given: readonly Tensor[], signal: AbortSignal 
 
 /** Undefined when the step kept or released buffers in a way that a replay cannot repeat. */
 function templateOf(host: RecordingHost, captured: Captured, given: readonly Tensor[], result: unknown): Template | undefined {
-  const { words, signal, mutated } = captured;
+  const { words, signal } = captured;
   const sites = new Map<number, number[]>();
   const allocated = new Map<number, number>();
   const note = (word: number): void => {
@@ -161,10 +181,12 @@ function templateOf(host: RecordingHost, captured: Captured, given: readonly Ten
   const inputs = given.map((tensor) => {
     const handle = tensor.storage.handle as number;
     addSlot(handle);
-    return { handle, byteOffset: tensor.byteOffset, shape: describe(tensor) };
+    const writes = captured.mutated.filter((storage) => storage === tensor.storage).length;
+    return { handle, byteOffset: tensor.byteOffset, shape: describe(tensor), writes };
   });
   // Inputs are the caller's and change; only what else the step used is kept alive.
   const outside = new Set([...captured.outside].filter((storage) => !seen.has(storage.handle as number)));
+  const mutated = captured.mutated.filter((storage) => !seen.has(storage.handle as number));
   const results = [...allocated].map(([handle, bytes]) => {
     addSlot(handle);
     return { handle, bytes };
