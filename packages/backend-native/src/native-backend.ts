@@ -1,12 +1,12 @@
 import {
   BackendVersionError,
   BaseBackend,
-  inputNames,
   layoutHash,
   opSignature,
   OptionError,
   Storage,
   throwIfAborted,
+  withViewsOf,
   type AnyOp,
   type BufferHandle,
   type Capabilities,
@@ -19,6 +19,7 @@ import {
   type Tensor,
 } from '@filigree/core-tensor';
 import type { Engine } from './addon.js';
+import { Capture } from './capture.js';
 import { typedError } from './errors.js';
 import { loadAddon } from './load-addon.js';
 import { Message } from './message.js';
@@ -39,14 +40,6 @@ const submitAfterRecords = 24;
 const queueLimit = 1024;
 /** Bytes of uploads in the queue beyond which `ready()` waits. */
 const queueBytesLimit = 256 * 2 ** 20;
-
-/** What a step that is being captured has used and made so far, and whether it can be replayed. */
-interface Capture {
-  readonly outside: Set<Storage>;
-  readonly mutated: Storage[];
-  readonly made: Set<number>;
-  whole: boolean;
-}
 
 /** Runs ops on the CPU in Rust, in order, on a thread of its own with a worker pool below it. */
 export class NativeBackend extends BaseBackend {
@@ -146,7 +139,7 @@ export class NativeBackend extends BaseBackend {
   override record<In extends readonly Tensor[], Out>(step: (...inputs: In) => Out): Recording<In, Out> {
     return new NativeRecording<In, Out>(
       {
-        capture: (run) => this.#captured(run),
+        capture: (given, run) => this.#captured(given, run),
         signal: () => this.signal,
         adopt: (bytes) => {
           const id = this.#nextId++;
@@ -229,7 +222,7 @@ export class NativeBackend extends BaseBackend {
 
   protected dispatch(call: OpCall): void {
     this.#message.op(call, this.#indexOf(call.op), call.signal ? this.#tokenOf(call.signal) : 0);
-    if (this.#capture) this.#note(call, this.#capture);
+    this.#capture?.called(call);
     this.#queued();
   }
 
@@ -264,28 +257,21 @@ export class NativeBackend extends BaseBackend {
     }));
   }
 
-  #captured<T>(run: () => T): { result: T; captured: Captured | undefined } {
+  #captured<T>(given: readonly Tensor[], run: () => T): { result: T; captured: Captured | undefined } {
     // Records of a step inside of another, or behind a fallback, do not stand in one piece.
     if (this.#capture || this.waiting) return { result: run(), captured: undefined };
     this.flush();
-    const capture: Capture = { outside: new Set(), mutated: [], made: new Set(), whole: true };
+    const capture = new Capture(given);
     this.#capture = capture;
     try {
-      const result = run();
-      const captured = capture.whole ? { ...capture, words: this.#message.copy(), signal: this.signal } : undefined;
+      const result = withViewsOf(capture.views, run);
+      const captured = capture.whole
+        ? { outside: capture.outside, mutated: capture.mutated, words: this.#message.copy(), signal: this.signal }
+        : undefined;
       return { result, captured };
     } finally {
       this.#capture = undefined;
       this.flush();
-    }
-  }
-
-  #note({ op, inputs }: OpCall, { outside, mutated, made }: Capture): void {
-    const names = inputNames(op);
-    for (const tensor of inputs) if (tensor && !made.has(tensor.storage.handle as number)) outside.add(tensor.storage);
-    for (const name of op.mutates) {
-      const storage = inputs[names.indexOf(name)]?.storage;
-      if (storage && outside.has(storage)) mutated.push(storage);
     }
   }
 

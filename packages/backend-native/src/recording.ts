@@ -11,7 +11,7 @@ import {
 /** What a backend lends to its recordings. */
 export interface RecordingHost {
   /** Runs the step with its records held back; undefined when it did what cannot be replayed: host data, an op without a kernel. */
-  capture<T>(step: () => T): { readonly result: T; readonly captured: Captured | undefined };
+  capture<T>(given: readonly Tensor[], step: () => T): { readonly result: T; readonly captured: Captured | undefined };
   /** The signal that calls carry now. */
   signal(): AbortSignal | undefined;
   /** A buffer that a replay's records allocate. */
@@ -78,7 +78,7 @@ export class NativeRecording<In extends readonly Tensor[], Out> implements Recor
     if (this.#plain) return this.step(...inputs);
     if (this.#template && fits(this.#template, inputs, this.host.signal())) return this.#send(this.#template, inputs) as Out;
     this.#forget();
-    const { result, captured } = this.host.capture(() => this.step(...inputs));
+    const { result, captured } = this.host.capture(inputs, () => this.step(...inputs));
     this.#template = captured && templateOf(this.host, captured, inputs, result);
     this.#plain = !this.#template;
     for (const storage of this.#template?.outside ?? []) storage.retain();

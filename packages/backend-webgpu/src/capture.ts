@@ -33,14 +33,18 @@ export class Capture {
   readonly variants = new Map<AnyOp, ShaderVariant>();
   /** False when the step did what commands do not repeat: moved data of the host, ran an op without a shader, released what it did not make. */
   repeatable = true;
-  /** True when an op could not be queued; the next run may fare better. */
+  /** True when this run is not one to repeat and the next one may be: an op could not be queued, or an input is at the same time outside. */
   failed = false;
+  /** The inputs and their views. */
+  readonly views: Set<Tensor>;
   readonly #made = new Set<BufferHandle>();
 
   constructor(
     private readonly given: readonly Tensor[],
     private readonly signal: AbortSignal | undefined,
-  ) {}
+  ) {
+    this.views = new Set(given);
+  }
 
   allocated(handle: BufferHandle): void {
     this.#made.add(handle);
@@ -61,8 +65,8 @@ export class Capture {
       if (op.mutates.includes(names[index])) this.mutated.push(tensor.storage);
       const sharing = this.given.filter(({ storage }) => storage === tensor.storage);
       if (sharing.length === 0) this.outside.add(tensor.storage);
-      // A part of an input's buffer that is not the input's: where it lies in another buffer nobody can tell.
-      else if (!sharing.some((input) => isWithin(tensor, input))) this.repeatable = false;
+      // Not through the input but by another way to its buffer, and that one stays when the input changes.
+      else if (!this.views.has(tensor) || !sharing.some((input) => isWithin(tensor, input))) this.failed = true;
     }
   }
 

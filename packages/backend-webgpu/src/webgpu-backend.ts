@@ -1,10 +1,9 @@
 import {
   BaseBackend,
-  DeviceLostError,
-  DisposedError,
   ExecutionError,
   FiligreeError,
   Storage,
+  withViewsOf,
   type AnyOp,
   type BufferHandle,
   type Capabilities,
@@ -19,6 +18,7 @@ import {
 import { BufferPool } from './buffer-pool.js';
 import { Capture } from './capture.js';
 import { CommandQueue } from './command-queue.js';
+import { DeviceWatch } from './device-watch.js';
 import { bufferOf, failureOf, GpuBuffer } from './gpu-buffer.js';
 import { PipelineCache } from './pipeline-cache.js';
 import { Readback } from './readback.js';
@@ -59,9 +59,7 @@ export class WebGpuBackend extends BaseBackend {
   #capture: Capture | undefined;
   /** Programs of recordings, to be dropped with the backend. */
   readonly #programs = new Set<ReplayProgram>();
-  #lost: DeviceLostError | undefined;
-  /** Who waits for the device, to be told of its loss. A race with one promise of the loss would keep every wait there ever was. */
-  readonly #waiting = new Set<(error: FiligreeError) => void>();
+  readonly #watch: DeviceWatch;
 
   constructor(parts: WebGpuBackendParts) {
     super(parts.fallback);
@@ -73,7 +71,8 @@ export class WebGpuBackend extends BaseBackend {
     this.#pipelines = new PipelineCache(device);
     this.#recorder = new Recorder(this.#queue, this.#pipelines, this.#pool, limits);
     this.#readback = new Readback(device);
-    this.#variants = new VariantChoices(this, variants, () => !this.disposed && !this.#lost);
+    this.#watch = new DeviceWatch(device, () => this.disposed);
+    this.#variants = new VariantChoices(this, variants, () => !this.disposed && !this.#watch.lost);
     this.capabilities = {
       threads: 1,
       device: parts.description,
@@ -83,14 +82,6 @@ export class WebGpuBackend extends BaseBackend {
       subgroups: variants.subgroups,
       limits: { ...limits, maxBufferSize: device.limits.maxBufferSize },
     };
-    void device.lost.then(({ reason, message }) => {
-      if (this.disposed) return;
-      this.#lost = new DeviceLostError(
-        `WebGPU: the device was lost (${reason}): ${message}; its tensors are gone, create the backend again`,
-      );
-      for (const reject of this.#waiting) reject(this.#lost);
-      this.#waiting.clear();
-    });
   }
 
   /** Variants that gave a wrong result on this device and are not used. */
@@ -136,7 +127,7 @@ export class WebGpuBackend extends BaseBackend {
         replay: (program, given, made) => {
           const { signal } = this;
           this.enqueue(() => {
-            program.replay(given, made, signal);
+            if (!this.disposed) program.replay(given, made, signal);
           });
         },
         retire: (program) => {
@@ -182,7 +173,7 @@ export class WebGpuBackend extends BaseBackend {
 
   protected override assertAlive(): void {
     super.assertAlive();
-    if (this.#lost) throw this.#lost;
+    if (this.#watch.lost) throw this.#watch.lost;
   }
 
   protected releaseNow(handle: BufferHandle): void {
@@ -236,7 +227,7 @@ export class WebGpuBackend extends BaseBackend {
     const mapped = this.#readback.bytes(staging, byteOffset - start, bytes);
     mapped.catch(() => undefined);
     await this.#confirmed(storage);
-    return this.#orLost(mapped);
+    return this.#watch.orLost(mapped);
   }
 
   protected hasKernel(op: AnyOp): boolean {
@@ -276,15 +267,15 @@ export class WebGpuBackend extends BaseBackend {
   protected async syncNow(): Promise<void> {
     this.assertAlive();
     this.#queue.flush();
-    await this.#orLost(this.device.queue.onSubmittedWorkDone());
-    await this.#orLost(this.#queue.settled());
+    await this.#watch.orLost(this.device.queue.onSubmittedWorkDone());
+    await this.#watch.orLost(this.#queue.settled());
     const failure = this.#queue.takeFailure();
     if (failure) throw failure;
   }
 
   protected async readyNow(): Promise<void> {
     this.assertAlive();
-    await this.#orLost(this.#queue.ready());
+    await this.#watch.orLost(this.#queue.ready());
   }
 
   protected startProfile(): void {
@@ -292,7 +283,7 @@ export class WebGpuBackend extends BaseBackend {
   }
 
   protected stopProfile(): Promise<ProfileEntry[]> {
-    return this.#orLost(this.#queue.stopProfile());
+    return this.#watch.orLost(this.#queue.stopProfile());
   }
 
   #captured<T>(given: readonly Tensor[], run: () => T): { result: T; capture: Capture | undefined } {
@@ -304,7 +295,7 @@ export class WebGpuBackend extends BaseBackend {
       capture.queued(op, this.#queue.uniforms);
     };
     try {
-      return { result: run(), capture };
+      return { result: withViewsOf(capture.views, run), capture };
     } finally {
       this.#capture = undefined;
       this.#queue.watcher = undefined;
@@ -334,32 +325,8 @@ export class WebGpuBackend extends BaseBackend {
   /** Waits for the device's verdict on what is queued; throws when `storage` depends on a failure. */
   async #confirmed(storage: Storage): Promise<void> {
     this.#queue.flush();
-    await this.#orLost(this.#queue.settled());
+    await this.#watch.orLost(this.#queue.settled());
     const failure = failureOf(storage);
     if (failure) throw failure;
-  }
-
-  /** The result, or DeviceLostError when the device is lost first. */
-  #orLost<T>(work: Promise<T>): Promise<T> {
-    if (this.#lost) return Promise.reject(this.#lost);
-    return new Promise((resolve, reject) => {
-      this.#waiting.add(reject);
-      void work
-        .then(resolve, (error: unknown) => {
-          if (error instanceof FiligreeError) reject(error);
-          else void this.#explained(error).then(reject);
-        })
-        .finally(() => this.#waiting.delete(reject));
-    });
-  }
-
-  /** What a failed wait of the device means: the loss of the device fails what is in progress, sometimes before it is announced. */
-  async #explained(error: unknown): Promise<FiligreeError> {
-    if (this.disposed)
-      return new DisposedError('WebGPU: the backend was disposed while its device was waited for', { cause: error });
-    await new Promise((resolve) => setTimeout(resolve, 0));
-    return (
-      this.#lost ?? new ExecutionError(`webgpu: ${error instanceof Error ? error.message : String(error)}`, { cause: error })
-    );
   }
 }

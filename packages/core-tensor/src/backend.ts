@@ -99,7 +99,11 @@ export interface Backend {
   dispose(): void;
 }
 
-/** A recorded step. Replaying changes no result compared with calling the step. */
+/**
+ * A recorded step. Replaying changes no result compared with calling the step, as long as the step does the same each time: a backend that keeps
+ * what it queued does not call it again while the shapes and dtypes of its inputs stay. Results are the caller's, and so are the inputs; what
+ * else the step uses is held until `dispose`. A tensor that the step uses by itself is not to be an input at the same time.
+ */
 export interface Recording<In extends readonly Tensor[], Out> {
   replay(...inputs: In): Out;
   dispose(): void;

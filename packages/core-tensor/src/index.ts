@@ -19,6 +19,7 @@ export { keep, scope, unscoped } from './scope.js';
 export * from './shape.js';
 export { Storage } from './storage.js';
 export * from './tensor.js';
+export { withViewsOf } from './views.js';
 export type * from './webgpu-kernel.js';
 export * from './webgpu-plan.js';
 

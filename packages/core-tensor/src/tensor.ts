@@ -5,6 +5,7 @@ import { forgetLeak, watchForLeak } from './leaks.js';
 import { registerInScope } from './scope.js';
 import { checkShape, formatShape, sizeOf, type Shape } from './shape.js';
 import { Storage } from './storage.js';
+import { noteView } from './views.js';
 
 /** Reads and uploads go in pieces of at most this many bytes, so no weight passes through one JavaScript buffer. */
 export const transferChunkBytes = 64 * 2 ** 20;
@@ -127,7 +128,9 @@ export class Tensor {
   /** Another shape over the same elements; shares storage. */
   view(shape: Shape, offset = this.offset): Tensor {
     this.assertAlive('Tensor.view: the tensor');
-    return new Tensor(this.storage.retain(), shape, this.dtype, offset);
+    const view = new Tensor(this.storage.retain(), shape, this.dtype, offset);
+    noteView(this, view);
+    return view;
   }
 
   /** Releases this tensor's reference. Queued work that uses it still completes. Safe to call twice. */
