@@ -39,15 +39,25 @@ export function adaptive(safeguard: number): ScoreAllocation {
   return (scores, entries) => {
     const sure = Math.floor(safeguard * entries);
     const ordered = scores.map((row) => largest(row, row.length));
-    const kept = ordered.map((ids) => ids.slice(0, sure));
-    const others = ordered.flatMap((ids, head) =>
-      ids.slice(sure).map((id, rank) => ({ head, id, rank, score: scores[head][id] })),
-    );
-    // Heads take turns where scores are equal.
-    others.sort((a, b) => (a.score === b.score ? a.rank - b.rank || a.head - b.head : b.score > a.score ? 1 : -1));
-    const left = scores.length * entries - kept.reduce((sum, ids) => sum + ids.length, 0);
-    for (const { head, id } of others.slice(0, Math.max(0, left))) kept[head].push(id);
-    return kept.map(ascending);
+    const counts = ordered.map((ids) => Math.min(sure, ids.length));
+    const others = Float32Array.from(ordered.flatMap((ids, head) => ids.slice(sure).map((id) => scores[head][id]))).sort();
+    let left = Math.min(others.length, scores.length * entries - counts.reduce((sum, count) => sum + count, 0));
+    // The least score that is taken; of those that are equal to it heads take in turns what is left.
+    const least = left > 0 ? others[others.length - left] : Infinity;
+    for (const [head, ids] of ordered.entries())
+      while (left > 0 && counts[head] < ids.length && scores[head][ids[counts[head]]] > least) {
+        counts[head]++;
+        left--;
+      }
+    for (let before = -1; left > 0 && left !== before;) {
+      before = left;
+      for (const [head, ids] of ordered.entries())
+        if (left > 0 && counts[head] < ids.length && scores[head][ids[counts[head]]] === least) {
+          counts[head]++;
+          left--;
+        }
+    }
+    return ordered.map((ids, head) => ascending(ids.slice(0, counts[head])));
   };
 }
 

@@ -7,6 +7,7 @@ import { expectedAttentionMethod } from './methods/expected-attention.js';
 import { h2oMethod } from './methods/h2o.js';
 import { keyDiffMethod } from './methods/key-diff.js';
 import { knormMethod } from './methods/knorm.js';
+import { kvZipMethod } from './methods/kv-zip.js';
 import { lagKvMethod } from './methods/lag-kv.js';
 import { pyramidKvMethod } from './methods/pyramid-kv.js';
 import { randomKvMethod } from './methods/random-kv.js';
@@ -28,6 +29,7 @@ export const kvMethods: readonly KvMethod[] = /* @__PURE__ */ Object.freeze([
   keyDiffMethod,
   knormMethod,
   lagKvMethod,
+  kvZipMethod,
   randomKvMethod,
 ]);
 

@@ -1,6 +1,7 @@
-import { ExecutionError, OptionError, scope, type Backend, type Tensor } from '@filigree/core-tensor';
+import { OptionError, scope, type Backend, type Tensor } from '@filigree/core-tensor';
 import { perHead, type Allocation } from './allocate.js';
-import { groupRows, poolRows, type GroupReduction, type Pooling } from './rows.js';
+import type { RepeatPass } from './repeat-pass.js';
+import { expectNumbers, groupRows, poolRows, type GroupReduction, type Pooling } from './rows.js';
 
 /** A layer whose prompt was read, with all its entries; or heads of one that have grown since. */
 export interface CompressContext {
@@ -42,6 +43,8 @@ export interface Compressor {
   readonly decodes?: boolean | undefined;
   /** Entries per key-value head and layer that the decision leaves of a prompt, on average over the heads of the layer. */
   budget(length: number, layer: number, layers: number): number;
+  /** How the prompt is read once more, where a decision needs that; layers are not compressed one by one then. */
+  readonly repeat?: RepeatPass | undefined;
   /** @throws ExecutionError when a score is NaN. */
   compress(context: CompressContext): Promise<Kept>;
 }
@@ -138,12 +141,11 @@ async function readScores(id: string, score: Score, context: CompressContext): P
   const scores = scope(() => score(context));
   try {
     const numbers = await scores.readNumbers();
-    return Array.from({ length: scores.shape[0] }, (_, head) => {
-      const row = Float32Array.from({ length }, (_entry, index) => numbers[head * length + index]);
-      const bad = row.findIndex(Number.isNaN);
-      if (bad >= 0) throw new ExecutionError(`${id}: the score of entry ${bad}, head ${head} of layer ${layer}, is NaN`);
-      return row;
-    });
+    const rows = Array.from({ length: scores.shape[0] }, (_, head) =>
+      Float32Array.from({ length }, (_entry, index) => numbers[head * length + index]),
+    );
+    expectNumbers(id, layer, rows);
+    return rows;
   } finally {
     scores.dispose();
   }

@@ -1,3 +1,5 @@
+import { ExecutionError } from '@filigree/core-tensor';
+
 /** How scores of the query heads that share a key-value head become one. */
 export type GroupReduction = 'mean' | 'max' | 'sum';
 
@@ -31,4 +33,12 @@ export function poolRows(row: Float32Array, pooling: Pooling | undefined): Float
     if (pooling.kind === 'max') return near.reduce((a, b) => Math.max(a, b), -Infinity);
     return near.reduce((a, b) => a + b, 0) / near.length;
   });
+}
+
+/** @throws ExecutionError naming the first score that is NaN. */
+export function expectNumbers(method: string, layer: number, rows: readonly Float32Array[]): void {
+  for (const [head, row] of rows.entries()) {
+    const bad = row.findIndex(Number.isNaN);
+    if (bad >= 0) throw new ExecutionError(`${method}: the score of entry ${bad}, head ${head} of layer ${layer}, is NaN`);
+  }
 }

@@ -154,7 +154,8 @@ export class Model implements HookedModel {
     // What is cut back while tokens come never grows beyond that; a fork writes all of it anew when it is cut.
     const most = every === undefined ? capacity : Math.min(capacity, prompt + every + pageSize);
     const cache = this.streamCache(prompt, most, compressor, every === undefined ? 1 : 2);
-    return new Session(this.#parts.decoder, cache, signal, compression);
+    const tokenize = (text: string): number[] => this.tokenize(text, { addBos: false });
+    return new Session(this.#parts.decoder, cache, signal, { ...compression, tokenize });
   }
 
   /** Room for what a compressor leaves of `prompt` tokens, and for as many entries as positions up to `capacity` need after them. */

@@ -23,6 +23,7 @@ import { compressCache } from '../kv/compress-cache.js';
 import { compressedPrefill } from '../kv/compressed-prefill.js';
 import { DecodeEviction } from '../kv/decode-eviction.js';
 import type { LayerQueries } from '../kv/newest-queries.js';
+import { repeatedPrefill } from '../kv/repeated-prefill.js';
 import { DenseKv, type SequenceKv, type StepKv } from '../kv/sequence-kv.js';
 import { StreamKv } from '../kv/stream-kv.js';
 import type { Decoder, LogitRows } from './decoder.js';
@@ -54,6 +55,12 @@ export interface SessionPrefill extends Omit<SessionStep, 'logits' | 'promptEnd'
   readonly chunk?: number | undefined;
   /** Called after every step but the last, with the tokens read so far. */
   readonly onChunk?: ((doneTokens: number) => void) | undefined;
+}
+
+/** What becomes of the prompt that a sequence begins with. */
+export interface PromptCompression extends Compression {
+  /** Ids of a text that stands within the prompt. */
+  readonly tokenize: (text: string) => readonly number[];
 }
 
 /** What a decode step gives, on the device. */
@@ -106,7 +113,7 @@ export class Session {
     readonly decoder: Decoder,
     readonly cache: KvCache | StreamCache,
     readonly signal: AbortSignal | undefined,
-    private readonly compression?: Compression,
+    private readonly compression?: PromptCompression,
     private readonly shared = false,
   ) {
     this.#attention = new SequenceAttention(decoder.config, cache);
@@ -358,14 +365,16 @@ export class Session {
       attention,
       hooks,
       onChunk,
-    }: SessionPrefill & { readonly compression: Compression; readonly cache: StreamCache; readonly chunk: number },
+    }: SessionPrefill & { readonly compression: PromptCompression; readonly cache: StreamCache; readonly chunk: number },
   ): Promise<Tensor> {
     if (logits === 'all') throw new OptionError('prefill: a prompt that is compressed has logits of its last token only');
     if (attention) this.#expectDense();
     if (hooks) throw new OptionError('prefill: a prompt that is compressed takes no hooks');
     const { decoder, signal } = this;
-    const { compressor, every } = compression;
-    const next = await compressedPrefill({ decoder, cache, compressor, tokens, chunk, signal, onChunk });
+    const { compressor, every, tokenize } = compression;
+    const parts = { decoder, cache, compressor, tokens, chunk, signal, onChunk };
+    const { repeat } = compressor;
+    const next = await (repeat ? repeatedPrefill({ ...parts, repeat, tokenize }) : compressedPrefill(parts));
     this.#attention.count({ start: 0, count: tokens.length, promptEnd: tokens.length });
     if (every !== undefined) this.#eviction = new DecodeEviction(decoder, cache, compressor, every);
     return next;
