@@ -21,7 +21,9 @@ export {
   type Kept,
   type Score,
 } from './compress/compressor.js';
+export * from './compress/head-classes.js';
 export * from './compress/kv-method.js';
+export * from './compress/merging.js';
 export * from './compress/methods/ada-kv.js';
 export * from './compress/methods/chunk-kv.js';
 export * from './compress/methods/critical-kv.js';

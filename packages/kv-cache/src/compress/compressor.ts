@@ -3,7 +3,10 @@ import { perHead, type Allocation } from './allocate.js';
 import type { RepeatPass } from './repeat-pass.js';
 import { expectNumbers, groupRows, poolRows, type GroupReduction, type Pooling } from './rows.js';
 
-/** A layer whose prompt was read, with all its entries; or heads of one that have grown since. */
+/**
+ * A layer whose prompt was read, with all its entries; or heads of one that have grown since. What is kept of a prompt is taken from `k` and `v` after the decision,
+ * which may have changed rows in place.
+ */
 export interface CompressContext {
   readonly backend: Backend;
   readonly layer: number;

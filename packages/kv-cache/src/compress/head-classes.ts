@@ -1,0 +1,86 @@
+import { OptionError } from '@filigree/core-tensor';
+import { checkIntegers, type HeadPlan } from '@filigree/sparse-attention';
+import type { Compressor } from './compressor.js';
+
+export interface StreamingHeadsOptions {
+  /** First entries that streaming heads keep. */
+  readonly sinks: number;
+  /** Newest entries that they keep. */
+  readonly recent: number;
+}
+
+/**
+ * Retrieval heads keep all entries, streaming heads the first and the newest ones. A key-value head streams when the plan is dense for none of its query
+ * heads.
+ *
+ * Xiao et al., "DuoAttention: Efficient Long-Context LLM Inference with Retrieval and Streaming Heads", arXiv:2410.10819, which finds the plan by training
+ * gates; Tang et al., "RazorAttention", arXiv:2407.15891, finds it by probing, and adds an entry for what was dropped, which this does not.
+ *
+ * @throws OptionError when an option is out of its range or the plan is of another shape than the model.
+ */
+export function streamingHeads(plan: HeadPlan, { sinks, recent }: StreamingHeadsOptions): Compressor {
+  checkIntegers('duo-attention', { sinks, recent });
+  const { kvHeads, heads } = plan.model;
+  const group = heads / kvHeads;
+  const retrieval = plan.layers.map((layer) =>
+    Array.from({ length: kvHeads }, (_, head) =>
+      layer.heads.slice(head * group, (head + 1) * group).some(({ method }) => method === 'dense'),
+    ),
+  );
+  const streaming = (length: number): number => Math.min(length, Math.max(1, sinks + recent));
+  const expectLayer = (layer: number, layers: number): readonly boolean[] => {
+    if (layers !== retrieval.length)
+      throw new OptionError(`duo-attention: the plan has ${retrieval.length} layers, the model ${layers}`);
+    return retrieval[layer];
+  };
+  return {
+    id: 'duo-attention',
+    queries: 0,
+    queryAgnostic: true,
+    budget(length, layer, layers) {
+      const whole = expectLayer(layer, layers).filter(Boolean).length;
+      return Math.ceil((whole * length + (kvHeads - whole) * streaming(length)) / kvHeads);
+    },
+    compress({ length, layer, layers, kvHeads: found }) {
+      const classes = expectLayer(layer, layers);
+      if (found !== kvHeads)
+        throw new OptionError(`duo-attention: the plan has ${kvHeads} key-value heads, the model ${found}`);
+      const first = Math.min(sinks, streaming(length));
+      const dropped = length - streaming(length);
+      const lists = classes.map((whole) =>
+        Uint32Array.from({ length: whole ? length : streaming(length) }, (_, index) =>
+          whole || index < first ? index : index + dropped,
+        ),
+      );
+      return Promise.resolve(lists);
+    },
+  };
+}
+
+export interface GateOptions {
+  /** Share of the key-value heads that stream, those with the smallest gates. */
+  readonly sparsity: number;
+}
+
+/**
+ * A plan from gates [layers][kvHeads] within 0 and 1, as DuoAttention trains them: of all heads the `floor(sparsity · heads)` smallest stream.
+ * @throws OptionError when sparsity is not within 0 and 1, or gates are not of the model's shape.
+ */
+export function gatePlan(model: HeadPlan['model'], gates: readonly ArrayLike<number>[], { sparsity }: GateOptions): HeadPlan {
+  if (!(sparsity >= 0 && sparsity <= 1)) throw new OptionError(`gatePlan: sparsity is ${sparsity}, it must lie within 0 and 1`);
+  if (gates.length !== model.layers || gates.some((row) => row.length !== model.kvHeads))
+    throw new OptionError(`gatePlan: gates must be [${model.layers}][${model.kvHeads}]`);
+  const all = gates.flatMap((row, layer) => Array.from(row, (gate, head) => ({ gate, place: layer * model.kvHeads + head })));
+  const bad = all.find(({ gate }) => !Number.isFinite(gate));
+  if (bad) throw new OptionError(`gatePlan: gate ${bad.place} is ${bad.gate}, it must be a number`);
+  all.sort((a, b) => a.gate - b.gate || a.place - b.place);
+  const streams = new Set(all.slice(0, Math.floor(sparsity * all.length + 1e-9)).map(({ place }) => place));
+  const group = model.heads / model.kvHeads;
+  const layers = gates.map((_, layer) => ({
+    heads: Array.from({ length: model.heads }, (_head, head) => ({
+      method: streams.has(layer * model.kvHeads + Math.floor(head / group)) ? 'streaming-llm' : 'dense',
+      options: {},
+    })),
+  }));
+  return { version: 1, model, calibration: { method: 'duo-attention', sparsity }, layers };
+}
