@@ -16,16 +16,20 @@ export {
   type CompressContext,
   type Compressor,
   type CompressorParts,
+  type HostScore,
   type Protection,
   type ScoredCompressor,
   type Kept,
   type Score,
 } from './compress/compressor.js';
+export * from './compress/chunked.js';
 export * from './compress/head-classes.js';
 export * from './compress/kv-method.js';
 export * from './compress/merging.js';
 export * from './compress/methods/ada-kv.js';
+export * from './compress/methods/cap-kv.js';
 export * from './compress/methods/chunk-kv.js';
+export * from './compress/methods/compactor.js';
 export * from './compress/methods/critical-kv.js';
 export * from './compress/methods/expected-attention.js';
 export * from './compress/methods/h2o.js';
@@ -38,6 +42,7 @@ export * from './compress/methods/random-kv.js';
 export * from './compress/methods/snap-kv.js';
 export * from './compress/methods/streaming-kv.js';
 export * from './compress/methods/tova.js';
+export * from './compress/methods/un-comp.js';
 export * from './compress/probabilities.js';
 export type * from './compress/repeat-pass.js';
 export type { GroupReduction, Pooling } from './compress/rows.js';

@@ -12,16 +12,7 @@ import {
   type ScoredCompressor,
 } from '@filigree/kv-cache';
 import { afterAll, describe, expect, it } from 'vitest';
-import {
-  eagerColumns,
-  kept,
-  normals,
-  numbers,
-  planted,
-  randomLayer,
-  withContext,
-  type LayerData,
-} from './support/compress-context.js';
+import { eagerColumns, kept, normals, planted, randomLayer, scoresOf, type LayerData } from './support/compress-context.js';
 
 const backend = createNativeBackend({ fallback: 'error' });
 afterAll(() => {
@@ -31,10 +22,7 @@ afterAll(() => {
 const shape = { heads: 4, kvHeads: 2, length: 60, dim: 8 };
 const votes = { window: 4, kernel: 1, pool: 'avg', group: 'mean' };
 
-/** Scores before heads of a group become one. */
-function scores({ parts }: ScoredCompressor, data: LayerData): Promise<Float32Array> {
-  return withContext(backend, data, parts.queries, (context) => numbers(() => parts.score(context)));
-}
+const scores = (compressor: ScoredCompressor, data: LayerData): Promise<Float32Array> => scoresOf(backend, compressor, data);
 
 function expectClose(found: ArrayLike<number>, expected: ArrayLike<number>, tolerance = 1e-5): void {
   expect(found.length).toBe(expected.length);

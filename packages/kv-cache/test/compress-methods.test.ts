@@ -111,6 +111,10 @@ describe('options of methods', () => {
     ['key-diff', { recent: -1 }],
     ['knorm', { sinks: 0.5 }],
     ['lag-kv', { lag: 0 }],
+    ['cap-kv', { future: 0 }],
+    ['compactor', { chunk: 0 }],
+    ['compactor', { sketch: 1.5 }],
+    ['uncomp', { lower: 2 }],
     ['streaming-llm', { sinks: -1 }],
     ['random', { seed: -1 }],
   ] as const)('%s refuses %o', (id, options) => {

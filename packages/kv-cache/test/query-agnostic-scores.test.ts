@@ -10,7 +10,15 @@ import {
   type ScoredCompressor,
 } from '@filigree/kv-cache';
 import { afterAll, describe, expect, it } from 'vitest';
-import { kept, normals, numbers, randomLayer, withContext, type LayerData } from './support/compress-context.js';
+import {
+  kept,
+  normals,
+  numbers,
+  randomLayer,
+  scoresOf as scored,
+  withContext,
+  type LayerData,
+} from './support/compress-context.js';
 
 const backend = createNativeBackend({ fallback: 'error' });
 afterAll(() => {
@@ -18,8 +26,7 @@ afterAll(() => {
 });
 
 const shape = { heads: 4, kvHeads: 2, length: 48, dim: 8 };
-const scoresOf = ({ parts }: ScoredCompressor, data: LayerData): Promise<Float32Array> =>
-  withContext(backend, data, parts.queries, (context) => numbers(() => parts.score(context)));
+const scoresOf = (compressor: ScoredCompressor, data: LayerData): Promise<Float32Array> => scored(backend, compressor, data);
 
 function expectClose(found: ArrayLike<number>, expected: ArrayLike<number>, tolerance: number): void {
   expect(found.length).toBe(expected.length);

@@ -1,7 +1,9 @@
 import { OptionError } from '@filigree/core-tensor';
 import type { KvMethod } from './kv-method.js';
 import { adaKvMethod } from './methods/ada-kv.js';
+import { capKvMethod } from './methods/cap-kv.js';
 import { chunkKvMethod } from './methods/chunk-kv.js';
+import { compactorMethod } from './methods/compactor.js';
 import { criticalKvMethod } from './methods/critical-kv.js';
 import { expectedAttentionMethod } from './methods/expected-attention.js';
 import { h2oMethod } from './methods/h2o.js';
@@ -14,6 +16,7 @@ import { randomKvMethod } from './methods/random-kv.js';
 import { snapKvMethod } from './methods/snap-kv.js';
 import { streamingKvMethod } from './methods/streaming-kv.js';
 import { tovaMethod } from './methods/tova.js';
+import { unCompMethod } from './methods/un-comp.js';
 
 /** Every method that keeps less of the cache. */
 export const kvMethods: readonly KvMethod[] = /* @__PURE__ */ Object.freeze([
@@ -25,10 +28,13 @@ export const kvMethods: readonly KvMethod[] = /* @__PURE__ */ Object.freeze([
   tovaMethod,
   chunkKvMethod,
   criticalKvMethod,
+  unCompMethod,
   expectedAttentionMethod,
   keyDiffMethod,
   knormMethod,
   lagKvMethod,
+  capKvMethod,
+  compactorMethod,
   kvZipMethod,
   randomKvMethod,
 ]);

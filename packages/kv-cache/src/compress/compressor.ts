@@ -1,7 +1,7 @@
-import { OptionError, scope, type Backend, type Tensor } from '@filigree/core-tensor';
+import { OptionError, type Backend, type Tensor } from '@filigree/core-tensor';
 import { perHead, type Allocation } from './allocate.js';
 import type { RepeatPass } from './repeat-pass.js';
-import { expectNumbers, groupRows, poolRows, type GroupReduction, type Pooling } from './rows.js';
+import { expectNumbers, groupRows, poolRows, readRows, type GroupReduction, type Pooling } from './rows.js';
 
 /**
  * A layer whose prompt was read, with all its entries; or heads of one that have grown since. What is kept of a prompt is taken from `k` and `v` after the decision,
@@ -63,6 +63,11 @@ export type Score = (context: CompressContext) => Tensor;
 /** Entries per key-value head of a layer that a prompt of `length` is cut to. */
 export type Budget = (length: number, layer: number, layers: number) => number;
 
+/** Scores that need numbers on the host in between: the same rows, whose tensors are its own to dispose. */
+export interface HostScore {
+  rows(context: CompressContext): Promise<readonly Float32Array[]>;
+}
+
 export interface Protection {
   readonly sinks?: number | undefined;
   /** A number, or one that depends on the entries that are kept. */
@@ -75,7 +80,7 @@ export interface CompressorParts {
   readonly queryAgnostic: boolean;
   /** Whether the score depends on the order of entries alone, and not on where they were in the prompt. Default false. */
   readonly decodes?: boolean | undefined;
-  readonly score: Score;
+  readonly score: Score | HostScore;
   readonly budget: Budget;
   /** How scores of the query heads of a group become one. */
   readonly group?: GroupReduction | undefined;
@@ -139,17 +144,8 @@ function protectedSpans(
   return [Math.min(sinks, entries - newest), length - newest];
 }
 
-async function readScores(id: string, score: Score, context: CompressContext): Promise<Float32Array[]> {
-  const { length, layer } = context;
-  const scores = scope(() => score(context));
-  try {
-    const numbers = await scores.readNumbers();
-    const rows = Array.from({ length: scores.shape[0] }, (_, head) =>
-      Float32Array.from({ length }, (_entry, index) => numbers[head * length + index]),
-    );
-    expectNumbers(id, layer, rows);
-    return rows;
-  } finally {
-    scores.dispose();
-  }
+async function readScores(id: string, score: Score | HostScore, context: CompressContext): Promise<readonly Float32Array[]> {
+  const rows = typeof score === 'function' ? await readRows(() => score(context), context.length) : await score.rows(context);
+  expectNumbers(id, context.layer, rows);
+  return rows;
 }

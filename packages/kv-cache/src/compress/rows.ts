@@ -1,4 +1,4 @@
-import { ExecutionError } from '@filigree/core-tensor';
+import { ExecutionError, scope, type Tensor } from '@filigree/core-tensor';
 
 /** How scores of the query heads that share a key-value head become one. */
 export type GroupReduction = 'mean' | 'max' | 'sum';
@@ -40,5 +40,18 @@ export function expectNumbers(method: string, layer: number, rows: readonly Floa
   for (const [head, row] of rows.entries()) {
     const bad = row.findIndex(Number.isNaN);
     if (bad >= 0) throw new ExecutionError(`${method}: the score of entry ${bad}, head ${head} of layer ${layer}, is NaN`);
+  }
+}
+
+/** Rows of `length` of what is made in a scope of its own, on the host. */
+export async function readRows(make: () => Tensor, length: number): Promise<Float32Array[]> {
+  const tensor = scope(make);
+  try {
+    const numbers = await tensor.readNumbers();
+    return Array.from({ length: tensor.size / length }, (_, row) =>
+      Float32Array.from(numbers.subarray(row * length, (row + 1) * length)),
+    );
+  } finally {
+    tensor.dispose();
   }
 }

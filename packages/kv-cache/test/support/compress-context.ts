@@ -8,7 +8,7 @@ import {
   type Random,
   type Tensor,
 } from '@filigree/core-tensor';
-import type { CompressContext, Compressor, Kept } from '@filigree/kv-cache';
+import type { CompressContext, Compressor, Kept, ScoredCompressor } from '@filigree/kv-cache';
 
 export interface LayerShape {
   readonly heads: number;
@@ -111,6 +111,15 @@ export async function numbers(make: () => Tensor): Promise<Float32Array> {
   } finally {
     tensor.dispose();
   }
+}
+
+/** Scores before heads of a group become one. */
+export function scoresOf(backend: Backend, { parts }: ScoredCompressor, data: LayerData): Promise<Float32Array> {
+  const { score, queries } = parts;
+  return withContext(backend, data, queries, async (context) => {
+    if (typeof score === 'function') return numbers(() => score(context));
+    return Float32Array.from((await score.rows(context)).flatMap((row) => Array.from(row)));
+  });
 }
 
 /** Causal attention of the last `rows` queries: what every entry receives, per query head. */

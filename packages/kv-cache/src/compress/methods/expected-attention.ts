@@ -4,6 +4,7 @@ import {
   fromArray,
   matmul,
   mul,
+  OptionError,
   permute,
   reduce,
   reshape,
@@ -13,9 +14,9 @@ import {
   type Tensor,
 } from '@filigree/core-tensor';
 import { checkIntegers } from '@filigree/sparse-attention';
-import { OptionError } from '@filigree/core-tensor';
 import { uniform } from '../budgets.js';
 import { compressor, type CompressContext, type ScoredCompressor } from '../compressor.js';
+import { meanRotation, unrotated } from '../future-queries.js';
 import { defineKvMethod } from '../kv-method.js';
 import { asFloat, rowNorms, timesEntries } from '../norms.js';
 
@@ -93,36 +94,6 @@ export function expectedLogits(
   const squares = permute(reduce(mul(halves, reshape(keys, [kvHeads, count, 1, dim])), 'sum'), [0, 2, 1]);
   const factor = (scale * scale) / (2 * queries.shape[1]);
   return add(scaled, mul(reshape(squares, [heads, count]), fromArray(backend, [factor], [1])));
-}
-
-/** Queries of the prompt from position `sinks` on, turned back to position 0: [n, Hq, D]. */
-function unrotated({ backend, q, length, rotate }: CompressContext, sinks: number): Tensor {
-  const [, seen, heads, dim] = q.shape;
-  const skipped = Math.max(0, sinks - (length - seen));
-  const count = seen - skipped;
-  const rows = reshape(slice(q, [0, skipped, 0, 0], [1, count, heads, dim]), [count, heads, dim]);
-  const back = Int32Array.from({ length: count }, (_, index) => -(length - count + index));
-  return rotate(rows, fromArray(backend, back, [count], 'i32'));
-}
-
-/** Rotations of one product. */
-const rotations = 64;
-
-/** The mean of the rotations to the next `future` positions, [D, D]: row i is where channel i goes. It shortens what it turns. */
-function meanRotation({ backend, k, length, rotate }: CompressContext, future: number): Tensor {
-  const dim = k.shape[2];
-  let sum: Tensor | undefined;
-  for (let start = 0; start < future; start += rotations) {
-    const count = Math.min(rotations, future - start);
-    const units = Float32Array.from({ length: count * dim * dim }, (_, index) =>
-      Math.floor(index / dim) % dim === index % dim ? 1 / future : 0,
-    );
-    const positions = Int32Array.from({ length: count }, (_, index) => length + start + index);
-    const turned = rotate(fromArray(backend, units, [count, dim, dim]), fromArray(backend, positions, [count], 'i32'));
-    const part = reduce(turned, 'sum', { axis: 0 });
-    sum = sum ? add(sum, part) : part;
-  }
-  return sum ?? fromArray(backend, new Float32Array(dim * dim), [dim, dim]);
 }
 
 /** {@link expectedAttention} in the catalogue. */
