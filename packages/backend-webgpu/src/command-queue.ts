@@ -88,7 +88,8 @@ export class CommandQueue {
     device.queue.submit([this.#encode(ops, profile)]);
     profile?.submitted();
     const scopes = Promise.all([device.popErrorScope(), device.popErrorScope(), device.popErrorScope()]);
-    this.#submittedOps += ops.length;
+    // A replay is as many as it has commands.
+    for (const { commands } of ops) this.#submittedOps += Math.max(1, commands.length);
     this.pool.trim();
     this.#settled = this.#settled
       .then(() => scopes)

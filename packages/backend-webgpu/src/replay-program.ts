@@ -51,14 +51,19 @@ export class ReplayProgram {
     const { device } = parts;
     this.#outside = step.outside.map(bufferOf);
     this.#mutated = new Set(step.mutated);
+    for (const buffer of this.#outside) this.#moved.set(buffer, { buffer, start: 0 });
+    try {
+      for (const slot of slots) {
+        if (slot.bound) this.#moved.set(slot.buffer, { buffer: slot.buffer, start: 0 });
+        else this.#take(slot.buffer, slot.bytes, slot.start);
+      }
+      for (const { buffer } of step.results) this.#take(buffer, buffer.size, 0);
+    } catch (error) {
+      for (const storage of this.#own.values()) storage.release();
+      throw error;
+    }
     device.pushErrorScope('validation');
     device.pushErrorScope('out-of-memory');
-    for (const buffer of this.#outside) this.#moved.set(buffer, { buffer, start: 0 });
-    for (const slot of slots) {
-      if (slot.bound) this.#moved.set(slot.buffer, { buffer: slot.buffer, start: 0 });
-      else this.#take(slot.buffer, slot.bytes, slot.start);
-    }
-    for (const { buffer } of step.results) this.#take(buffer, buffer.size, 0);
     const dispatches = step.ops.flatMap(({ commands }) => commands.filter((command) => command.kind === 'dispatch'));
     this.#uniforms = this.#upload(dispatches);
     const groups = new Map<string, GPUBindGroup>();

@@ -180,6 +180,26 @@ describe('a recording on WebGPU', () => {
     recording.dispose();
   });
 
+  it('lets ready() wait for the device as the ops of its steps would', async () => {
+    const recording = backend.record((x: Tensor) =>
+      scope(() => {
+        let y = x;
+        for (let count = 0; count < 40; count++) y = add(y, weights);
+        return y;
+      }),
+    );
+    await numbers(recording.replay(weights));
+    const waits = vi.spyOn(backend.device.queue, 'onSubmittedWorkDone');
+    for (let step = 0; step < 60; step++) {
+      recording.replay(weights).dispose();
+      await backend.ready();
+    }
+    // 2,400 commands, of which some thousand may be on the way.
+    expect(waits).toHaveBeenCalled();
+    waits.mockRestore();
+    recording.dispose();
+  });
+
   it('profiles its ops as calls of them', async () => {
     const { step, calls } = counted(weights);
     const recording = backend.record(step);
