@@ -10,6 +10,7 @@ export {
 } from './compress/allocate.js';
 export * from './compress/budgets.js';
 export * from './compress/catalogue.js';
+export * from './compress/compress-kv.js';
 export {
   compressor,
   type Budget,

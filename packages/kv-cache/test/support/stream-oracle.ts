@@ -144,3 +144,11 @@ export async function contents(cache: StreamCache, layer: number): Promise<Entry
     });
   });
 }
+
+/** What callers can ask without a copy. */
+export function state({ cache }: Expected): unknown {
+  const positions = Array.from({ length: sizes.layers * sizes.kvHeads }, (_, index) =>
+    Array.from(cache.positions(Math.floor(index / sizes.kvHeads), index % sizes.kvHeads)),
+  );
+  return { positions, end: cache.positionsEnd, bytes: cache.bytes(), free: cache.pool.freePages };
+}
