@@ -51,4 +51,7 @@ export * from './errors.js';
 export * from './kv-cache.js';
 export * from './ops/append.js';
 export * from './page-pool.js';
+export * from './policy/bounded-set.js';
+export type * from './policy/cache-policy.js';
+export * from './policy/policies.js';
 export * from './streams/stream-cache.js';
