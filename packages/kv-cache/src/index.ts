@@ -54,4 +54,7 @@ export * from './page-pool.js';
 export * from './policy/bounded-set.js';
 export type * from './policy/cache-policy.js';
 export * from './policy/policies.js';
+export * from './prefix/hash-chain.js';
+export type * from './prefix/prefix-index.js';
+export * from './prefix/radix-tree.js';
 export * from './streams/stream-cache.js';

@@ -30,6 +30,15 @@ export interface KvStep {
   readonly table: Tensor;
 }
 
+/** A pool that several caches use, and pages of it that a cache begins with. */
+export interface SharedPages {
+  readonly pool: PagePool;
+  /** Pages in use, in the order of their entries; default none. */
+  readonly pages?: readonly number[] | undefined;
+  /** Entries in them; default all. */
+  readonly length?: number | undefined;
+}
+
 /** Exact bytes of a cache, by category. */
 export interface KvBytes {
   /** Pages only this cache uses. */
@@ -59,11 +68,21 @@ export class KvCache {
   #step: Omit<KvStep, 'table'> | undefined;
   #whole: { readonly tensor: Tensor; stale: boolean } | undefined;
 
-  /** A cache with a pool of its own, or on the pool of another one (for `fork`). */
-  constructor(backend: Backend, options: KvCacheOptions | { readonly pool: PagePool }) {
+  /**
+   * A cache with a pool of its own, or on a pool that it shares with others. There it may begin with pages that are in use: it shares them, and copies one
+   * only to write into it.
+   */
+  constructor(backend: Backend, options: KvCacheOptions | SharedPages) {
     this.backend = backend;
+    const pages = 'pool' in options ? (options.pages ?? []) : [];
+    const length = 'pool' in options ? startLength(options) : 0;
     this.pool = 'pool' in options ? options.pool.join() : new PagePool(backend, options);
-    this.#lengths = new Array<number>(this.pool.layers.length).fill(0);
+    for (const page of pages) {
+      this.pool.retain(page);
+      this.#pages.push(page);
+    }
+    this.#lengths = new Array<number>(this.pool.layers.length).fill(length);
+    this.#committed = length;
   }
 
   /** Entries of a layer; without one, of the layer that has most (they differ only in the middle of a step). */
@@ -158,6 +177,27 @@ export class KvCache {
       throw new OptionError(`KvCache.commit: length is ${length}, the cache has ${this.length()} entries`);
     }
     this.#committed = Math.max(this.#committed, length);
+  }
+
+  /**
+   * Goes on with other pages that hold the same entries: the first ones of the cache, all of them full. What {@link PrefixIndex.insert} returns goes in here,
+   * so that equal prefixes are in memory once.
+   */
+  adopt(pages: readonly number[]): void {
+    this.#assertAlive();
+    this.pool.expectUsed('KvCache.adopt', pages);
+    const full = Math.floor(Math.min(...this.#lengths) / this.pool.pageSize);
+    if (pages.length > full) throw new OptionError(`KvCache.adopt: pages has ${pages.length}, the cache has ${full} full ones`);
+    let changed = false;
+    for (const [index, page] of pages.entries()) {
+      const before = this.#pages[index];
+      if (page === before) continue;
+      this.pool.retain(page);
+      this.#pages[index] = page;
+      this.pool.release(before);
+      changed = true;
+    }
+    if (changed) this.#forgetTables();
   }
 
   /** Drops every entry at position `length` or later; pages that become empty are freed. */
@@ -309,4 +349,12 @@ export class KvCache {
   #assertAlive(): void {
     if (this.#disposed) throw new DisposedError('KvCache: used after dispose()');
   }
+}
+
+/** Entries that a cache begins with. */
+function startLength({ pool, pages = [], length = pages.length * pool.pageSize }: SharedPages): number {
+  pool.expectUsed('KvCache', pages);
+  if (!Number.isInteger(length) || Math.ceil(length / pool.pageSize) !== pages.length)
+    throw new OptionError(`KvCache: length is ${length}, ${pages.length} pages of ${pool.pageSize} entries do not end there`);
+  return length;
 }

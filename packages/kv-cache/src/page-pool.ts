@@ -29,6 +29,8 @@ export interface PageFollower {
   copied(source: number, target: number, entries: number): void;
   /** Entries from `entries` on are no longer in use; 0: the page is free. */
   dropped(page: number, entries: number): void;
+  /** `pages` more pages are needed than are free: gives back some that only it holds, if it has any. */
+  reclaim?(pages: number): void;
   /** The pool's memory goes back. */
   dispose(): void;
 }
@@ -91,8 +93,12 @@ export class PagePool {
     return this.#free.length;
   }
 
-  /** @throws KvCapacityError unless `count` pages are free. */
+  /** Asks followers for pages that nobody uses when too few are free. @throws KvCapacityError unless `count` pages are free then. */
   expectFree(count: number): void {
+    for (const follower of this.#followers.values()) {
+      if (count <= this.#free.length) return;
+      follower.reclaim?.(count - this.#free.length);
+    }
     if (count <= this.#free.length) return;
     throw new KvCapacityError(
       `the key-value cache is full: ${count} more pages are needed, ${this.#free.length} of ${this.pages} (${this.pageSize} entries each) are free; ` +
@@ -132,6 +138,18 @@ export class PagePool {
     const follower = create();
     this.#followers.set(key, follower);
     return follower;
+  }
+
+  /** Takes a follower off; whoever made it disposes it. */
+  unfollow(key: unknown): void {
+    this.#followers.delete(key);
+  }
+
+  /** @throws OptionError unless every one is a page in use. */
+  expectUsed(caller: string, pages: readonly number[]): void {
+    const wrong = pages.find((page) => !(this.#references[page] > 0));
+    if (wrong !== undefined)
+      throw new OptionError(`${caller}: pages has ${wrong}, which is none of the ${this.pages} pages or is free`);
   }
 
   shared(page: number): boolean {
