@@ -18,7 +18,7 @@ import { appendOp } from '../ops/append.js';
 import { PagePool, type PagePoolOptions } from '../page-pool.js';
 import { checkIds, checkRows } from './check.js';
 import { StreamTables } from './stream-tables.js';
-import { Stream } from './stream.js';
+import { Stream, type StreamEntries } from './stream.js';
 
 export interface StreamCacheOptions extends Omit<PagePoolOptions, 'layers' | 'capacity'> {
   readonly layers: number;
@@ -99,6 +99,32 @@ export class StreamCache {
   /** Position of the next token. */
   get positionsEnd(): number {
     return Math.max(...this.#ends);
+  }
+
+  /** Where {@link truncate} can go back to: entries before it were evicted. */
+  get floor(): number {
+    return this.#floor;
+  }
+
+  /** Pages of a head, in the order of its entries. */
+  pages(layer: number, head: number): readonly number[] {
+    return this.#stream(layer, head).pages;
+  }
+
+  /**
+   * Takes over pages of its pool, which the caller took and filled, with the positions of their entries: by layer and head, into an empty cache. Positions go up
+   * to `end`, and count on from `floor`.
+   */
+  restore(streams: readonly StreamEntries[], { end, floor }: { readonly end: number; readonly floor: number }): void {
+    this.#assertAlive();
+    if (this.#streams.some(({ length }) => length > 0) || this.positionsEnd > 0)
+      throw new OptionError('StreamCache.restore: the cache has entries already');
+    if (streams.length !== this.#streams.length)
+      throw new OptionError(`StreamCache.restore: streams has ${streams.length}, the cache ${this.#streams.length}`);
+    for (const [index, stream] of this.#streams.entries()) stream.restore(streams[index]);
+    this.#ends.fill(end);
+    this.#floor = floor;
+    this.#tables.changed();
   }
 
   /** Positions of the entries of a head, ascending. */

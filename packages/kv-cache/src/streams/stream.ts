@@ -1,5 +1,11 @@
 import type { PagePool } from '../page-pool.js';
 
+/** Pages and the positions of their entries. */
+export interface StreamEntries {
+  readonly pages: readonly number[];
+  readonly positions: Int32Array;
+}
+
 /** Entries of one head of one layer, in the order of their positions. Its pages belong to a pool of pages with one head each. */
 export class Stream {
   readonly pages: number[] = [];
@@ -38,6 +44,13 @@ export class Stream {
     }
     this.positions.set(positions, start);
     return this.slots(start, this.#length);
+  }
+
+  /** Takes over pages, which have just as many entries as there are positions. */
+  restore({ pages, positions }: StreamEntries): void {
+    this.pages.push(...pages);
+    this.positions = positions;
+    this.#length = positions.length;
   }
 
   /** Rows of the pool that hold entries. */

@@ -1,0 +1,89 @@
+import { writeTo, type ByteSink } from '@filigree/checkpoint';
+import { encodeValues, OptionError, throwIfAborted, type Tensor } from '@filigree/core-tensor';
+import { KvCache } from '../kv-cache.js';
+import type { StreamCache } from '../streams/stream-cache.js';
+import { encodeFrame, pageChecksum } from './kv-frame.js';
+import { checkHeader, type KvHeader } from './kv-header.js';
+import { checksumBytes, kvRecords, packRows, type KvRecord } from './kv-records.js';
+import { positionsFit } from './positions.js';
+
+export interface SaveKvOptions {
+  /** What the entries were computed by: model, weights, adapter. {@link loadKv} takes the file only under the same name. */
+  readonly model: string;
+  /** Tokens of the entries, to be stored with them; default none. */
+  readonly tokens?: ArrayLike<number> | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/**
+ * Writes a cache to a file or a sink: a header, then page after page with a checksum each, as the bytes they are. A path is written beside, flushed to disk
+ * and renamed, so that it is never half a file. The cache may go on meanwhile; it then copies the page it writes into, as after a fork.
+ *
+ * @throws OptionError in the middle of a step, KvFormatError beyond the limits of the format, SinkWriteError, AbortError
+ */
+export async function saveKv(target: string | ByteSink, cache: KvCache | StreamCache, options: SaveKvOptions): Promise<void> {
+  const { model, tokens = [], signal } = options;
+  throwIfAborted(signal);
+  const header = checkHeader({ ...describe(cache), model, tokens: Array.from(tokens) }, 'saveKv');
+  const snapshot = cache.fork();
+  try {
+    await writeTo(target, pieces(snapshot, header), signal);
+  } finally {
+    snapshot.dispose();
+  }
+}
+
+function describe(cache: KvCache | StreamCache): Omit<KvHeader, 'model' | 'tokens'> {
+  const { dtype, pageSize } = cache.pool;
+  const common = { dtype, pageSize, positionsEnd: cache.positionsEnd };
+  if (cache instanceof KvCache) {
+    const layers = cache.pool.layers.map(({ kHeads, kDim, vDim }) => ({ heads: kHeads, kDim, vDim }));
+    const lengths = layers.map((_, layer) => cache.length(layer));
+    if (lengths.some((length) => length !== cache.positionsEnd)) throw unfinished();
+    return { ...common, kind: 'dense', layers, floor: 0, lengths };
+  }
+  const [{ kDim, vDim }] = cache.pool.layers;
+  const { kvHeads, floor, positionsEnd: end } = cache;
+  const layers = Array.from({ length: cache.layers }, () => ({ heads: kvHeads, kDim, vDim }));
+  const lengths = layers.flatMap((_, layer) =>
+    Array.from({ length: kvHeads }, (_head, head) => {
+      const positions = cache.positions(layer, head);
+      if (positions.length < end - floor || !positionsFit(positions, { end, floor })) throw unfinished();
+      return positions.length;
+    }),
+  );
+  return { ...common, kind: 'streams', layers, floor, lengths };
+}
+
+function unfinished(): OptionError {
+  return new OptionError('saveKv: the cache is in the middle of a step, some layers have more entries than others');
+}
+
+async function* pieces(cache: KvCache | StreamCache, header: KvHeader): AsyncGenerator<Uint8Array> {
+  const { bytes, checksum } = encodeFrame(header);
+  yield bytes;
+  for (const record of kvRecords(header)) {
+    const parts = await pageParts(cache, record);
+    yield* parts;
+    const end = new Uint8Array(checksumBytes);
+    new DataView(end.buffer).setUint32(0, pageChecksum(checksum, record.index, ...parts), true);
+    yield end;
+  }
+}
+
+async function pageParts(cache: KvCache | StreamCache, { layer, head, page, entries }: KvRecord): Promise<Uint8Array[]> {
+  const { keys, values, pageSize } = cache.pool;
+  const rows = async (pages: Tensor, id: number): Promise<Uint8Array> => {
+    const [count, heads] = pages.shape;
+    const pageBytes = pages.bytes / count;
+    const bytes = await cache.backend.read(pages.storage, pages.byteOffset + id * pageBytes, pageBytes);
+    return packRows(bytes, heads, pageSize, entries);
+  };
+  if (cache instanceof KvCache) {
+    const id = cache.pages[page];
+    return [await rows(keys[layer], id), await rows(values[layer], id)];
+  }
+  const id = cache.pages(layer, head ?? 0)[page];
+  const positions = cache.positions(layer, head ?? 0).subarray(page * pageSize, page * pageSize + entries);
+  return [encodeValues(positions, 'i32'), await rows(keys[0], id), await rows(values[0], id)];
+}
