@@ -58,6 +58,7 @@ export * from './prefix/hash-chain.js';
 export type * from './prefix/prefix-index.js';
 export * from './prefix/radix-tree.js';
 export type { KvFileLayer, KvHeader } from './store/kv-header.js';
+export * from './store/crc32c.js';
 export * from './store/load-kv.js';
 export * from './store/save-kv.js';
 export * from './streams/stream-cache.js';

@@ -29,7 +29,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { crc32c } from '../src/store/crc32c.js';
-import { pageChecksum, readFrame } from '../src/store/kv-frame.js';
+import { attachmentPlace, pageChecksum, readFrame } from '../src/store/kv-frame.js';
 import { kvRecords } from '../src/store/kv-records.js';
 
 const pageSize = 4;
@@ -244,10 +244,12 @@ describe('a damaged file', () => {
           expect(String(result)).toContain('nothing can be taken');
           return;
         }
-        const { cache: part, damage } = result as Awaited<ReturnType<typeof loadKv>>;
-        expect(damage).toBeInstanceOf(KvCorruptError);
+        const { cache: part, damage, attachment } = result as Awaited<ReturnType<typeof loadKv>>;
+        // Only the checksum of an attachment of no bytes is damaged otherwise.
+        if (attachment === undefined && damage === undefined) expect(part.positionsEnd).toBe(cache.positionsEnd);
+        else expect(damage).toBeInstanceOf(KvCorruptError);
         expect(part.positionsEnd).toBeGreaterThanOrEqual(floor);
-        expect(part.positionsEnd).toBeLessThan(cache.positionsEnd);
+        if (damage) expect(part.positionsEnd).toBeLessThan(cache.positionsEnd);
         const short = cache.fork();
         short.truncate(part.positionsEnd);
         expect(await save(part)).toEqual(await save(short));
@@ -263,6 +265,21 @@ describe('a damaged file', () => {
     const error: unknown = await load(bytes.subarray(0, bytes.length - 1), backend).catch((caught: unknown) => caught);
     expect(error).toMatchObject({ code: 'KV_CORRUPT', kind: 'truncated', layer: 1 });
     expect(String(error)).toMatch(/the file ends before page \d of head \d of layer 1; the \d+ of 30 positions before it are/);
+  });
+
+  it('without its attachment has all pages', async () => {
+    const sink = bytesSink();
+    await saveKv(sink, files[0].cache, { model, attachment: Uint8Array.of(1, 2, 3) });
+    const bytes = sink.bytes();
+    const whole = await load(bytes, backend);
+    expect(whole.attachment).toEqual(Uint8Array.of(1, 2, 3));
+    const { pagesAt } = await readFrame(bytesSource(bytes));
+    bytes[pagesAt - 6] ^= 1;
+    await expect(load(bytes, backend)).rejects.toThrow(/checksum of the attachment/);
+    const part = await load(bytes, backend, { partial: true });
+    expect([part.attachment, part.damage, part.cache.positionsEnd]).toEqual([undefined, undefined, 11]);
+    whole.cache.dispose();
+    part.cache.dispose();
   });
 
   it('cannot stand in for another one by pages of equal size', async () => {
@@ -286,17 +303,28 @@ describe('a file of someone else', () => {
   });
 
   const header = {
-    ...{ kind: 'dense', model, tokens: [], dtype: 'f32', pageSize: 4, positionsEnd: 4, floor: 0, lengths: [4] },
+    ...{
+      kind: 'dense',
+      model,
+      tokens: [],
+      dtype: 'f32',
+      attachmentBytes: 0,
+      pageSize: 4,
+      positionsEnd: 4,
+      floor: 0,
+      lengths: [4],
+    },
     layers: [{ heads: 1, kDim: 2, vDim: 2 }],
   };
 
   function file(fields: object, extra = 0): Uint8Array {
     const text = new TextEncoder().encode(JSON.stringify({ ...header, ...fields }));
-    const bytes = new Uint8Array(20 + text.length + extra);
+    const bytes = new Uint8Array(24 + text.length + extra);
     bytes.set(new TextEncoder().encode('FILIGKV\0'));
     const view = new DataView(bytes.buffer);
     for (const [index, value] of [1, text.length, crc32c(text)].entries()) view.setUint32(8 + 4 * index, value, true);
     bytes.set(text, 20);
+    view.setUint32(20 + text.length, pageChecksum(crc32c(text), attachmentPlace), true);
     return bytes;
   }
 
@@ -315,6 +343,7 @@ describe('a file of someone else', () => {
     ['a floor without evictions', { floor: 2 }],
     ['no layers', { layers: [], lengths: [] }],
     ['layers that are no objects', { layers: [7] }],
+    ['an attachment beyond the file', { attachmentBytes: 60_000_000 }],
     ['an unknown kind', { kind: 'sparse' }],
     ['an unknown type', { dtype: 'f8' }],
     ['a model that is no name', { model: 7 }],
@@ -341,7 +370,7 @@ describe('a file of someone else', () => {
     const cache = streams(backend, 'f32', 9, 3);
     const bytes = await save(cache);
     cache.dispose();
-    const { header, checksum, end } = await readFrame(bytesSource(bytes));
+    const { header, checksum, pagesAt: end } = await readFrame(bytesSource(bytes));
     const [record] = kvRecords(header);
     const view = new DataView(bytes.buffer);
     // The first page holds positions 0, 2, 4, 6.

@@ -1,19 +1,23 @@
 import type { ByteSource } from '@filigree/checkpoint';
 import { KvFormatError } from '../errors.js';
 import { crc32c } from './crc32c.js';
+import { checksumBytes } from './kv-records.js';
 import { checkHeader, kvFileLimits, type KvHeader } from './kv-header.js';
 
 /** `FILIGKV`, and a byte that text does not have. */
 const magic = Uint8Array.of(0x46, 0x49, 0x4c, 0x49, 0x47, 0x4b, 0x56, 0x00);
 const version = 1;
+/** Stands for the index of a page in the checksum of the attachment. */
+export const attachmentPlace = 2 ** 32 - 1;
 /** Magic, version, bytes of the header, its checksum. */
 const frameBytes = magic.length + 12;
 
-/** A header, and where pages begin. */
+/** A header, and where what follows begins. */
 export interface KvFrame {
   readonly header: KvHeader;
   readonly checksum: number;
-  readonly end: number;
+  readonly attachmentAt: number;
+  readonly pagesAt: number;
 }
 
 /** The beginning of a file: magic, version, length and checksum of the header, the header as JSON. All numbers are little-endian. */
@@ -44,7 +48,36 @@ export async function readFrame(source: ByteSource, signal?: AbortSignal): Promi
     throw new KvFormatError(`${name}: a header of ${length} bytes does not fit into the file`);
   const text = await source.read(frameBytes, length, signal);
   if (crc32c(text) !== checksum) throw new KvFormatError(`${name}: the checksum of the header is wrong`);
-  return { header: checkHeader(parse(text, name), name), checksum, end: frameBytes + length };
+  const header = checkHeader(parse(text, name), name);
+  const attachmentAt = frameBytes + length;
+  const pagesAt = attachmentAt + header.attachmentBytes + checksumBytes;
+  if (pagesAt > size) throw new KvFormatError(`${name}: the file ends before its first page`);
+  return { header, checksum, attachmentAt, pagesAt };
+}
+
+/** The caller's own bytes; undefined when they are damaged. */
+export async function readAttachment(
+  source: ByteSource,
+  frame: KvFrame,
+  signal?: AbortSignal,
+): Promise<Uint8Array | undefined> {
+  const { header, checksum, attachmentAt, pagesAt } = frame;
+  const bytes = await source.read(attachmentAt, pagesAt - attachmentAt, signal);
+  const attachment = bytes.subarray(0, header.attachmentBytes);
+  return pageChecksum(checksum, attachmentPlace, attachment) === readChecksum(bytes) ? attachment : undefined;
+}
+
+/** Bytes, and behind them their checksum. */
+export function* withChecksum(headerChecksum: number, index: number, parts: readonly Uint8Array[]): Generator<Uint8Array> {
+  yield* parts;
+  const end = new Uint8Array(checksumBytes);
+  new DataView(end.buffer).setUint32(0, pageChecksum(headerChecksum, index, ...parts), true);
+  yield end;
+}
+
+/** The checksum at the end of some bytes. */
+export function readChecksum(bytes: Uint8Array): number {
+  return new DataView(bytes.buffer, bytes.byteOffset + bytes.length - checksumBytes).getUint32(0, true);
 }
 
 /** Checksum of a page: bound to its place in the file and to the file's header, so that pages cannot stand in for each other. */

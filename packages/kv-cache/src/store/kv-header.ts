@@ -25,6 +25,8 @@ export interface KvHeader {
   readonly positionsEnd: number;
   /** Positions below which entries were evicted; 0: none were. */
   readonly floor: number;
+  /** Bytes of the caller's own between header and pages. */
+  readonly attachmentBytes: number;
   /** Entries per stream: of a layer when dense, of layer and head otherwise. */
   readonly lengths: readonly number[];
 }
@@ -38,6 +40,7 @@ export const kvFileLimits = {
   pageSize: 65_536,
   positions: 2 ** 31 - 1,
   pageBytes: 64 * 2 ** 20,
+  attachmentBytes: 64 * 2 ** 20,
 } as const;
 
 /** Checks what a file or a cache says. @throws KvFormatError naming the field */
@@ -75,7 +78,8 @@ export function checkHeader(value: unknown, file: string): KvHeader {
   const tokens = list(header, 'tokens', 0, kvFileLimits.positions, file).map((token, index) =>
     integer(token, `tokens[${index}]`, 0, kvFileLimits.positions, file),
   );
-  return { kind, model, tokens, dtype, pageSize, layers, positionsEnd, floor, lengths };
+  const attachmentBytes = integer(header['attachmentBytes'], 'attachmentBytes', 0, kvFileLimits.attachmentBytes, file);
+  return { kind, attachmentBytes, model, tokens, dtype, pageSize, layers, positionsEnd, floor, lengths };
 }
 
 type Fields = Readonly<Record<string, unknown>>;

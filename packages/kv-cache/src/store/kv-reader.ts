@@ -1,7 +1,7 @@
 import type { ByteSource } from '@filigree/checkpoint';
 import { decodeBytes } from '@filigree/core-tensor';
 import { KvCorruptError, KvFormatError, type KvDamage } from '../errors.js';
-import { pageChecksum, type KvFrame } from './kv-frame.js';
+import { pageChecksum, readChecksum, type KvFrame } from './kv-frame.js';
 import type { KvHeader } from './kv-header.js';
 import { checksumBytes, kvRecords, type KvRecord } from './kv-records.js';
 
@@ -31,7 +31,7 @@ export class KvReader {
     this.#frame = frame;
     this.#partial = partial;
     this.#end = frame.header.positionsEnd;
-    let end = frame.end;
+    let end = frame.pagesAt;
     for (const record of kvRecords(frame.header)) {
       end += record.bytes + checksumBytes;
       if (end <= source.size) continue;
@@ -60,15 +60,14 @@ export class KvReader {
 
   /** Every page before the damage. The last ones may have entries behind the {@link header}'s end. */
   async *pages(signal?: AbortSignal): AsyncGenerator<KvFilePage, undefined> {
-    const { header, checksum, end } = this.#frame;
-    let at = end;
+    const { header, checksum, pagesAt } = this.#frame;
+    let at = pagesAt;
     for (const record of kvRecords(header)) {
       if (record.index >= this.#records) return;
       const bytes = await this.#source.read(at, record.bytes + checksumBytes, signal);
       at += bytes.length;
       const page = bytes.subarray(0, record.bytes);
-      const stored = new DataView(bytes.buffer, bytes.byteOffset + record.bytes).getUint32(0, true);
-      if (pageChecksum(checksum, record.index, page) !== stored) {
+      if (pageChecksum(checksum, record.index, page) !== readChecksum(bytes)) {
         this.#damaged('checksum', record);
         return;
       }

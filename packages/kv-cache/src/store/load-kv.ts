@@ -1,12 +1,12 @@
 import { fileSource, type ByteSource } from '@filigree/checkpoint';
 import { OptionError, throwIfAborted, type Backend } from '@filigree/core-tensor';
 import type { RawKvType } from '../codec.js';
-import { KvMismatchError, type KvCorruptError } from '../errors.js';
+import { KvFormatError, KvMismatchError, type KvCorruptError } from '../errors.js';
 import type { KvCache } from '../kv-cache.js';
 import type { KvLayerSpec } from '../page-pool.js';
 import type { StreamCache } from '../streams/stream-cache.js';
 import { fillCache } from './fill-cache.js';
-import { readFrame } from './kv-frame.js';
+import { readAttachment, readFrame } from './kv-frame.js';
 import type { KvHeader } from './kv-header.js';
 import { KvReader } from './kv-reader.js';
 
@@ -15,7 +15,12 @@ export interface LoadKvOptions {
   readonly model: string;
   /** Layers and numbers that the cache must have; default whatever the file has. */
   readonly expect?:
-    { readonly layers: readonly Omit<KvLayerSpec, 'kStore'>[]; readonly dtype?: RawKvType | undefined } | undefined;
+    | {
+        readonly layers: readonly Omit<KvLayerSpec, 'kStore'>[];
+        readonly dtype?: RawKvType | undefined;
+        readonly pageSize?: number | undefined;
+      }
+    | undefined;
   /** Positions to come that there is to be room for; default 0. */
   readonly room?: number | undefined;
   /** Of a damaged file, take what comes before the damage (default false). */
@@ -28,6 +33,8 @@ export interface LoadedKv {
   readonly cache: KvCache | StreamCache;
   /** Tokens of its entries, as far as they were saved. */
   readonly tokens: readonly number[];
+  /** What {@link saveKv} was given; undefined when it is damaged, with `partial`. */
+  readonly attachment: Uint8Array | undefined;
   /** With `partial`: where the file is damaged; all that lies behind is missing. */
   readonly damage: KvCorruptError | undefined;
 }
@@ -50,9 +57,11 @@ export async function loadKv(source: string | ByteSource, backend: Backend, opti
   return withSource(source, async (opened) => {
     const frame = await readFrame(opened, signal);
     expectSame(opened.name, frame.header, options);
+    const attachment = await readAttachment(opened, frame, signal);
+    if (!attachment && !partial) throw new KvFormatError(`${opened.name}: the checksum of the attachment is wrong`);
     const reader = new KvReader(opened, frame, partial);
     const cache = await fillCache(backend, reader, { name: opened.name, room, signal });
-    return { cache, tokens: reader.header.tokens, damage: reader.damage };
+    return { cache, tokens: reader.header.tokens, attachment, damage: reader.damage };
   });
 }
 
@@ -60,7 +69,9 @@ function expectSame(file: string, header: KvHeader, { model, expect }: LoadKvOpt
   if (header.model !== model)
     throw new KvMismatchError(`${file}: saved by the model ${short(header.model)}, not by ${short(model)}`);
   if (!expect) return;
-  const { dtype = header.dtype, layers } = expect;
+  const { dtype = header.dtype, pageSize = header.pageSize, layers } = expect;
+  if (header.pageSize !== pageSize)
+    throw new KvMismatchError(`${file}: pages have ${header.pageSize} entries, ${pageSize} were expected`);
   if (header.dtype !== dtype) throw new KvMismatchError(`${file}: entries are ${header.dtype}, ${dtype} was expected`);
   if (header.layers.length !== layers.length)
     throw new KvMismatchError(`${file}: has ${header.layers.length} layers, ${layers.length} were expected`);

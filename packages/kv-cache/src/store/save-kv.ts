@@ -2,9 +2,9 @@ import { writeTo, type ByteSink } from '@filigree/checkpoint';
 import { encodeValues, OptionError, throwIfAborted, type Tensor } from '@filigree/core-tensor';
 import { KvCache } from '../kv-cache.js';
 import type { StreamCache } from '../streams/stream-cache.js';
-import { encodeFrame, pageChecksum } from './kv-frame.js';
+import { attachmentPlace, encodeFrame, withChecksum } from './kv-frame.js';
 import { checkHeader, type KvHeader } from './kv-header.js';
-import { checksumBytes, kvRecords, packRows, type KvRecord } from './kv-records.js';
+import { kvRecords, packRows, type KvRecord } from './kv-records.js';
 import { positionsFit } from './positions.js';
 
 export interface SaveKvOptions {
@@ -12,6 +12,8 @@ export interface SaveKvOptions {
   readonly model: string;
   /** Tokens of the entries, to be stored with them; default none. */
   readonly tokens?: ArrayLike<number> | undefined;
+  /** Bytes of the caller's own, to be stored with them. */
+  readonly attachment?: Uint8Array | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -22,18 +24,21 @@ export interface SaveKvOptions {
  * @throws OptionError in the middle of a step, KvFormatError beyond the limits of the format, SinkWriteError, AbortError
  */
 export async function saveKv(target: string | ByteSink, cache: KvCache | StreamCache, options: SaveKvOptions): Promise<void> {
-  const { model, tokens = [], signal } = options;
+  const { model, tokens = [], attachment = new Uint8Array(0), signal } = options;
   throwIfAborted(signal);
-  const header = checkHeader({ ...describe(cache), model, tokens: Array.from(tokens) }, 'saveKv');
+  const header = checkHeader(
+    { ...describe(cache), model, tokens: Array.from(tokens), attachmentBytes: attachment.length },
+    'saveKv',
+  );
   const snapshot = cache.fork();
   try {
-    await writeTo(target, pieces(snapshot, header), signal);
+    await writeTo(target, pieces(snapshot, header, attachment), signal);
   } finally {
     snapshot.dispose();
   }
 }
 
-function describe(cache: KvCache | StreamCache): Omit<KvHeader, 'model' | 'tokens'> {
+function describe(cache: KvCache | StreamCache): Omit<KvHeader, 'model' | 'tokens' | 'attachmentBytes'> {
   const { dtype, pageSize } = cache.pool;
   const common = { dtype, pageSize, positionsEnd: cache.positionsEnd };
   if (cache instanceof KvCache) {
@@ -59,16 +64,11 @@ function unfinished(): OptionError {
   return new OptionError('saveKv: the cache is in the middle of a step, some layers have more entries than others');
 }
 
-async function* pieces(cache: KvCache | StreamCache, header: KvHeader): AsyncGenerator<Uint8Array> {
+async function* pieces(cache: KvCache | StreamCache, header: KvHeader, attachment: Uint8Array): AsyncGenerator<Uint8Array> {
   const { bytes, checksum } = encodeFrame(header);
   yield bytes;
-  for (const record of kvRecords(header)) {
-    const parts = await pageParts(cache, record);
-    yield* parts;
-    const end = new Uint8Array(checksumBytes);
-    new DataView(end.buffer).setUint32(0, pageChecksum(checksum, record.index, ...parts), true);
-    yield end;
-  }
+  yield* withChecksum(checksum, attachmentPlace, [attachment]);
+  for (const record of kvRecords(header)) yield* withChecksum(checksum, record.index, await pageParts(cache, record));
 }
 
 async function pageParts(cache: KvCache | StreamCache, { layer, head, page, entries }: KvRecord): Promise<Uint8Array[]> {
