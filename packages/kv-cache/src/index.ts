@@ -8,6 +8,11 @@ export {
   type OpenEntries,
   type ScoreAllocation,
 } from './compress/allocate.js';
+export * from './codecs/coded-attention.js';
+export { type CodedKvCodec, type CodedPagesSize } from './codecs/coded-codec.js';
+export * from './codecs/int8-kv.js';
+export * from './codecs/kivi-kv.js';
+export { codedLayout, kvFormats, kvSides, type CodedLayout, type KvFormat, type KvSide } from './codecs/layout.js';
 export * from './compress/budgets.js';
 export * from './compress/catalogue.js';
 export * from './compress/compress-kv.js';
@@ -50,6 +55,9 @@ export type { GroupReduction, Pooling } from './compress/rows.js';
 export * from './errors.js';
 export * from './kv-cache.js';
 export * from './ops/append.js';
+export * from './ops/coded-attention.js';
+export * from './ops/decode.js';
+export * from './ops/encode.js';
 export * from './page-pool.js';
 export * from './policy/bounded-set.js';
 export type * from './policy/cache-policy.js';

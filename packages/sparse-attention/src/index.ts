@@ -39,6 +39,8 @@ export * from './ops/gather-attention.js';
 export type { ExecutorCall } from './ops/executor-call.js';
 export * from './ops/merge.js';
 export * from './ops/planned-attention.js';
+export { queryPieces, type QueryPiece } from './ops/webgpu-attend.js';
+export { bindings, type Io } from './ops/webgpu-bindings.js';
 export * from './pack-plan.js';
 export * from './plan.js';
 export * from './plan-cache.js';

@@ -1,11 +1,36 @@
-//! Paged key-value storage.
+//! Paged key-value storage: raw rows, and pages of codes that attention reads as they are.
 
 mod append;
+mod code_lanes;
+mod coded_attention;
+mod coded_rows;
+mod coded_task;
+mod decode;
+mod encode;
+mod layout;
 
 use crate::OpSpec;
 
-pub const OPS: &[OpSpec] = &[OpSpec {
-    name: "kv_cache_append",
-    signature: "kv_cache_append(keyPages!,valuePages!,k,v,slots)->()[]",
-    run: append::run,
-}];
+pub const OPS: &[OpSpec] = &[
+    OpSpec {
+        name: "kv_cache_append",
+        signature: "kv_cache_append(keyPages!,valuePages!,k,v,slots)->()[]",
+        run: append::run,
+    },
+    OpSpec {
+        name: "kv_cache_encode",
+        signature: "kv_cache_encode(pages,sources,targets,coded!)->()[side,format]",
+        run: encode::run,
+    },
+    OpSpec {
+        name: "kv_cache_decode",
+        signature: "kv_cache_decode(coded,ids)->(rows)[side,format,pageSize,dim]",
+        run: decode::run,
+    },
+    OpSpec {
+        name: "kv_cache_coded_attention",
+        signature:
+            "kv_cache_coded_attention(q,kPages,vPages,table,lengths)->(o,lse)[scale,softcap,kFormat,vFormat,pageSize,valueDim]",
+        run: coded_attention::run,
+    },
+];

@@ -1,22 +1,22 @@
 //! Attention executors: dense and planned, over contiguous or paged keys and values.
 
-mod ahead;
+pub(crate) mod ahead;
 mod arithmetic;
-mod block;
+pub(crate) mod block;
 mod call;
 mod chunk;
 mod keys;
 mod lanes;
 mod list;
 mod merge;
-mod partial;
+pub(crate) mod partial;
 mod plan;
 mod rows;
 mod scores;
 pub mod select;
-mod shape;
+pub(crate) mod shape;
 mod stats;
-mod tile;
+pub(crate) mod tile;
 mod visible;
 mod work;
 

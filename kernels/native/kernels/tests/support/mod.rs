@@ -1,6 +1,7 @@
 //! Valid calls of every op, in sizes that end in the middle of vectors, tiles and blocks. Arguments are exact-size heap allocations, so that
 //! AddressSanitizer sees a kernel that reads or writes one element too many.
 
+mod coded;
 mod estimates;
 mod select;
 
@@ -641,6 +642,7 @@ pub fn cases(seed: u64) -> Vec<Case> {
         quantized,
         attention,
         append,
+        coded::coded,
         estimates::estimates,
         select::selection,
     ]

@@ -1,0 +1,79 @@
+//! Pages of codes.
+
+use super::{run, Argument, Case, Random};
+use filigree_kernels::{Cpu, DType};
+
+/// Bytes of a page of a head, by the formula of the layout.
+fn bytes_of(format: usize, keys: bool, page: usize, dim: usize) -> usize {
+    let (rows, columns) = if keys { (dim, page) } else { (page, dim) };
+    let (rows, groups) = (rows.next_multiple_of(16), columns.div_ceil(32));
+    let codes = groups * rows * 32 * [8, 4, 2][format] / 8;
+    codes + if format == 0 { 2 * page } else { 4 * groups * rows }
+}
+
+/// Encoding, decoding and attending, in every format of keys and of values.
+pub fn coded(random: &mut Random) -> Vec<Case> {
+    let mut cases = vec![];
+    for (k_format, v_format) in [(0, 0), (1, 1), (2, 2), (0, 2), (1, 0)] {
+        let page = random.pick(&[32, 64, 96]);
+        let (dim, value_dim) = (random.pick(&[1, 16, 40, 64]), random.pick(&[3, 32, 40, 64]));
+        let (pages, kv_heads) = (random.between(1, 3), random.between(1, 2));
+        let (batch, queries, group) = (random.between(0, 2), random.pick(&[1, 1, 2, 20]), random.pick(&[1, 2, 3, 5]));
+        let heads = kv_heads * group;
+        let mut sides = vec![];
+        for (side, format, dim) in [(0, k_format, dim), (1, v_format, value_dim)] {
+            let ids: Vec<i32> = (0..pages as i32).collect();
+            let shape = [pages, kv_heads, page, dim];
+            let rows = match random.below(2) {
+                0 => Argument::floats(&shape, random),
+                _ => Argument::halves(&shape, random),
+            };
+            let size = bytes_of(format, side == 0, page, dim);
+            let encode = Case {
+                op: "kv_cache_encode",
+                inputs: vec![
+                    Some(rows),
+                    Some(Argument::integers(&ids, &[pages])),
+                    Some(Argument::integers(&ids, &[pages])),
+                    None,
+                ],
+                outputs: vec![Argument::zeros(DType::U8, &[pages, kv_heads, size])],
+                attrs: vec![f64::from(side), format as f64],
+            };
+            let bytes = run(&encode, Cpu::Scalar).expect("encoding works");
+            let mut coded = encode.outputs[0].clone();
+            coded.data_mut().copy_from_slice(&bytes[0]);
+            cases.push(encode);
+            cases.push(Case {
+                op: "kv_cache_decode",
+                inputs: vec![Some(coded.clone()), Some(Argument::integers(&ids, &[pages]))],
+                outputs: vec![Argument::zeros(DType::F32, &shape)],
+                attrs: vec![f64::from(side), format as f64, page as f64, dim as f64],
+            });
+            sides.push(Some(coded));
+        }
+        let width = random.between(1, 4);
+        let lengths: Vec<i32> = (0..batch).map(|_| (page * random.between(0, width)) as i32).collect();
+        let mut inputs = vec![Some(Argument::floats(&[batch, queries, heads, dim], random))];
+        inputs.extend(sides);
+        inputs.push(Some(Argument::indices(&[batch, width], pages, random)));
+        inputs.push(Some(Argument::integers(&lengths, &[batch])));
+        cases.push(Case {
+            op: "kv_cache_coded_attention",
+            inputs,
+            outputs: vec![
+                Argument::zeros(DType::F32, &[batch, queries, heads, value_dim]),
+                Argument::zeros(DType::F32, &[batch, heads, queries]),
+            ],
+            attrs: vec![
+                0.25,
+                random.pick(&[0.0, 5.0]),
+                k_format as f64,
+                v_format as f64,
+                page as f64,
+                value_dim as f64,
+            ],
+        });
+    }
+    cases
+}
