@@ -9,7 +9,9 @@ export {
   type ScoreAllocation,
 } from './compress/allocate.js';
 export * from './codecs/coded-attention.js';
+export * from './codecs/coded-cache.js';
 export { type CodedKvCodec, type CodedPagesSize } from './codecs/coded-codec.js';
+export * from './codecs/coded-pool.js';
 export * from './codecs/int8-kv.js';
 export * from './codecs/kivi-kv.js';
 export { codedLayout, kvFormats, kvSides, type CodedLayout, type KvFormat, type KvSide } from './codecs/layout.js';

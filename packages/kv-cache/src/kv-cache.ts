@@ -41,8 +41,10 @@ export interface SharedPages {
 
 /** Exact bytes of a cache, by category. */
 export interface KvBytes {
-  /** Pages only this cache uses. */
+  /** Pages of rows that only this cache uses. */
   readonly raw: number;
+  /** Pages of codes that only this cache uses. */
+  readonly codes: number;
   /** Pages it shares with forks. */
   readonly shared: number;
   /** Page table and slots on the device. */
@@ -238,7 +240,7 @@ export class KvCache {
     const step = [this.#step?.positions, this.#step?.slots, this.#step?.spans];
     const tensors = [this.#table?.tensor, this.#slots?.tensor, this.#whole?.tensor, ...step];
     const meta = tensors.reduce((sum, tensor) => sum + (tensor?.bytes ?? 0), 0);
-    return { raw, shared, meta, total: raw + shared + meta };
+    return { raw, codes: 0, shared, meta, total: raw + shared + meta };
   }
 
   dispose(): void {

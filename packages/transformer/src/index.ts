@@ -28,6 +28,7 @@ export type { SpeculationOptions, SpeculationStats } from './generate/speculativ
 export { Sampler, type SamplingOptions } from './generate/sampler.js';
 export { StopStrings } from './generate/stop-strings.js';
 export { kvCompressor, type KvChoice } from './kv/kv-choice.js';
+export { kvTypes, type KvType } from './kv/kv-type.js';
 export { layerHooks } from './model/hooks.js';
 export { loadModel, type LoadModelOptions, type LoadProgress } from './model/load-model.js';
 export { Model, type LogitsOptions, type ModelMemory, type WeightDescription } from './model/model.js';

@@ -1,4 +1,5 @@
 import type { HeadPlan } from '@filigree/sparse-attention';
+import { kvTypes } from '@filigree/transformer';
 import { InvalidArgumentError, Option, type Command } from 'commander';
 import { parseAttention, parseHeadPlanFile, type AttentionChoice } from './attention.js';
 import { parseKv, type KvMethodChoice } from './kv.js';
@@ -13,7 +14,7 @@ export interface ModelOptions {
   readonly backend?: BackendName;
   readonly threads?: number;
   readonly context?: number;
-  readonly kvType?: 'f16' | 'f32';
+  readonly kvType?: (typeof kvTypes)[number];
 }
 
 export function addModelOptions(command: Command): Command {
@@ -25,7 +26,9 @@ export function addModelOptions(command: Command): Command {
     .addOption(backendOption())
     .addOption(threadsOption())
     .option('--context <tokens>', "longest context; default: the model's own, at most 8192", wholeNumber(1, 2 ** 24))
-    .addOption(new Option('--kv-type <type>', 'element type of the KV cache').choices(['f16', 'f32']));
+    .addOption(
+      new Option('--kv-type <type>', 'how the KV cache is kept: as rows, or as codes of 8, 4 or 2 bits').choices(kvTypes),
+    );
 }
 
 export function backendOption(): Option {

@@ -302,7 +302,7 @@ export class StreamCache {
     const step = [this.#step?.positions, this.#step?.slots, this.#step?.lengths];
     const tensors = step.reduce((sum, tensor) => sum + (tensor?.bytes ?? 0), 0);
     const meta = tensors + this.#tables.bytes + this.#streams.reduce((sum, { positions }) => sum + positions.byteLength, 0);
-    return { raw, shared, meta, total: raw + shared + meta };
+    return { raw, codes: 0, shared, meta, total: raw + shared + meta };
   }
 
   dispose(): void {

@@ -1,5 +1,5 @@
 import { fromArray, type Tensor } from '@filigree/core-tensor';
-import { StreamCache, type KvCache } from '@filigree/kv-cache';
+import { KvCache, type CodedCache, type StreamCache } from '@filigree/kv-cache';
 import type { ModelConfig } from '../config/model-config.js';
 import type { PhaseAttention, PolicyGroup } from './attention-choice.js';
 import { AttentionMeter } from './attention-meter.js';
@@ -15,7 +15,7 @@ export class SequenceAttention {
 
   constructor(
     private readonly config: ModelConfig,
-    private readonly cache: KvCache | StreamCache,
+    private readonly cache: KvCache | StreamCache | CodedCache,
   ) {
     this.meter = new AttentionMeter(config.layers);
     this.#heads = new HeadRows(cache.backend, config.heads, config.kvHeads);
@@ -38,8 +38,8 @@ export class SequenceAttention {
   prepare(phase: PhaseAttention, { units }: PatternPlans, { start, count }: StepSpan): void {
     for (const [layer, groups] of phase.entries()) {
       for (const group of groups) {
-        // Sequences of streams have no groups.
-        if (!(this.cache instanceof StreamCache)) this.#state(layer, group)?.prepare(this.cache, start, start + count);
+        const state = this.#state(layer, group);
+        if (this.cache instanceof KvCache) state?.prepare(this.cache, start, start + count);
       }
       const parts = [...units[layer], ...groups.filter(({ policy }) => policy.kind !== 'pattern')].map(({ heads }) => heads);
       const some = parts.filter((heads) => heads !== undefined);
@@ -106,6 +106,8 @@ export class SequenceAttention {
   /** The state of a selector for a layer, made when it is first asked for. It belongs to the pages, which forks share. */
   #state(layer: number, { key, policy, heads }: PolicyGroup): SelectorState | undefined {
     if (policy.kind !== 'selector' || !policy.selector.init) return undefined;
+    // Sequences with other caches are attended to densely.
+    if (!(this.cache instanceof KvCache)) return undefined;
     const { pool, backend } = this.cache;
     const { selector } = policy;
     return pool.follow(`selector of layer ${layer}: ${key} ${heads?.join() ?? ''}`, () => {

@@ -1,11 +1,11 @@
 import type { ByteSource } from '@filigree/checkpoint';
 import { OptionError, throwIfAborted, type Backend } from '@filigree/core-tensor';
-import type { RawKvType } from '@filigree/kv-cache';
 import type { ActivationMode } from '@filigree/quantization';
 import { precisions, type Precision } from '@filigree/sparse-attention';
 import { defaultBackend } from '#default-backend';
 import { WeightLoader } from '../weights/weight-loader.js';
 import { loadDecoderWeights } from './decoder-weights.js';
+import { kvStorage, type KvStorage, type KvType } from '../kv/kv-type.js';
 import { Decoder } from './decoder.js';
 import { Model } from './model.js';
 import { openModelFiles, type ModelFiles } from './model-files.js';
@@ -26,8 +26,11 @@ export interface LoadModelOptions {
   readonly threads?: number | undefined;
   /** Positions one sequence may have; at most, and by default up to 8,192, those the model was trained for. */
   readonly context?: number | undefined;
-  /** Element type of cached keys and values; default `f16`. */
-  readonly kvType?: RawKvType | undefined;
+  /**
+   * How keys and values are cached; default `f16`. `int8`, `kivi4` and `kivi2` keep all but the newest 64 entries and the current step as codes; such a cache is attended
+   * to densely, and there is none for models with sliding windows.
+   */
+  readonly kvType?: KvType | undefined;
   /** Default `q8-32`: inputs of quantised matrices are quantised to 8 bits in groups of 32. `none` keeps f32. */
   readonly activations?: ActivationMode | undefined;
   /**
@@ -81,6 +84,7 @@ async function build(files: ModelFiles, backend: Backend, options: LoadModelOpti
   const factors = loader.has('rope_freqs.weight') ? await loader.values('rope_freqs.weight') : undefined;
   const config = files.config(factors);
   const context = contextOf(options.context, config.contextLength);
+  const kv = storageFor(options.kvType, config.windows);
   const tokenizer = await files.tokenizer();
   const decoderWeights = await loadDecoderWeights(loader, config, options.activations);
   const decoder = new Decoder(backend, config, decoderWeights, options.attentionPrecision);
@@ -94,7 +98,7 @@ async function build(files: ModelFiles, backend: Backend, options: LoadModelOpti
       source: weights,
       fileBytes: totalBytes,
       context,
-      kvType: options.kvType ?? 'f16',
+      kv,
       ownsBackend: options.backend === undefined,
     });
   } catch (error) {
@@ -106,14 +110,22 @@ async function build(files: ModelFiles, backend: Backend, options: LoadModelOpti
 function checkOptions({ context, kvType, activations, attentionPrecision, threads, backend }: LoadModelOptions): void {
   if (context !== undefined && (!Number.isInteger(context) || context < 1))
     throw new OptionError(`loadModel: context is ${context}, it must be a positive integer`);
-  if (kvType !== undefined && !['f32', 'f16'].includes(kvType))
-    throw new OptionError(`loadModel: kvType is ${JSON.stringify(kvType)}, it must be f32 or f16`);
+  kvStorage(kvType ?? 'f16', 'loadModel');
   if (activations !== undefined && !['none', 'q8-32'].includes(activations))
     throw new OptionError(`loadModel: activations is ${JSON.stringify(activations)}, it must be none or q8-32`);
   if (attentionPrecision !== undefined && !precisions.includes(attentionPrecision))
     throw new OptionError(`loadModel: attentionPrecision is ${JSON.stringify(attentionPrecision)}, it must be f32 or bf16`);
   if (threads !== undefined && backend !== undefined)
     throw new OptionError('loadModel: threads belongs to the backend; give one of the two');
+}
+
+function storageFor(kvType: KvType = 'f16', windows: readonly number[]): KvStorage {
+  const storage = kvStorage(kvType, 'loadModel');
+  if (storage.codec && windows.some((window) => window > 0))
+    throw new OptionError(
+      `loadModel: kvType is ${JSON.stringify(kvType)}, but the model has layers with sliding windows; it takes f32 or f16`,
+    );
+  return storage;
 }
 
 function contextOf(wanted: number | undefined, trained: number): number {

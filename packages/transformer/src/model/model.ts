@@ -7,20 +7,21 @@ import {
   type HookedRunOptions,
   type Tensor,
 } from '@filigree/core-tensor';
-import { KvCache, StreamCache, type Compressor, type RawKvType } from '@filigree/kv-cache';
+import { CodedCache, KvCache, StreamCache, type Compressor } from '@filigree/kv-cache';
 import { phaseAttention, type AttentionOptions } from '../attention/attention-choice.js';
 import type { ChatTemplate } from '../chat/chat-template.js';
 import type { ModelConfig } from '../config/model-config.js';
 import { ContextLengthError } from '../errors.js';
 import { entriesKept } from '../kv/compressed-prefill.js';
 import { kvCompression } from '../kv/kv-choice.js';
+import type { KvStorage } from '../kv/kv-type.js';
 import { pageSize } from '../kv/page-size.js';
 import type { Tokenizer } from '../tokenizer/tokenizer.js';
 import type { WeightSource } from '../weights/weight-source.js';
 import type { Decoder } from './decoder.js';
 import { hookNames, Hooks } from './hooks.js';
 import { readPrefix, type Prefix, type PrefillOptions } from './prefix.js';
-import { computed, Session, type Compression, type SessionPrefill } from './session.js';
+import { chunkTokens, computed, Session, type Compression, type SessionPrefill } from './session.js';
 
 /** A weight and how it runs. */
 export interface WeightDescription {
@@ -61,7 +62,7 @@ export interface ModelParts {
   readonly fileBytes: number;
   /** Positions a generation may have. */
   readonly context: number;
-  readonly kvType: RawKvType;
+  readonly kv: KvStorage;
   /** Whether `dispose` ends the backend too. */
   readonly ownsBackend: boolean;
 }
@@ -120,7 +121,7 @@ export class Model implements HookedModel {
     const capacity = ids.length + room + pageSize;
     const session = kv
       ? this.compressedSession(ids.length, capacity, kvCompression(kv, 'prefill'), signal)
-      : this.session(capacity, signal);
+      : this.session(capacity, signal, room + pageSize);
     return readPrefix(this, session, { before: [], ids }, options);
   }
 
@@ -139,13 +140,18 @@ export class Model implements HookedModel {
     return this.#forced(tokens, { signal, hooks, logits, attention: layers, chunk: prefillChunk });
   }
 
-  /** A new sequence of up to `capacity` positions; `generate` makes its own. */
-  session(capacity: number, signal?: AbortSignal): Session {
+  /** A new sequence of up to `capacity` positions, of which forks may write `room` of their own; `generate` makes its own. */
+  session(capacity: number, signal?: AbortSignal, room = 0): Session {
     this.#assertAlive();
     const { kvHeads, headDim, windows } = this.config;
     const layers = windows.map(() => ({ kHeads: kvHeads, vHeads: kvHeads, kDim: headDim, vDim: headDim }));
-    const cache = new KvCache(this.backend, { layers, capacity, pageSize, dtype: this.#parts.kvType });
-    return new Session(this.#parts.decoder, cache, signal);
+    const { decoder, kv } = this.#parts;
+    const { codec, dtype } = kv;
+    const pages = { layers, capacity, pageSize, dtype };
+    const cache = codec
+      ? new CodedCache(this.backend, { ...pages, codec, residual: pageSize, raw: pageSize + chunkTokens + room })
+      : new KvCache(this.backend, pages);
+    return new Session(decoder, cache, signal);
   }
 
   /** A new sequence that cuts its prompt of `prompt` tokens down once it was read; see {@link streamCache}. */
@@ -167,7 +173,7 @@ export class Model implements HookedModel {
     // Every stream leaves a page unfinished.
     const entries = copies * kvHeads * (kept + windows.length * (capacity - prompt + pageSize));
     const sizes = { layers: windows.length, kvHeads, kDim: headDim, vDim: headDim };
-    return new StreamCache(this.backend, { ...sizes, capacity: entries, pageSize, dtype: this.#parts.kvType });
+    return new StreamCache(this.backend, { ...sizes, capacity: entries, pageSize, dtype: this.#parts.kv.dtype });
   }
 
   /** Every matrix, in the order in which they run. */

@@ -14,11 +14,12 @@ import {
   type Recording,
   type Tensor,
 } from '@filigree/core-tensor';
-import { StreamCache, type Compressor, type KvCache } from '@filigree/kv-cache';
+import { CodedCache, KvCache, StreamCache, type Compressor } from '@filigree/kv-cache';
 import { needsLengths, type PhaseAttention } from '../attention/attention-choice.js';
 import type { AttentionMeter, CountEntry } from '../attention/attention-meter.js';
 import type { PatternPlans, StepSpan } from '../attention/pattern-plans.js';
 import { SequenceAttention } from '../attention/sequence-attention.js';
+import { CodedKv } from '../kv/coded-kv.js';
 import { compressCache } from '../kv/compress-cache.js';
 import { compressedPrefill } from '../kv/compressed-prefill.js';
 import { DecodeEviction } from '../kv/decode-eviction.js';
@@ -98,6 +99,14 @@ interface RecordedDecode {
   counted: { readonly entries: readonly CountEntry[]; readonly denseHeads: readonly number[] };
 }
 
+/** Caches that a sequence may have: all entries, those that each head keeps, or old ones as codes. */
+export type SequenceCache = KvCache | StreamCache | CodedCache;
+
+function sequenceKv(cache: SequenceCache): SequenceKv {
+  if (cache instanceof StreamCache) return new StreamKv(cache);
+  return cache instanceof CodedCache ? new CodedKv(cache) : new DenseKv(cache);
+}
+
 /** One sequence: a cache, and the steps that extend it. */
 export class Session {
   readonly #attention: SequenceAttention;
@@ -111,13 +120,13 @@ export class Session {
    */
   constructor(
     readonly decoder: Decoder,
-    readonly cache: KvCache | StreamCache,
+    readonly cache: SequenceCache,
     readonly signal: AbortSignal | undefined,
     private readonly compression?: PromptCompression,
     private readonly shared = false,
   ) {
     this.#attention = new SequenceAttention(decoder.config, cache);
-    this.#kv = cache instanceof StreamCache ? new StreamKv(cache) : new DenseKv(cache);
+    this.#kv = sequenceKv(cache);
   }
 
   get backend(): Backend {
@@ -147,6 +156,8 @@ export class Session {
     if (!Number.isInteger(chunk) || chunk < 1)
       throw new OptionError(`prefill: a chunk is ${chunk} tokens, it must be a positive integer`);
     const { compression, cache } = this;
+    // Raw pages of a coded cache hold a step and no more.
+    if (cache instanceof CodedCache && chunk > chunkTokens) return this.prefill(tokens, { ...options, chunk: chunkTokens });
     if (compression && cache instanceof StreamCache && this.#kv.end === 0)
       return this.#compressed(tokens, { ...options, compression, cache, chunk });
     const promptEnd = this.#kv.end + tokens.length;
@@ -162,6 +173,7 @@ export class Session {
           writeSlice(all, logits, { axis: 0, start });
           logits.dispose();
         } else if (logits) all = logits;
+        if (last && cache instanceof CodedCache) cache.encodeOld();
         if (last && all) return all;
         await this.backend.ready();
         onChunk?.(start + part.length);
@@ -269,7 +281,8 @@ export class Session {
   ): Promise<Session> {
     const { decoder, cache } = this;
     try {
-      if (cache instanceof StreamCache) throw new OptionError('kv: the prefix was compressed already');
+      if (!(cache instanceof KvCache))
+        throw new OptionError('kv: a prefix that was compressed or coded already cannot be cut down');
       await compressCache({ decoder, from: cache, into, compressor, queries, signal });
       return new Session(decoder, into, signal, undefined, this.shared);
     } catch (error) {
@@ -380,14 +393,12 @@ export class Session {
     return next;
   }
 
-  get compressed(): boolean {
-    return this.cache instanceof StreamCache;
-  }
-
-  /** @throws OptionError where heads keep different entries, which selectors and patterns do not read. */
+  /** @throws OptionError where heads keep different entries, or codes, which selectors and patterns do not read. */
   #expectDense(): void {
-    if (this.compressed)
-      throw new OptionError('attention: a compressed cache is attended to densely; leave out either attention or kv');
+    if (!(this.cache instanceof KvCache))
+      throw new OptionError(
+        'attention: a cache that is compressed or coded is attended to densely; leave out either attention, or kv and a coded kvType',
+      );
   }
 
   #withIds<T>(tokens: readonly number[] | Tensor, run: (ids: Tensor) => T): T {

@@ -1,0 +1,32 @@
+import { OptionError } from '@filigree/core-tensor';
+import { int8Kv, kiviKv, kvFormats, type CodedKvCodec, type KvFormat, type RawKvType } from '@filigree/kv-cache';
+
+/** How keys and values are kept: as rows, or as codes that attention reads as they are. */
+export const kvTypes = ['f32', 'f16', ...kvFormats] as const;
+
+/** One for both, or codes of keys and of values apart. */
+export type KvType = RawKvType | KvFormat | { readonly k: KvFormat; readonly v: KvFormat };
+
+export type KvStorage =
+  | { readonly dtype: RawKvType; readonly codec?: undefined }
+  | { readonly dtype: RawKvType; readonly codec: { readonly k: CodedKvCodec; readonly v: CodedKvCodec } };
+
+/** @throws OptionError when there is no such type. */
+export function kvStorage(type: KvType, caller: string): KvStorage {
+  if (type === 'f32' || type === 'f16') return { dtype: type };
+  const { k, v } = typeof type === 'object' ? type : { k: type, v: type };
+  return { dtype: 'f16', codec: { k: codecOf(k, caller), v: codecOf(v, caller) } };
+}
+
+function codecOf(format: KvFormat, caller: string): CodedKvCodec {
+  switch (format) {
+    case 'int8':
+      return int8Kv();
+    case 'kivi4':
+      return kiviKv({ bits: 4 });
+    case 'kivi2':
+      return kiviKv({ bits: 2 });
+    default:
+      throw new OptionError(`${caller}: kvType is ${JSON.stringify(format)}, it must be one of ${kvTypes.join(', ')}`);
+  }
+}

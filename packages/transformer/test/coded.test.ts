@@ -1,0 +1,105 @@
+import { OptionError, type Backend } from '@filigree/core-tensor';
+import { generate, type KvType, type Model } from '@filigree/transformer';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { backends, loadTiny } from './support/tiny.js';
+
+const context = Array.from({ length: 150 }, (_, index) => (index * 31) % 200);
+const continuation = Array.from({ length: 40 }, (_, index) => (index * 17) % 200);
+
+/** Mean KL divergence of rows of logits, in nats. */
+function divergence(from: Float32Array, to: Float32Array, vocabulary: number): number {
+  const logProbs = (logits: Float32Array, row: number): number[] => {
+    const own = Array.from(logits.subarray(row * vocabulary, (row + 1) * vocabulary));
+    const most = Math.max(...own);
+    const sum = Math.log(own.reduce((total, logit) => total + Math.exp(logit - most), 0)) + most;
+    return own.map((logit) => logit - sum);
+  };
+  let total = 0;
+  const rows = from.length / vocabulary;
+  for (let row = 0; row < rows; row++) {
+    const [p, q] = [logProbs(from, row), logProbs(to, row)];
+    total += p.reduce((sum, logP, id) => sum + Math.exp(logP) * (logP - q[id]), 0);
+  }
+  return total / rows;
+}
+
+async function numbers(logits: Promise<{ read(): Promise<unknown>; dispose(): void }>): Promise<Float32Array> {
+  const tensor = await logits;
+  const read = (await tensor.read()) as Float32Array;
+  tensor.dispose();
+  return read;
+}
+
+for (const [name, create] of backends) {
+  describe(`a coded cache on ${name}`, () => {
+    let backend: Backend;
+    let exact: Model;
+
+    beforeAll(async () => {
+      backend = create();
+      exact = await loadTiny({ backend, kvType: 'f16' });
+    });
+
+    afterAll(() => {
+      exact.dispose();
+      backend.dispose();
+    });
+
+    // Random weights make sharp predictions: a trained model moves far less.
+    const bounds: readonly (readonly [KvType, number])[] = [
+      ['int8', 0.05],
+      ['kivi4', 0.5],
+      ['kivi2', 4],
+      [{ k: 'int8', v: 'kivi4' }, 0.5],
+      [{ k: 'kivi4', v: 'int8' }, 0.5],
+    ];
+
+    it.each(bounds)('of %j moves predictions by a KL below %d, and is smaller', async (kvType, bound) => {
+      const model = await loadTiny({ backend, kvType });
+      const prefixes = [await exact.prefill(context), await model.prefill(context)];
+      const [expected, found] = [
+        await numbers(prefixes[0].logits(continuation, { phase: 'decode' })),
+        await numbers(prefixes[1].logits(continuation, { phase: 'decode' })),
+      ];
+      expect(divergence(expected, found, model.config.vocabularySize)).toBeLessThan(bound);
+      expect(prefixes[1].bytes().codes).toBeGreaterThan(0);
+      expect(prefixes[1].bytes().total).toBeLessThan(0.9 * prefixes[0].bytes().total);
+      for (const prefix of prefixes) prefix.dispose();
+      model.dispose();
+    });
+
+    it('reads a prompt in steps of any size, and goes on from forks as if alone', async () => {
+      const model = await loadTiny({ backend, kvType: 'int8' });
+      const options = { maxTokens: 100, ignoreEos: true };
+      const text = await generate(model, context, options).text();
+      const prefix = await model.prefill(context.slice(0, -1));
+      const last = context.slice(-1);
+      expect(await generate(prefix, last, options).text()).toBe(text);
+      expect(await generate(prefix, last, options).text()).toBe(text);
+      prefix.dispose();
+      model.dispose();
+    });
+
+    it('is not cut down, as its pages are codes', async () => {
+      const model = await loadTiny({ backend, kvType: 'int8' });
+      await expect(
+        generate(model, context, { speculate: { kv: { method: 'snap-kv', options: { budget: 20, window: 4 } } } }).text(),
+      ).rejects.toThrow(/coded already/);
+      model.dispose();
+    });
+
+    it('gives memory back, and refuses sparse attention and types that there are not', async () => {
+      const model = await loadTiny({ backend, kvType: 'kivi4' });
+      await generate(model, context, { maxTokens: 2 }).text();
+      const before = backend.memory().liveBytes;
+      await generate(model, context, { maxTokens: 80, ignoreEos: true }).text();
+      await expect(generate(model, context, { attention: { prefill: { method: 'streaming-llm' } } }).text()).rejects.toThrow(
+        OptionError,
+      );
+      await backend.sync();
+      expect(backend.memory().liveBytes).toBe(before);
+      model.dispose();
+      await expect(loadTiny({ backend, kvType: 'int3' as KvType })).rejects.toThrow(/kvType is "int3"/);
+    });
+  });
+}
