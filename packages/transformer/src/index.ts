@@ -39,6 +39,7 @@ export {
   type PrefillProgress,
   type PrefixStats,
 } from './model/prefix.js';
+export type { LoadPrefixOptions, SavePrefixOptions } from './model/prefix-file.js';
 export { chunkTokens, Session, type SessionPrefill, type SessionStep } from './model/session.js';
 export { TokenizerError } from './tokenizer/errors.js';
 export { createGgufTokenizer } from './tokenizer/gguf-tokenizer.js';

@@ -7,8 +7,9 @@ import {
   type HookedRunOptions,
   type Tensor,
 } from '@filigree/core-tensor';
-import { CodedCache, KvCache, StreamCache, type Compressor } from '@filigree/kv-cache';
+import { CodedCache, KvCache, StreamCache, type Compressor, type KvLayerSpec, type RawKvType } from '@filigree/kv-cache';
 import { phaseAttention, type AttentionOptions } from '../attention/attention-choice.js';
+import type { ByteSource } from '@filigree/checkpoint';
 import type { ChatTemplate } from '../chat/chat-template.js';
 import type { ModelConfig } from '../config/model-config.js';
 import { ContextLengthError } from '../errors.js';
@@ -20,8 +21,9 @@ import type { Tokenizer } from '../tokenizer/tokenizer.js';
 import type { WeightSource } from '../weights/weight-source.js';
 import type { Decoder } from './decoder.js';
 import { hookNames, Hooks } from './hooks.js';
+import { loadPrefix, modelFingerprint, type LoadPrefixOptions } from './prefix-file.js';
 import { readPrefix, type Prefix, type PrefillOptions } from './prefix.js';
-import { chunkTokens, computed, Session, type Compression, type SessionPrefill } from './session.js';
+import { chunkTokens, computed, Session, type Compression, type SequenceCache, type SessionPrefill } from './session.js';
 
 /** A weight and how it runs. */
 export interface WeightDescription {
@@ -77,6 +79,7 @@ export class Model implements HookedModel {
   readonly context: number;
   readonly #parts: ModelParts;
   #disposed = false;
+  #fingerprint: Promise<string> | undefined;
 
   constructor(parts: ModelParts) {
     this.config = parts.decoder.config;
@@ -125,6 +128,25 @@ export class Model implements HookedModel {
     return readPrefix(this, session, { before: [], ids }, options);
   }
 
+  /**
+   * A prefix that {@link Prefix.save} wrote, to be continued as it was when it was saved. The caller disposes it.
+   * @throws KvMismatchError of another model or type of cache, KvCorruptError naming the broken page, KvFormatError, ContextLengthError, SourceReadError, AbortError
+   */
+  async loadPrefix(source: string | ByteSource, options: LoadPrefixOptions = {}): Promise<Prefix> {
+    this.#assertAlive();
+    return loadPrefix(this, source, options);
+  }
+
+  /**
+   * Name and checksum of the model, for what is kept beyond its life: of configuration, types of weights, norms and a part of the embedding. Weights that differ
+   * elsewhere only, by an adapter say, look alike.
+   */
+  async fingerprint(): Promise<string> {
+    this.#assertAlive();
+    this.#fingerprint ??= modelFingerprint(this.#parts.decoder);
+    return this.#fingerprint;
+  }
+
   hooks(): string[] {
     return hookNames(this.config.layers);
   }
@@ -143,15 +165,26 @@ export class Model implements HookedModel {
   /** A new sequence of up to `capacity` positions, of which forks may write `room` of their own; `generate` makes its own. */
   session(capacity: number, signal?: AbortSignal, room = 0): Session {
     this.#assertAlive();
+    const { codec } = this.#parts.kv;
+    const pages = { ...this.cacheLayout(), capacity };
+    const raw = pageSize + chunkTokens + room;
+    const cache = codec
+      ? new CodedCache(this.backend, { ...pages, codec, residual: pageSize, raw })
+      : new KvCache(this.backend, pages);
+    return this.resume(cache, signal);
+  }
+
+  /** A sequence that goes on from what is in a cache of {@link cacheLayout}, which it takes over. */
+  resume(cache: SequenceCache, signal?: AbortSignal): Session {
+    this.#assertAlive();
+    return new Session(this.#parts.decoder, cache, signal);
+  }
+
+  /** What caches of this model hold. */
+  cacheLayout(): { readonly layers: KvLayerSpec[]; readonly pageSize: number; readonly dtype: RawKvType } {
     const { kvHeads, headDim, windows } = this.config;
     const layers = windows.map(() => ({ kHeads: kvHeads, vHeads: kvHeads, kDim: headDim, vDim: headDim }));
-    const { decoder, kv } = this.#parts;
-    const { codec, dtype } = kv;
-    const pages = { layers, capacity, pageSize, dtype };
-    const cache = codec
-      ? new CodedCache(this.backend, { ...pages, codec, residual: pageSize, raw: pageSize + chunkTokens + room })
-      : new KvCache(this.backend, pages);
-    return new Session(decoder, cache, signal);
+    return { layers, pageSize, dtype: this.#parts.kv.dtype };
   }
 
   /** A new sequence that cuts its prompt of `prompt` tokens down once it was read; see {@link streamCache}. */

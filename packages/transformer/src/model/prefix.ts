@@ -1,5 +1,6 @@
-import { DisposedError, keep, throwIfAborted, type Tensor } from '@filigree/core-tensor';
-import type { Compressor, KvBytes } from '@filigree/kv-cache';
+import type { ByteSink } from '@filigree/checkpoint';
+import { DisposedError, keep, OptionError, throwIfAborted, type Tensor } from '@filigree/core-tensor';
+import { CodedCache, type Compressor, type KvBytes } from '@filigree/kv-cache';
 import { phaseAttention, type AttentionOptions } from '../attention/attention-choice.js';
 import { StatsReader, type AttentionMeasure, type AttentionStats } from '../attention/attention-stats.js';
 import { ContextLengthError } from '../errors.js';
@@ -8,6 +9,7 @@ import { kvCompressor, type KvChoice } from '../kv/kv-choice.js';
 import { LayerQueries } from '../kv/newest-queries.js';
 import { pageSize } from '../kv/page-size.js';
 import type { Model } from './model.js';
+import { savePrefix, type SavePrefixOptions } from './prefix-file.js';
 import { computed, type Session } from './session.js';
 
 /** How much of a prompt was read. */
@@ -118,6 +120,20 @@ export class Prefix {
     } finally {
       session.dispose();
     }
+  }
+
+  /**
+   * Writes keys and values, tokens and the logits after them to a file or a sink, to go on from later: {@link Model.loadPrefix}. A path is only replaced by
+   * a whole file. The prefix must not be disposed meanwhile.
+   *
+   * @throws SinkWriteError, AbortError
+   */
+  async save(target: string | ByteSink, options: SavePrefixOptions = {}): Promise<void> {
+    if (this.#disposed) throw new DisposedError('Prefix: used after dispose()');
+    const { cache } = this.session;
+    if (cache instanceof CodedCache)
+      throw new OptionError('Prefix.save: a coded cache cannot be saved; load the model with kvType f16');
+    await savePrefix(target, cache, this, options);
   }
 
   /** Gives its pages back, once no continuation uses them. Safe to call twice. */
