@@ -1,3 +1,4 @@
+export { fileTier } from '#file-tier';
 export * from './codec.js';
 export {
   adaptive,
@@ -72,4 +73,6 @@ export * from './store/crc32c.js';
 export * from './store/load-kv.js';
 export * from './store/save-kv.js';
 export * from './streams/stream-cache.js';
+export * from './tier/kv-tier.js';
+export * from './tier/prefix-tier.js';
 export type { StreamEntries } from './streams/stream.js';

@@ -2,7 +2,7 @@ import { DisposedError } from '@filigree/core-tensor';
 import type { PagePool } from '../page-pool.js';
 import { PageLedger, type LedgerEntry } from './page-ledger.js';
 import { tokenKeys } from './prefix-keys.js';
-import type { PrefixIndex, PrefixIndexOptions, PrefixKey, PrefixMatch } from './prefix-index.js';
+import type { EvictedPage, PrefixIndex, PrefixIndexOptions, PrefixKey, PrefixMatch } from './prefix-index.js';
 
 /** The longest prefix that is there. */
 export interface Found<Place> {
@@ -15,6 +15,7 @@ export interface Found<Place> {
 /** What prefix indexes do alike; `Place` is what one keeps pages in. */
 export abstract class BaseIndex<Place> implements PrefixIndex {
   protected readonly ledger: PageLedger<Place>;
+  readonly #listeners = new Set<(page: EvictedPage) => void>();
   #disposed = false;
 
   constructor(
@@ -60,14 +61,21 @@ export abstract class BaseIndex<Place> implements PrefixIndex {
     this.ledger.expectNew(more);
     const ids = this.ledger.newIds(found.ids, keys, extras);
     if (found.end !== undefined) this.lock(found.end, 1);
-    const count = this.ledger.room(found.pages.length, ids, this.drop);
+    const count = this.ledger.room(found.pages.length, ids, this.#evicted);
     if (count > 0) this.append(found, { keys, extras, ids: ids.slice(0, count), pages: more.slice(0, count) });
     if (found.end !== undefined) this.lock(found.end, -1);
     return [...found.pages, ...more];
   }
 
   evict(count: number): number {
-    return this.ledger.evict(count, this.drop);
+    return this.ledger.evict(count, this.#evicted);
+  }
+
+  onEvict(listener: (page: EvictedPage) => void): () => void {
+    this.#listeners.add(listener);
+    return () => {
+      this.#listeners.delete(listener);
+    };
   }
 
   evictable(): number {
@@ -116,6 +124,17 @@ export abstract class BaseIndex<Place> implements PrefixIndex {
 
   /** Takes the last page of a prefix out. */
   protected abstract readonly drop: (entry: LedgerEntry<Place>) => void;
+
+  /** All tokens up to the end of a page, and their namespace. */
+  protected abstract keysOf(entry: LedgerEntry<Place>): Omit<EvictedPage, 'page'>;
+
+  readonly #evicted = (entry: LedgerEntry<Place>): void => {
+    if (this.#listeners.size > 0) {
+      const page = { page: entry.page, ...this.keysOf(entry) };
+      for (const listener of this.#listeners) listener(page);
+    }
+    this.drop(entry);
+  };
 
   #assertAlive(): void {
     if (this.#disposed) throw new DisposedError('PrefixIndex: used after dispose()');

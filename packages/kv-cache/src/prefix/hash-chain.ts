@@ -1,7 +1,7 @@
 import type { PagePool } from '../page-pool.js';
 import { BaseIndex, type Appended, type Found } from './base-index.js';
 import type { LedgerEntry } from './page-ledger.js';
-import { pageHash, rootHash, sameTokens } from './prefix-keys.js';
+import { joinBackwards, pageHash, rootHash, sameTokens } from './prefix-keys.js';
 import type { PrefixIndex, PrefixIndexOptions } from './prefix-index.js';
 
 export interface HashChainOptions extends PrefixIndexOptions {
@@ -67,6 +67,12 @@ class HashChain extends BaseIndex<Link> {
 
   protected before({ place }: LedgerEntry<Link>): number | undefined {
     return place.parent?.id;
+  }
+
+  protected keysOf({ place }: LedgerEntry<Link>): { tokens: Int32Array; extras: string } {
+    const parts: Int32Array[] = [];
+    for (let link: Link | undefined = place; link; link = link.parent) parts.push(link.tokens);
+    return { tokens: joinBackwards(parts), extras: place.extras };
   }
 
   protected append({ end, pages: before }: Found<Link>, { keys, extras, ids, pages }: Appended): void {

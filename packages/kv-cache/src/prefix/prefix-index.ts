@@ -32,6 +32,15 @@ export interface PrefixMatch {
   [Symbol.dispose](): void;
 }
 
+/** A page that an index gives up. */
+export interface EvictedPage {
+  /** Its contents may be read by work that is queued at once. */
+  readonly page: number;
+  /** All tokens up to its end. */
+  readonly tokens: Int32Array;
+  readonly extras: string;
+}
+
 /**
  * Pages of a pool, found by the tokens they hold. Only full pages of dense entries enter; the index counts as one owner of each. Under pressure the pool
  * takes pages back that nobody but the index has: the last page of a prefix before those that it needs, in the order of the policy.
@@ -53,6 +62,8 @@ export interface PrefixIndex {
   insert(tokens: ArrayLike<number>, pages: readonly number[], key?: PrefixKey): number[];
   /** Gives up to `count` pages back; returns how many. */
   evict(count: number): number;
+  /** Is told of every page that {@link evict} gives back, until the function it returns is called. */
+  onEvict(listener: (page: EvictedPage) => void): () => void;
   /** Gives all pages back that are not locked or in use. */
   clear(): number;
   /** Gives up all pages; those that caches use stay theirs. Safe to call twice. */

@@ -14,6 +14,17 @@ export function sameTokens(a: Int32Array, b: Int32Array): boolean {
   return a.length === b.length && a.every((token, index) => token === b[index]);
 }
 
+/** Runs of tokens, the last one first, as one run. */
+export function joinBackwards(parts: readonly Int32Array[]): Int32Array {
+  const all = new Int32Array(parts.reduce((sum, { length }) => sum + length, 0));
+  let end = all.length;
+  for (const part of parts) {
+    end -= part.length;
+    all.set(part, end);
+  }
+  return all;
+}
+
 /** Hash of a page of tokens after a parent's: 53 bits, from two multiplicative hashes of 32. */
 export function pageHash(parent: number, tokens: Int32Array): number {
   let low = parent >>> 0;

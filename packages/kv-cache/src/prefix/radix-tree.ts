@@ -1,6 +1,7 @@
 import type { PagePool } from '../page-pool.js';
 import { BaseIndex, type Appended, type Found } from './base-index.js';
 import type { LedgerEntry } from './page-ledger.js';
+import { joinBackwards } from './prefix-keys.js';
 import type { PrefixIndex, PrefixIndexOptions } from './prefix-index.js';
 
 /** An edge: a run of tokens and their pages, after those of its parent. Children begin with different pages of tokens. */
@@ -58,6 +59,14 @@ class RadixTree extends BaseIndex<Run> {
     return at > 0 ? place.ids[at - 1] : place.parent?.ids.at(-1);
   }
 
+  protected keysOf({ place }: LedgerEntry<Run>): { tokens: Int32Array; extras: string } {
+    const parts: Int32Array[] = [];
+    let run = place;
+    for (; run.parent; run = run.parent) parts.push(run.tokens);
+    // The page is the last one of its run; a root has no tokens.
+    return { tokens: joinBackwards(parts), extras: this.#extrasOf(run) };
+  }
+
   protected append({ end, pages: before }: Found<Run>, { keys, extras, ids, pages }: Appended): void {
     const { pageSize } = this.pool;
     const parent = end ?? this.#roots.get(extras) ?? newRun(undefined, new Int32Array(0));
@@ -88,6 +97,11 @@ class RadixTree extends BaseIndex<Run> {
     if (parent?.parent || parent?.children.size !== 0) return;
     for (const [extras, root] of this.#roots) if (root === parent) this.#roots.delete(extras);
   };
+
+  #extrasOf(root: Run): string {
+    for (const [extras, other] of this.#roots) if (other === root) return extras;
+    return '';
+  }
 
   /** The first `count` pages of a run as a run of their own, before it; who holds the run holds both. */
   #split(run: Run, count: number): Run {
