@@ -68,7 +68,9 @@ export async function measuredByKvMethod() {
   const lengths = [...new Set(cells.map(({ length }) => length))];
   const moments = { context: 'before', question: 'after' };
   const columns = lengths.flatMap((length) =>
-    Object.values(moments).map((moment) => `${length.toLocaleString('en-US')} tokens, cut down ${moment} the question is known`),
+    Object.values(moments).map(
+      (moment) => `${length.toLocaleString('en-US')} tokens, cut down ${moment} the question is known`,
+    ),
   );
   return {
     columns,
