@@ -3,6 +3,7 @@ import { appRoot } from './measure/paths.js';
 import { runProgram } from './measure/run-program.js';
 import { measureMethods } from './children/attention-methods.js';
 import { measureAttention } from './children/sparse-attention.js';
+import { measureKvCodecs } from './children/kv-codecs.js';
 import { measureKernels } from './children/kernels.js';
 import { measureKernelWork } from './children/kernel-work.js';
 import { measureLatency, measureMemory, measureSpeed, tokenizePrompt } from './children/model.js';
@@ -13,6 +14,7 @@ const children = {
   kernels: measureKernels,
   attention: measureAttention,
   methods: measureMethods,
+  'kv-codecs': measureKvCodecs,
   'kernel-work': measureKernelWork,
   tokens: tokenizePrompt,
   speed: measureSpeed,

@@ -5,10 +5,10 @@
 //! scales of columns multiply the sums. The codes of a group of columns are read once for all rows of queries.
 
 use super::code_lanes::CodeLanes;
+use super::coded_weights::{total, weigh};
 use super::layout::{Format, Layout, Side, CHUNK, GROUP};
-use crate::simd::{exp2_down, Simd};
+use crate::simd::Simd;
 use crate::sparse_attention::ahead::Ahead;
-use crate::sparse_attention::partial::NONE;
 use crate::sparse_attention::tile::cap_scores;
 use crate::{simd_dispatch, Cpu};
 
@@ -70,7 +70,7 @@ pub fn attend(cpu: Cpu, keys: Page, values: Page, softcap: f32, rows: &mut Rows,
         cap_scores(scores, softcap);
     }
     let alpha = &mut scratch.alpha[..count];
-    weigh(cpu, scores, rows, alpha);
+    weigh(cpu, scores, (&mut *rows.largest, &mut *rows.sums), alpha);
     let product = Product {
         page: values,
         rows: count,
@@ -167,9 +167,7 @@ unsafe fn fold<S: Simd>(product: &Product, factors: &mut [f32], start: &mut [f32
                             S::store(to.add((row * groups + group) * count + at), S::mul(number, scale));
                             sums = S::fma(number, zero, sums);
                         }
-                        let mut each = [0f32; 16];
-                        S::store(each.as_mut_ptr(), sums);
-                        start[row * groups + group] = each[..S::LANES].iter().sum();
+                        start[row * groups + group] = total::<S>(sums);
                     }
                 }
             }
@@ -228,6 +226,10 @@ unsafe fn multiply_rows<S: CodeLanes, const BITS: u32, const R: usize, const G: 
     }
 }
 
+/// Rows of a chunk that are worked on without a jump. Of two bits, words that begin two bytes on hold the next four rows: the last one reads two
+/// bytes of what is behind the chunk, in the page, and does not look at them.
+const UNROLLED: usize = 4;
+
 /// G groups from `first` on.
 ///
 /// # Safety
@@ -269,19 +271,27 @@ unsafe fn multiply_groups<S: CodeLanes, const BITS: u32, const R: usize, const G
         }
         for chunk in 0..count / per_chunk {
             ahead.ask::<S>();
-            for step in 0..2 * per_chunk {
-                let of_code = chunk * per_chunk + step / 2;
-                for group in 0..G {
-                    let from = codes.add(group * layout.group_bytes + chunk * CHUNK);
-                    for part in 0..half {
-                        let code = match BITS {
-                            8 => S::bytes(from.add(16 * step + part * S::LANES).cast()),
-                            _ => S::bits::<BITS>(from.add(4 * part * S::LANES).cast(), BITS * step as u32),
-                        };
-                        for row in 0..R {
-                            let factor = S::splat(*factors.add(row * of_row + group * of_group + of_code));
-                            let total = &mut totals[row][group].as_mut()[step % 2 * half + part];
-                            *total = S::fma(code, factor, *total);
+            // A loop over more rows is not unrolled, and shifts by what it counts.
+            for first in (0..per_chunk).step_by(UNROLLED) {
+                let from = codes.add(chunk * CHUNK + if BITS == 2 { first / 2 } else { 0 });
+                let factors = factors.add(chunk * per_chunk + first);
+                for own in 0..per_chunk.min(UNROLLED) {
+                    // Sums stay in registers where what picks them is known: loops over halves, groups, parts and rows are unrolled.
+                    for side in 0..2 {
+                        let step = 2 * own + side;
+                        for group in 0..G {
+                            let from = from.add(group * layout.group_bytes);
+                            for part in 0..half {
+                                let code = match BITS {
+                                    8 => S::bytes(from.add(16 * step + part * S::LANES).cast()),
+                                    _ => S::bits::<BITS>(from.add(4 * part * S::LANES).cast(), BITS * step as u32),
+                                };
+                                for row in 0..R {
+                                    let factor = S::splat(*factors.add(row * of_row + group * of_group + own));
+                                    let total = &mut totals[row][group].as_mut()[side * half + part];
+                                    *total = S::fma(code, factor, *total);
+                                }
+                            }
                         }
                     }
                 }
@@ -300,45 +310,6 @@ unsafe fn multiply_groups<S: CodeLanes, const BITS: u32, const R: usize, const G
                     S::store(out.add(row * width + at), S::mul(totals[row][group].as_mut()[part], scale));
                 }
             }
-        }
-    }
-}
-
-/// Scores → probabilities relative to the running maximum, and how much what was summed before counts.
-fn weigh(cpu: Cpu, scores: &mut [f32], rows: &mut Rows, alpha: &mut [f32]) {
-    simd_dispatch!(cpu, weigh_path(scores: &mut [f32], rows: &mut Rows, alpha: &mut [f32]));
-}
-
-/// # Safety
-/// As for [`Simd`]; LANES divides the scores of a row.
-#[inline(always)]
-unsafe fn weigh_path<S: Simd>(scores: &mut [f32], rows: &mut Rows, alpha: &mut [f32]) {
-    let count = scores.len() / rows.count;
-    for (row, scores) in scores.chunks_exact_mut(count).enumerate() {
-        let before = rows.largest[row];
-        let at = scores.as_mut_ptr();
-        // SAFETY: vectors lie within the row.
-        unsafe {
-            let mut tops = S::splat(before);
-            for key in (0..count).step_by(S::LANES) {
-                tops = S::max(S::load(at.add(key)), tops);
-            }
-            let mut each = [NONE; 16];
-            S::store(each.as_mut_ptr(), tops);
-            let top = each[..S::LANES]
-                .iter()
-                .fold(before, |top, &score| if score > top { score } else { top });
-            S::store(each.as_mut_ptr(), exp2_down::<S>(S::splat(before - top)));
-            alpha[row] = each[0];
-            let mut sums = S::splat(0.0);
-            for key in (0..count).step_by(S::LANES) {
-                let probability = exp2_down::<S>(S::sub(S::load(at.add(key)), S::splat(top)));
-                S::store(at.add(key), probability);
-                sums = S::add(sums, probability);
-            }
-            S::store(each.as_mut_ptr(), sums);
-            rows.largest[row] = top;
-            rows.sums[row] = rows.sums[row] * alpha[row] + each[..S::LANES].iter().sum::<f32>();
         }
     }
 }

@@ -112,6 +112,7 @@ fn encode_entries(layout: &Layout, rows: &[f32], page: &mut [u8]) {
         let most = row.iter().fold(0f32, |most, &value| most.max(value.abs()));
         let scale = scale_over(most, layout.format.levels());
         put_half(page, layout.code_bytes + 2 * entry, scale);
+        let scale = scale.to_f64();
         for (channel, &value) in row.iter().enumerate() {
             let (row, column) = layout.cell(entry, channel);
             let code = nearest(value, scale).clamp(-127.0, 127.0);
@@ -142,8 +143,9 @@ fn encode_groups(layout: &Layout, rows: &[f32], page: &mut [u8]) {
             let at = 2 * layout.scale_of(row, first);
             put_half(page, layout.code_bytes + at, scale);
             put_half(page, layout.zeros_at() + at, zero);
+            let (zero, scale) = (zero.to_f32(), scale.to_f64());
             for (index, &value) in values.iter().enumerate() {
-                let code = nearest(value - zero.to_f32(), scale).clamp(0.0, f64::from(levels));
+                let code = nearest(value - zero, scale).clamp(0.0, f64::from(levels));
                 let (byte, shift) = layout.place(row, first + index);
                 page[byte] |= (code as u8) << shift;
             }
@@ -155,9 +157,11 @@ fn put_half(page: &mut [u8], at: usize, value: f16) {
     page[at..at + 2].copy_from_slice(&value.to_le_bytes());
 }
 
-/// value / scale, half-way cases to even; exact, as f64 tells all quotients of f32 and f16 from halves.
-fn nearest(value: f32, scale: f16) -> f64 {
-    (f64::from(value) / scale.to_f64()).round_ties_even()
+/// value / scale, half-way cases to even, of quotients below 2^50; exact, as f64 tells all quotients of f32 and f16 from halves. Sums with this
+/// number have no fractions, and need no instruction that the baseline lacks.
+fn nearest(value: f32, scale: f64) -> f64 {
+    const WHOLE: f64 = 6_755_399_441_055_744.0;
+    f64::from(value) / scale + WHOLE - WHOLE
 }
 
 /// The largest half-precision number that is not above `value`, which is within their range; zero is positive.

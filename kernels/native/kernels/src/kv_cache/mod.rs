@@ -5,6 +5,7 @@ mod code_lanes;
 mod coded_attention;
 mod coded_rows;
 mod coded_task;
+mod coded_weights;
 mod decode;
 mod encode;
 mod layout;
