@@ -96,11 +96,11 @@ export async function measuredByKvMethod() {
 
 /** Every cell of the report on the cache. */
 export async function kvReportTable() {
-  const head = ['task', 'tokens', 'method', 'bytes', 'answers', 'score', 'less dense (95 %)', 'verdict', 'step'];
+  const head = ['task', 'tokens', 'method', 'bytes', 'answers', 'score', 'less dense (95 %)', 'verdict'];
   const rows = (await measured('kv')).map((cell) => {
-    const { task, length, label, kvShare, score, verdict, speed } = cell;
+    const { task, length, label, kvShare, score, verdict } = cell;
     const row = [task.id, length.toLocaleString('en-US'), `\`${label}\``, percent(kvShare), score.count, score.mean.toFixed(2)];
-    return [...row, difference(cell), verdict, times(speed?.decodeRatio)];
+    return [...row, difference(cell), verdict];
   });
   return [head, ...rows];
 }
