@@ -102,7 +102,7 @@ describe('generate --json', () => {
     expect(some.stats.kvBytes).toBeLessThan(all.stats.kvBytes / 2);
     const both = await generate([...prompt, '--kv', 'random', '--prefill-attention', 'streaming-llm']);
     expect(both.code).toBe(1);
-    expect(both.stderr).toContain('either attention or kv');
+    expect(both.stderr).toContain('leave out either attention, or kv');
   });
 
   it('prints the same text with drafts, and how many were right', async () => {

@@ -101,7 +101,7 @@ for (const [name, create] of backends) {
       expect(await generate(prefix, question, options).text()).toBe(
         await generate(model, [...context, ...question], options).text(),
       );
-      await expect(asked.extend([1], { kv })).rejects.toThrow(/compressed already/);
+      await expect(asked.extend([1], { kv })).rejects.toThrow(/compressed or coded already/);
       for (const each of [asked, whole, prefix]) each.dispose();
     });
 

@@ -157,7 +157,7 @@ fn lower(random: &mut Random) -> Case {
     let bands = capacity.div_ceil(step).min(capacity.div_ceil(block_q + 1) + 2);
     let max_ranges = (blocks.div_ceil(2) + bands + 2).min(capacity.div_ceil(2)) + 2;
     let total = batch * heads * rows;
-    let plan = 32 + 2 * heads + 3 * batch + total * (5 + 3 * max_ranges + max_columns);
+    let plan = 32 + 2 * heads + 3 * batch + total * (5 + 3 * max_ranges + max_columns.min(capacity));
     Case {
         op: "sparse_attention_lower_selection",
         inputs: vec![
