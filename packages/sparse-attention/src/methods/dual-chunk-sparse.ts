@@ -234,8 +234,15 @@ export const dualChunkSparseMethod = /* @__PURE__ */ defineMethod({
   training: 'none',
   emits: 'slashes, columns',
   options: {
-    ...{ chunkSize: 8192, localSize: 1024, originalMax: 0 },
-    ...{ vertical: 1000, slash: 6096, lastQ: 64, sinkTokens: 30, localDiagonals: 100, sparseAbove: 32768 },
+    chunkSize: 8192,
+    localSize: 1024,
+    originalMax: 0,
+    vertical: 1000,
+    slash: 6096,
+    lastQ: 64,
+    sinkTokens: 30,
+    localDiagonals: 100,
+    sparseAbove: 32768,
   },
   policy: (options) => ({ kind: 'selector', selector: dualChunkSparse(options) }),
 });

@@ -2,7 +2,7 @@ import { adaptive } from '../allocate.js';
 import { uniform } from '../budgets.js';
 import { compressor, type ScoredCompressor } from '../compressor.js';
 import { defineKvMethod } from '../kv-method.js';
-import { snapKvDefaults, snapKvVotes, type SnapKvOptions } from './snap-kv.js';
+import { snapKvVotes, votesWith, type SnapKvOptions } from './snap-kv.js';
 
 export interface AdaKvOptions extends SnapKvOptions {
   /** Share of its budget that every head is sure of. 1: SnapKV. */
@@ -29,6 +29,6 @@ export const adaKvMethod = /* @__PURE__ */ defineKvMethod({
   training: 'none',
   queryAgnostic: false,
   ragged: true,
-  options: { ...snapKvDefaults, safeguard: 0.2 },
+  options: /* @__PURE__ */ votesWith({ safeguard: 0.2 }),
   compressor: adaKv,
 });

@@ -2,7 +2,7 @@ import { checkIntegers } from '@filigree/sparse-attention';
 import { chunks } from '../allocate.js';
 import { compressor, type ScoredCompressor } from '../compressor.js';
 import { defineKvMethod } from '../kv-method.js';
-import { snapKv, snapKvDefaults, type SnapKvOptions } from './snap-kv.js';
+import { snapKv, votesWith, type SnapKvOptions } from './snap-kv.js';
 
 export interface ChunkKvOptions extends SnapKvOptions {
   /** Entries of a chunk. */
@@ -36,6 +36,6 @@ export const chunkKvMethod = /* @__PURE__ */ defineKvMethod({
   queryAgnostic: false,
   ragged: false,
   // Votes are averaged over a chunk as it is.
-  options: { ...snapKvDefaults, kernel: 1, length: 20 },
+  options: /* @__PURE__ */ votesWith({ kernel: 1, length: 20 }),
   compressor: chunkKv,
 });

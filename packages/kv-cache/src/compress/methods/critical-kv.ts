@@ -15,7 +15,7 @@ import { compressor, type ScoredCompressor } from '../compressor.js';
 import { defineKvMethod } from '../kv-method.js';
 import { asFloat } from '../norms.js';
 import { groupRows } from '../rows.js';
-import { snapKv, snapKvDefaults, type SnapKvOptions } from './snap-kv.js';
+import { snapKv, votesWith, type SnapKvOptions } from './snap-kv.js';
 
 export interface CriticalOptions {
   /** Added to scores before they are multiplied by what the value does to the output. */
@@ -102,6 +102,6 @@ export const criticalKvMethod = /* @__PURE__ */ defineKvMethod({
   training: 'none',
   queryAgnostic: false,
   ragged: false,
-  options: { ...snapKvDefaults, eps: 1e-4, firstStage: 0.5 },
+  options: /* @__PURE__ */ votesWith({ eps: 1e-4, firstStage: 0.5 }),
   compressor: criticalKv,
 });

@@ -1,7 +1,7 @@
 import { pyramid } from '../budgets.js';
 import { compressor, type ScoredCompressor } from '../compressor.js';
 import { defineKvMethod } from '../kv-method.js';
-import { snapKvDefaults, snapKvVotes, type SnapKvOptions } from './snap-kv.js';
+import { snapKvVotes, votesWith, type SnapKvOptions } from './snap-kv.js';
 
 export interface PyramidKvOptions extends SnapKvOptions {
   /** The average budget beside the window over that of the last layer. 1: all layers alike. */
@@ -29,6 +29,6 @@ export const pyramidKvMethod = /* @__PURE__ */ defineKvMethod({
   training: 'none',
   queryAgnostic: false,
   ragged: false,
-  options: { ...snapKvDefaults, window: 64, beta: 20 },
+  options: /* @__PURE__ */ votesWith({ window: 64, beta: 20 }),
   compressor: pyramidKv,
 });

@@ -1,5 +1,5 @@
 import { OptionError } from '@filigree/core-tensor';
-import { checkChoice, checkIntegers } from '@filigree/sparse-attention';
+import { checkChoice, checkIntegers, type MethodOptions } from '@filigree/sparse-attention';
 import { compressor, type ScoredCompressor, type CompressorParts } from '../compressor.js';
 import { uniform } from '../budgets.js';
 import { defineKvMethod } from '../kv-method.js';
@@ -49,6 +49,11 @@ export function snapKvVotes(
 
 /** Defaults of the votes. */
 export const snapKvDefaults = { budget: 2048, window: 32, kernel: 5, pool: 'avg', group: 'mean' } as const;
+
+/** Defaults of a method with these votes and options of its own: as a call, which bundlers can leave out, unlike a spread. */
+export function votesWith<const O extends MethodOptions>(own: O): Omit<typeof snapKvDefaults, keyof O> & O {
+  return { ...snapKvDefaults, ...own };
+}
 
 /** {@link snapKv} in the catalogue. */
 export const snapKvMethod = /* @__PURE__ */ defineKvMethod({
