@@ -94,7 +94,7 @@ describe('filigree eval', () => {
 
   it('evaluates methods that keep less of the cache, and says of how many bytes', async () => {
     const kv = 'snap-kv:budget=64,window=8,snap-kv:budget=64,window=8,after=question,streaming-llm:budget=4096';
-    const { stdout } = await evaluateTask('copy,perplexity-strided', '--kv', kv, '--json');
+    const { stdout } = await evaluateTask('copy,perplexity-strided', '--kv', kv, '--backend', 'native', '--json');
     const { cells } = JSON.parse(stdout) as {
       cells: { task: string; label: string; length: number; kvShare: number; score: { mean: number } }[];
     };

@@ -54,24 +54,28 @@ for (const [name, create] of backends) {
       [{ k: 'kivi4', v: 'int8' }, 0.5],
     ];
 
-    it.each(bounds)('of %j moves predictions by a KL below %d, and is smaller', async (kvType, bound) => {
-      const model = await loadTiny({ backend, kvType });
-      const prefixes = [await exact.prefill(context), await model.prefill(context)];
-      const [expected, found] = [
-        await numbers(prefixes[0].logits(continuation, { phase: 'decode' })),
-        await numbers(prefixes[1].logits(continuation, { phase: 'decode' })),
-      ];
-      expect(divergence(expected, found, model.config.vocabularySize)).toBeLessThan(bound);
-      expect(prefixes[1].bytes().codes).toBeGreaterThan(0);
-      const { raw, codes } = prefixes[1].bytes();
-      expect(raw + codes).toBeLessThan(prefixes[0].bytes().raw);
-      for (const prefix of prefixes) prefix.dispose();
-      model.dispose();
-    });
+    // The reference is slow, and formats differ in the ops alone, which have tests of their own.
+    it.each(name === 'reference' ? bounds.slice(0, 1) : bounds)(
+      'of %j moves predictions by a KL below %d, and is smaller',
+      async (kvType, bound) => {
+        const model = await loadTiny({ backend, kvType });
+        const prefixes = [await exact.prefill(context), await model.prefill(context)];
+        const [expected, found] = [
+          await numbers(prefixes[0].logits(continuation, { phase: 'decode' })),
+          await numbers(prefixes[1].logits(continuation, { phase: 'decode' })),
+        ];
+        expect(divergence(expected, found, model.config.vocabularySize)).toBeLessThan(bound);
+        expect(prefixes[1].bytes().codes).toBeGreaterThan(0);
+        const { raw, codes } = prefixes[1].bytes();
+        expect(raw + codes).toBeLessThan(prefixes[0].bytes().raw);
+        for (const prefix of prefixes) prefix.dispose();
+        model.dispose();
+      },
+    );
 
     it('reads a prompt in steps of any size, and goes on from forks as if alone', async () => {
       const model = await loadTiny({ backend, kvType: 'int8' });
-      const options = { maxTokens: 100, ignoreEos: true };
+      const options = { maxTokens: name === 'reference' ? 20 : 100, ignoreEos: true };
       const text = await generate(model, context, options).text();
       const prefix = await model.prefill(context.slice(0, -1));
       const last = context.slice(-1);
@@ -93,7 +97,7 @@ for (const [name, create] of backends) {
       const model = await loadTiny({ backend, kvType: 'kivi4' });
       await generate(model, context, { maxTokens: 2 }).text();
       const before = backend.memory().liveBytes;
-      await generate(model, context, { maxTokens: 80, ignoreEos: true }).text();
+      await generate(model, context, { maxTokens: name === 'reference' ? 10 : 80, ignoreEos: true }).text();
       await expect(generate(model, context, { attention: { prefill: { method: 'streaming-llm' } } }).text()).rejects.toThrow(
         OptionError,
       );

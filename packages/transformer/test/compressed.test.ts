@@ -140,7 +140,7 @@ for (const [name, create] of backends) {
         const bytes: number[] = [];
         const budget = 40;
         const own: KvChoice = { method, options: method.endsWith('-kv') ? { budget, window: 8 } : { budget }, every: 4 };
-        const generation = generate(model, context, { maxTokens: 100, ignoreEos: true, kv: own });
+        const generation = generate(model, context, { maxTokens: name === 'reference' ? 24 : 100, ignoreEos: true, kv: own });
         for await (const { token } of generation) {
           expect(token).toBeGreaterThanOrEqual(0);
           bytes.push(generation.stats.kvBytes);

@@ -30,8 +30,11 @@ for (const [name, create] of backends) {
       backend.dispose();
     });
 
+    // The reference is slow and runs the same code around its kernels.
+    const some = prompts.slice(0, name === 'reference' ? 1 : 6);
+
     it.each([1, 2, 4, 9])('gives the text of dense decoding with drafts of %d', async (gamma) => {
-      for (const prompt of prompts) {
+      for (const prompt of some) {
         const plain = await run(model, prompt, {});
         const { tokens, stats } = await run(model, prompt, { speculate: { kv: few, gamma } });
         expect(tokens).toEqual(plain.tokens);
@@ -43,7 +46,7 @@ for (const [name, create] of backends) {
     });
 
     it('gives the sampled text of the same seed', async () => {
-      for (const [seed, prompt] of prompts.entries()) {
+      for (const [seed, prompt] of some.entries()) {
         const sampling = { temperature: 0.7, topK: 20, seed };
         const plain = await run(model, prompt, { sampling });
         const { tokens } = await run(model, prompt, { sampling, speculate: { kv: few, gamma: 3 } });
