@@ -28,7 +28,7 @@ export interface PrefillOptions {
   readonly room?: number | undefined;
   readonly measure?: AttentionMeasure | undefined;
   /**
-   * Keeps less of the prompt, once a layer has read it: see {@link kvMethods}. Continuations attend densely to what was kept. Not together with `attention`.
+   * Keeps less of the prompt, once a layer has read it: see `kvMethods` of @filigree/kv-cache. Continuations attend densely to what was kept. Not together with `attention`.
    */
   readonly kv?: KvChoice | undefined;
   /** Called after every step but the last. */
