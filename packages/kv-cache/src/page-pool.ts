@@ -1,6 +1,7 @@
 import { empty, keep, OptionError, slice, writeSlice, type Backend, type KvCodec, type Tensor } from '@filigree/core-tensor';
 import { rawCodec, type RawKvType } from './codec.js';
 import { KvCapacityError } from './errors.js';
+import { PageReferences } from './page-references.js';
 
 /** Keys and values of one layer; they may differ between layers, channels also between keys and values. */
 export interface KvLayerSpec {
@@ -49,8 +50,7 @@ export class PagePool {
   /** Per layer [pages, Hk, pageSize, D]. */
   readonly keys: readonly Tensor[];
   readonly values: readonly Tensor[];
-  readonly #references: Int32Array;
-  readonly #free: number[];
+  readonly #references: PageReferences;
   readonly #followers = new Map<unknown, PageFollower>();
   #owners = 1;
 
@@ -70,8 +70,7 @@ export class PagePool {
     const pagesOf = (heads: number, dim: number): Tensor => keep(empty(backend, [this.pages, heads, pageSize, dim], dtype));
     this.keys = layers.map(({ kHeads, kDim }) => pagesOf(kHeads, kDim));
     this.values = layers.map(({ vHeads, vDim }) => pagesOf(vHeads, vDim));
-    this.#references = new Int32Array(this.pages);
-    this.#free = Array.from({ length: this.pages }, (_, index) => this.pages - 1 - index);
+    this.#references = new PageReferences(this.pages);
   }
 
   /** Bytes of one page over all layers. */
@@ -90,18 +89,18 @@ export class PagePool {
   }
 
   get freePages(): number {
-    return this.#free.length;
+    return this.#references.free;
   }
 
   /** Asks followers for pages that nobody uses when too few are free. @throws KvCapacityError unless `count` pages are free then. */
   expectFree(count: number): void {
     for (const follower of this.#followers.values()) {
-      if (count <= this.#free.length) return;
-      follower.reclaim?.(count - this.#free.length);
+      if (count <= this.#references.free) return;
+      follower.reclaim?.(count - this.#references.free);
     }
-    if (count <= this.#free.length) return;
+    if (count <= this.#references.free) return;
     throw new KvCapacityError(
-      `the key-value cache is full: ${count} more pages are needed, ${this.#free.length} of ${this.pages} (${this.pageSize} entries each) are free; ` +
+      `the key-value cache is full: ${count} more pages are needed, ${this.#references.free} of ${this.pages} (${this.pageSize} entries each) are free; ` +
         'make it with a larger capacity',
     );
   }
@@ -109,20 +108,15 @@ export class PagePool {
   /** Takes a free page. @throws KvCapacityError when there is none. */
   take(): number {
     this.expectFree(1);
-    const page = this.#free.pop() ?? 0;
-    this.#references[page] = 1;
-    return page;
+    return this.#references.take();
   }
 
   retain(page: number): void {
-    this.#references[page]++;
+    this.#references.retain(page);
   }
 
   release(page: number): void {
-    this.#references[page]--;
-    if (this.#references[page] > 0) return;
-    this.#free.push(page);
-    this.dropped(page, 0);
+    if (this.#references.release(page)) this.dropped(page, 0);
   }
 
   /** Tells followers that entries from `entries` on are gone. */
@@ -147,18 +141,18 @@ export class PagePool {
 
   /** @throws OptionError unless every one is a page in use. */
   expectUsed(caller: string, pages: readonly number[]): void {
-    const wrong = pages.find((page) => !(this.#references[page] > 0));
+    const wrong = pages.find((page) => !(this.#references.count(page) > 0));
     if (wrong !== undefined)
       throw new OptionError(`${caller}: pages has ${wrong}, which is none of the ${this.pages} pages or is free`);
   }
 
   shared(page: number): boolean {
-    return this.#references[page] > 1;
+    return this.#references.count(page) > 1;
   }
 
   /** Caches that use each page. */
   owners(page: number): number {
-    return this.#references[page];
+    return this.#references.count(page);
   }
 
   /** A copy of a page in a free one, over all layers. Of its entries the first `entries` are in use. */

@@ -1,6 +1,7 @@
 import { keep, OptionError, type Backend, type Tensor } from '@filigree/core-tensor';
 import { KvCapacityError } from '../errors.js';
 import type { KvLayerSpec } from '../page-pool.js';
+import { PageReferences } from '../page-references.js';
 import type { CodedKvCodec } from './coded-codec.js';
 
 export interface CodedPoolOptions {
@@ -15,15 +16,16 @@ export class CodedPool {
   /** Per layer u8 [pages, Hk, bytes]. */
   readonly keys: readonly Tensor[];
   readonly values: readonly Tensor[];
+  readonly pages: number;
   /** Bytes of one page over all layers. */
   readonly pageBytes: number;
-  readonly #references: Int32Array;
-  readonly #free: number[];
+  readonly #references: PageReferences;
   #owners = 1;
 
   constructor(backend: Backend, { layers, pages, pageSize, codec }: CodedPoolOptions) {
     if (layers.some(({ kHeads, vHeads }) => kHeads !== vHeads))
       throw new OptionError('CodedPool: layers have as many heads of keys as of values');
+    this.pages = pages;
     this.keys = layers.map(({ kHeads: heads, kDim: dim }) =>
       keep(codec.k.allocate(backend, 'keys', { pages, heads, pageSize, dim })),
     );
@@ -31,36 +33,33 @@ export class CodedPool {
       keep(codec.v.allocate(backend, 'values', { pages, heads, pageSize, dim })),
     );
     this.pageBytes = [...this.keys, ...this.values].reduce((sum, tensor) => sum + tensor.bytes, 0) / Math.max(1, pages);
-    this.#references = new Int32Array(pages);
-    this.#free = Array.from({ length: pages }, (_, index) => pages - 1 - index);
+    this.#references = new PageReferences(pages);
   }
 
   /** @throws KvCapacityError unless `count` pages are free. */
   expectFree(count: number): void {
-    if (count > this.#free.length)
+    const { free } = this.#references;
+    if (count > free)
       throw new KvCapacityError(
-        `the coded pages are full: ${count} more are needed, ${this.#free.length} of ${this.#references.length} are free; make the cache with a larger capacity`,
+        `the coded pages are full: ${count} more are needed, ${free} of ${this.pages} are free; make the cache with a larger capacity`,
       );
   }
 
   take(): number {
     this.expectFree(1);
-    const page = this.#free.pop() ?? 0;
-    this.#references[page] = 1;
-    return page;
+    return this.#references.take();
   }
 
   retain(page: number): void {
-    this.#references[page]++;
+    this.#references.retain(page);
   }
 
   release(page: number): void {
-    this.#references[page]--;
-    if (this.#references[page] === 0) this.#free.push(page);
+    this.#references.release(page);
   }
 
   shared(page: number): boolean {
-    return this.#references[page] > 1;
+    return this.#references.count(page) > 1;
   }
 
   join(): this {
