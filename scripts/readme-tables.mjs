@@ -18,6 +18,13 @@ async function ops(name) {
     .sort((a, b) => (a.name < b.name ? -1 : 1));
 }
 
+/** Cells of a method: its paper, and its options as they are without being given. */
+function linkAndDefaults(paper, options) {
+  const link = paper.replace(/^arXiv:(.*)$/, '[$&](https://arxiv.org/abs/$1)');
+  const defaults = Object.entries(options).map(([key, value]) => code(`${key}: ${value}`));
+  return { link, defaults: defaults.join(' ') };
+}
+
 /** Tables by name; each gets the name of the package whose README asks. Rows of cells, the first is the head. */
 const tables = {
   async ops(name) {
@@ -71,9 +78,8 @@ const tables = {
     const { attentionMethods } = await built('sparse-attention');
     const measured = await measuredByMethod();
     const rows = attentionMethods.map(({ id, title, paper, phase, training, options }) => {
-      const link = paper.replace(/^arXiv:(.*)$/, '[$&](https://arxiv.org/abs/$1)');
-      const defaults = Object.entries(options).map(([key, value]) => code(`${key}: ${value}`));
-      return [code(id), title, link, phase, training, defaults.join(' '), ...measured.of(id)];
+      const { link, defaults } = linkAndDefaults(paper, options);
+      return [code(id), title, link, phase, training, defaults, ...measured.of(id)];
     });
     return [['id', 'method', 'paper', 'phase', 'training', 'options', ...measured.columns], ...rows];
   },
@@ -82,9 +88,8 @@ const tables = {
     const { kvMethods } = await built('kv-cache');
     const measured = await measuredByKvMethod();
     const rows = kvMethods.map(({ id, title, paper, queryAgnostic, ragged, options }) => {
-      const link = paper.replace(/^arXiv:(.*)$/, '[$&](https://arxiv.org/abs/$1)');
-      const defaults = Object.entries(options).map(([key, value]) => code(`${key}: ${value}`));
-      return [code(id), title, link, queryAgnostic ? '●' : '', ragged ? '●' : '', defaults.join(' '), ...measured.of(id)];
+      const { link, defaults } = linkAndDefaults(paper, options);
+      return [code(id), title, link, queryAgnostic ? '●' : '', ragged ? '●' : '', defaults, ...measured.of(id)];
     });
     return [['id', 'method', 'paper', 'serves any question', 'heads differ', 'options', ...measured.columns], ...rows];
   },

@@ -7,7 +7,9 @@ export type OptionValue = number | string | boolean;
 export type MethodOptions = Readonly<Record<string, OptionValue>>;
 
 /** Defaults with their literal types forgotten: what a method is made of. */
-type Widened<O> = { readonly [Name in keyof O]: O[Name] extends number ? number : O[Name] extends boolean ? boolean : string };
+export type Widened<O> = {
+  readonly [Name in keyof O]: O[Name] extends number ? number : O[Name] extends boolean ? boolean : string;
+};
 
 /** One published method. Docs, CLI, evaluation and tests enumerate the list of them; nothing is listed twice by hand. */
 export interface AttentionMethod {
@@ -40,11 +42,16 @@ export function defineMethod<const O extends MethodOptions>(
   return {
     ...rest,
     create(options = {}) {
-      checkOptions(method.id, method.options, options);
-      // The line above has compared every name and type with the defaults.
-      return policy({ ...method.options, ...options } as unknown as Widened<O>);
+      return policy(withDefaults(method.id, method.options, options));
     },
   };
+}
+
+/** Options with defaults for the rest. @throws OptionError naming an option that has no default or another type than its default. */
+export function withDefaults<const O extends MethodOptions>(method: string, defaults: O, options: MethodOptions): Widened<O> {
+  checkOptions(method, defaults, options);
+  // The line above has compared every name and type with the defaults.
+  return { ...defaults, ...options } as unknown as Widened<O>;
 }
 
 /** @throws OptionError naming an option that has no default or another type than its default. */

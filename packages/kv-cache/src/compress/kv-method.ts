@@ -1,8 +1,5 @@
-import { checkOptions, type MethodOptions } from '@filigree/sparse-attention';
+import { withDefaults, type MethodOptions, type Widened } from '@filigree/sparse-attention';
 import type { Compressor } from './compressor.js';
-
-/** Defaults with their literal types forgotten: what a method is made of. */
-type Widened<O> = { readonly [Name in keyof O]: O[Name] extends number ? number : O[Name] extends boolean ? boolean : string };
 
 /** A published method of keeping less of the cache. Docs, CLI, evaluation and tests enumerate the list of them. */
 export interface KvMethod {
@@ -33,9 +30,7 @@ export function defineKvMethod<const O extends MethodOptions>(
   return {
     ...rest,
     create(options = {}) {
-      checkOptions(method.id, method.options, options);
-      // The line above has compared every name and type with the defaults.
-      return compressor({ ...method.options, ...options } as unknown as Widened<O>);
+      return compressor(withDefaults(method.id, method.options, options));
     },
   };
 }
