@@ -90,6 +90,8 @@ for (const [name, create] of backends) {
       await expect(
         generate(model, context, { speculate: { kv: { method: 'snap-kv', options: { budget: 20, window: 4 } } } }).text(),
       ).rejects.toThrow(/coded already/);
+      await expect(model.prefill(context, { kv: { method: 'snap-kv' } })).rejects.toThrow(/not codes/);
+      await expect(generate(model, context, { kv: { method: 'snap-kv' } }).text()).rejects.toThrow(/not codes/);
       model.dispose();
     });
 

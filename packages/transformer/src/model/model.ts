@@ -189,6 +189,10 @@ export class Model implements HookedModel {
 
   /** A new sequence that cuts its prompt of `prompt` tokens down once it was read; see {@link streamCache}. */
   compressedSession(prompt: number, capacity: number, compression: Compression, signal?: AbortSignal): Session {
+    if (this.#parts.kv.codec)
+      throw new OptionError(
+        'kv: entries that heads keep are rows, not codes; load the model with kvType f16 or f32, or leave out kv',
+      );
     const { compressor, every } = compression;
     // What is cut back while tokens come never grows beyond that; a fork writes all of it anew when it is cut.
     const most = every === undefined ? capacity : Math.min(capacity, prompt + every + pageSize);
