@@ -1,5 +1,5 @@
 import { resolveModel } from '@filigree/checkpoint';
-import { loadModel, type Model } from '@filigree/transformer';
+import { loadModel, type LoadModelOptions, type Model } from '@filigree/transformer';
 import { openBackend } from './backend.js';
 import type { Context } from './context.js';
 import type { ModelOptions } from './options/model-options.js';
@@ -7,7 +7,7 @@ import { downloadProgress } from './progress.js';
 
 /** Finds or downloads the model, loads it, runs `use`, and releases everything, however it ends. */
 export async function withModel<T>(
-  options: ModelOptions,
+  options: ModelOptions & Pick<LoadModelOptions, 'activations'>,
   { io, signal, note, progress }: Pick<Context, 'io' | 'signal' | 'note' | 'progress'>,
   use: (model: Model) => Promise<T>,
 ): Promise<T> {
@@ -16,7 +16,7 @@ export async function withModel<T>(
     progress.stop();
     const backend = await openBackend(options, { io, note, signal });
     try {
-      const { context, kvType } = options;
+      const { context, kvType, activations } = options;
       const model = await loadModel(path, {
         backend,
         signal,
@@ -25,6 +25,7 @@ export async function withModel<T>(
         },
         ...(context === undefined ? {} : { context }),
         ...(kvType === undefined ? {} : { kvType }),
+        ...(activations === undefined ? {} : { activations }),
       });
       progress.stop();
       try {

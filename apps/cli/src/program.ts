@@ -6,6 +6,7 @@ import { addDemo } from './commands/demo.js';
 import { addEval } from './commands/eval.js';
 import { addGenerate } from './commands/generate.js';
 import { addInspect } from './commands/inspect.js';
+import { addKvTypes } from './commands/kv-types.js';
 import { addMethods } from './commands/methods.js';
 import { addModels } from './commands/models.js';
 import { addProbeWebGpu } from './commands/probe-webgpu.js';
@@ -23,6 +24,7 @@ const commands: readonly AddCommand[] = [
   addModels,
   addMethods,
   addCalibrate,
+  addKvTypes,
   addDemo,
   addDemoPrompt,
   addProbeWebGpu,

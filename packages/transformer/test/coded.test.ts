@@ -73,6 +73,22 @@ for (const [name, create] of backends) {
       },
     );
 
+    it('is one of several types that share the weights of a model', async () => {
+      const [coded, rows] = [exact.withKvType({ k: 'int8', v: 'kivi4' }), exact.withKvType('f32')];
+      const heads = exact.config.kvHeads * exact.config.headDim;
+      expect([exact.kvEntryBytes, rows.kvEntryBytes]).toEqual([4 * heads, 8 * heads]);
+      expect(coded.kvEntryBytes).toBeLessThan(exact.kvEntryBytes);
+      const prefix = await coded.prefill(context);
+      expect(prefix.bytes().codes).toBeGreaterThan(0);
+      prefix.dispose();
+      coded.dispose();
+      await expect(coded.prefill(context)).rejects.toThrow(/after dispose/);
+      const still = await exact.prefill(context);
+      still.dispose();
+      rows.dispose();
+      expect(() => exact.withKvType('int3' as KvType)).toThrow(/withKvType: kvType is "int3"/);
+    });
+
     it('reads a prompt in steps of any size, and goes on from forks as if alone', async () => {
       const model = await loadTiny({ backend, kvType: 'int8' });
       const options = { maxTokens: name === 'reference' ? 20 : 100, ignoreEos: true };

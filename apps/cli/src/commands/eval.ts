@@ -36,7 +36,7 @@ import { table } from '../format/table.js';
 import { parseHeadPlanFile } from '../options/attention.js';
 import { parseKvMethods } from '../options/kv.js';
 import { parseMethods } from '../options/methods.js';
-import { addModelOptions, type ModelOptions } from '../options/model-options.js';
+import { addModelOptions, kvTypeText, type ModelOptions } from '../options/model-options.js';
 import { numberBetween, wholeNumber } from '../options/numbers.js';
 import { speech } from '../package-files.js';
 import { downloadProgress } from '../progress.js';
@@ -286,7 +286,7 @@ function commandLine(options: Options): string {
     ['format', options.format],
     ['questions', options.questions],
     ['text', options.text && basename(options.text)],
-    ['kv-type', options.kvType],
+    ['kv-type', options.kvType && kvTypeText(options.kvType)],
   ];
   const given = flags.flatMap(([name, value]) => (value === undefined ? [] : [`--${name} ${value}`]));
   return `${given.join(' ')}${options.generate ? ' --generate' : ''}`;

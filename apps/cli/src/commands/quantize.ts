@@ -170,13 +170,14 @@ async function measureQuality(
         throw new UsageError(
           `--quality needs ${windowTokens} tokens of text; ${options.text ?? 'the text'} has ${tokens.length}`,
         );
-      return await compareModels(original, quantized, tokens, {
+      const [quality] = await compareModels(original, [quantized], tokens, {
         windows: options.windows ?? defaultWindows,
         signal,
         onProgress: (done, total) => {
           progress.update('compare', done, total, 'tokens');
         },
       });
+      return quality;
     } finally {
       progress.stop();
       for (const loaded of models) loaded.dispose();

@@ -1,5 +1,6 @@
 import type { HeadPlan } from '@filigree/sparse-attention';
-import { kvTypes } from '@filigree/transformer';
+import { kvFormats } from '@filigree/kv-cache';
+import { kvTypes, type KvType } from '@filigree/transformer';
 import { InvalidArgumentError, Option, type Command } from 'commander';
 import { parseAttention, parseHeadPlanFile, type AttentionChoice } from './attention.js';
 import { parseKv, type KvMethodChoice } from './kv.js';
@@ -14,21 +15,25 @@ export interface ModelOptions {
   readonly backend?: BackendName;
   readonly threads?: number;
   readonly context?: number;
-  readonly kvType?: (typeof kvTypes)[number];
+  readonly kvType?: KvType;
 }
 
-export function addModelOptions(command: Command): Command {
-  return command
+/** `kvType: false`: for commands that choose the types of the cache themselves. */
+export function addModelOptions(command: Command, { kvType = true } = {}): Command {
+  command
     .requiredOption(
       '-m, --model <source>',
       'a .gguf file, a folder with config.json, "owner/name[:file]" on the Hub, or a known id',
     )
     .addOption(backendOption())
     .addOption(threadsOption())
-    .option('--context <tokens>', "longest context; default: the model's own, at most 8192", wholeNumber(1, 2 ** 24))
-    .addOption(
-      new Option('--kv-type <type>', 'how the KV cache is kept: as rows, or as codes of 8, 4 or 2 bits').choices(kvTypes),
-    );
+    .option('--context <tokens>', "longest context; default: the model's own, at most 8192", wholeNumber(1, 2 ** 24));
+  if (!kvType) return command;
+  return command.option(
+    '--kv-type <type>',
+    `how the KV cache is kept: ${kvTypes.join(', ')}, or types of codes as keys/values`,
+    parseKvType,
+  );
 }
 
 export function backendOption(): Option {
@@ -99,4 +104,19 @@ export function addGenerationOptions(command: Command, maxTokens: number): Comma
       parseKv,
     )
     .option('--gamma <n>', 'tokens of a draft (default: 4)', wholeNumber(1, 64));
+}
+
+/** `int8`, or `int8/kivi4`: keys before values. */
+function parseKvType(text: string): KvType {
+  const one = kvTypes.find((type) => type === text);
+  if (one) return one;
+  const parts = text.split('/');
+  const [k, v] = parts.map((part) => kvFormats.find((format) => format === part));
+  if (k && v && parts.length === 2) return { k, v };
+  throw new InvalidArgumentError(`Allowed choices are ${kvTypes.join(', ')}, and codes as keys/values: int8/kivi4.`);
+}
+
+/** As {@link parseKvType} takes it. */
+export function kvTypeText(type: KvType): string {
+  return typeof type === 'string' ? type : `${type.k}/${type.v}`;
 }

@@ -30,21 +30,21 @@ const scoredFrom = windowTokens / 2;
 /** Tokens of a step: bounds the logits that are in memory, of large vocabularies too. */
 const stepTokens = 64;
 
-/** Compares `after` with `before` on windows of a text that both tokenize alike. */
+/** Compares models with `before` on windows of a text that all of them tokenize alike. */
 export async function compareModels(
   before: Model,
-  after: Model,
+  after: readonly Model[],
   tokens: readonly number[],
   { windows, signal, onProgress }: CompareOptions,
-): Promise<Quality> {
+): Promise<Quality[]> {
   const count = Math.min(windows, Math.floor(tokens.length / windowTokens));
-  const score = new Score();
+  const scores = after.map(() => new Score());
   for (let window = 0; window < count; window++) {
     const ids = tokens.slice(window * windowTokens, (window + 1) * windowTokens);
-    const sessions = [before, after].map((model) => model.session(windowTokens, signal));
+    const sessions = [before, ...after].map((model) => model.session(windowTokens, signal));
     try {
       for (let start = 0; start < windowTokens; start += stepTokens) {
-        await scoreStep(sessions, ids, start, score);
+        await scoreStep(sessions, ids, start, scores);
         signal.throwIfAborted();
         onProgress(window * windowTokens + start + stepTokens, count * windowTokens);
       }
@@ -52,30 +52,38 @@ export async function compareModels(
       for (const session of sessions) session.dispose();
     }
   }
-  return score.quality(count);
+  return scores.map((score) => score.quality(count));
 }
 
-async function scoreStep(sessions: readonly Session[], ids: readonly number[], start: number, score: Score): Promise<void> {
+async function scoreStep(
+  [first, ...others]: readonly Session[],
+  ids: readonly number[],
+  start: number,
+  scores: readonly Score[],
+): Promise<void> {
   const chunk = ids.slice(start, start + stepTokens);
   const scored = start + stepTokens > scoredFrom;
-  const rows = [];
-  for (const session of sessions) {
-    const logits = session.step(chunk, { logits: scored ? 'all' : 'none' });
-    if (!logits) {
-      await session.backend.ready();
-      continue;
+  const before = await stepRows(first, chunk, scored);
+  for (const [index, session] of others.entries()) {
+    const after = await stepRows(session, chunk, scored);
+    for (const [row, logP] of before.entries()) {
+      const at = start + row;
+      if (at >= scoredFrom && at + 1 < ids.length) scores[index].add(logP, after[row], ids[at + 1]);
     }
-    rows.push((await logits.read()) as Float32Array);
-    logits.dispose();
   }
-  if (!scored) return;
-  const [before, after] = rows;
-  const vocabulary = before.length / chunk.length;
-  for (let index = 0; index < chunk.length && start + index + 1 < ids.length; index++) {
-    if (start + index < scoredFrom) continue;
-    const row = (logits: Float32Array): Float32Array => logits.subarray(index * vocabulary, (index + 1) * vocabulary);
-    score.add(row(before), row(after), ids[start + index + 1]);
+}
+
+/** Log probabilities after every token of a step; none where they do not count. */
+async function stepRows(session: Session, chunk: readonly number[], scored: boolean): Promise<Float64Array[]> {
+  const result = session.step(chunk, { logits: scored ? 'all' : 'none' });
+  if (!result) {
+    await session.backend.ready();
+    return [];
   }
+  const logits = (await result.read()) as Float32Array;
+  result.dispose();
+  const vocabulary = logits.length / chunk.length;
+  return chunk.map((_, row) => logSoftmax(logits.subarray(row * vocabulary, (row + 1) * vocabulary)));
 }
 
 class Score {
@@ -84,12 +92,12 @@ class Score {
   #lossAfter = 0;
   #same = 0;
 
-  add(before: Float32Array, after: Float32Array, next: number): void {
-    const [logP, logQ] = [logSoftmax(before), logSoftmax(after)];
+  /** Takes log probabilities in. */
+  add(logP: Float64Array, logQ: Float64Array, next: number): void {
     this.#divergences.push(divergence(logP, logQ));
     this.#lossBefore -= logP[next];
     this.#lossAfter -= logQ[next];
-    if (argMax(before) === argMax(after)) this.#same++;
+    if (argMax(logP) === argMax(logQ)) this.#same++;
   }
 
   quality(windows: number): Quality {
@@ -108,7 +116,7 @@ class Score {
   }
 }
 
-function argMax(row: Float32Array): number {
+function argMax(row: Float64Array): number {
   let best = 0;
   for (let index = 1; index < row.length; index++) if (row[index] > row[best]) best = index;
   return best;

@@ -11,11 +11,19 @@ export type KvStorage =
   | { readonly dtype: RawKvType; readonly codec?: undefined }
   | { readonly dtype: RawKvType; readonly codec: { readonly k: CodedKvCodec; readonly v: CodedKvCodec } };
 
-/** @throws OptionError when there is no such type. */
-export function kvStorage(type: KvType, caller: string): KvStorage {
+/**
+ * @param windows of the layers; 0: none.
+ * @throws OptionError when there is no such type, or not for layers with windows.
+ */
+export function kvStorage(type: KvType, windows: readonly number[], caller: string): KvStorage {
   if (type === 'f32' || type === 'f16') return { dtype: type };
   const { k, v } = typeof type === 'object' ? type : { k: type, v: type };
-  return { dtype: 'f16', codec: { k: codecOf(k, caller), v: codecOf(v, caller) } };
+  const codec = { k: codecOf(k, caller), v: codecOf(v, caller) };
+  if (windows.some((window) => window > 0))
+    throw new OptionError(
+      `${caller}: kvType is ${JSON.stringify(type)}, but the model has layers with sliding windows; it takes f32 or f16`,
+    );
+  return { dtype: 'f16', codec };
 }
 
 function codecOf(format: KvFormat, caller: string): CodedKvCodec {

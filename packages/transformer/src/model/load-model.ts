@@ -5,7 +5,7 @@ import { precisions, type Precision } from '@filigree/sparse-attention';
 import { defaultBackend } from '#default-backend';
 import { WeightLoader } from '../weights/weight-loader.js';
 import { loadDecoderWeights } from './decoder-weights.js';
-import { kvStorage, type KvStorage, type KvType } from '../kv/kv-type.js';
+import { kvStorage, type KvType } from '../kv/kv-type.js';
 import { Decoder } from './decoder.js';
 import { Model } from './model.js';
 import { openModelFiles, type ModelFiles } from './model-files.js';
@@ -84,7 +84,7 @@ async function build(files: ModelFiles, backend: Backend, options: LoadModelOpti
   const factors = loader.has('rope_freqs.weight') ? await loader.values('rope_freqs.weight') : undefined;
   const config = files.config(factors);
   const context = contextOf(options.context, config.contextLength);
-  const kv = storageFor(options.kvType, config.windows);
+  const kv = kvStorage(options.kvType ?? 'f16', config.windows, 'loadModel');
   const tokenizer = await files.tokenizer();
   const decoderWeights = await loadDecoderWeights(loader, config, options.activations);
   const decoder = new Decoder(backend, config, decoderWeights, options.attentionPrecision);
@@ -110,22 +110,13 @@ async function build(files: ModelFiles, backend: Backend, options: LoadModelOpti
 function checkOptions({ context, kvType, activations, attentionPrecision, threads, backend }: LoadModelOptions): void {
   if (context !== undefined && (!Number.isInteger(context) || context < 1))
     throw new OptionError(`loadModel: context is ${context}, it must be a positive integer`);
-  kvStorage(kvType ?? 'f16', 'loadModel');
+  kvStorage(kvType ?? 'f16', [], 'loadModel');
   if (activations !== undefined && !['none', 'q8-32'].includes(activations))
     throw new OptionError(`loadModel: activations is ${JSON.stringify(activations)}, it must be none or q8-32`);
   if (attentionPrecision !== undefined && !precisions.includes(attentionPrecision))
     throw new OptionError(`loadModel: attentionPrecision is ${JSON.stringify(attentionPrecision)}, it must be f32 or bf16`);
   if (threads !== undefined && backend !== undefined)
     throw new OptionError('loadModel: threads belongs to the backend; give one of the two');
-}
-
-function storageFor(kvType: KvType = 'f16', windows: readonly number[]): KvStorage {
-  const storage = kvStorage(kvType, 'loadModel');
-  if (storage.codec && windows.some((window) => window > 0))
-    throw new OptionError(
-      `loadModel: kvType is ${JSON.stringify(kvType)}, but the model has layers with sliding windows; it takes f32 or f16`,
-    );
-  return storage;
 }
 
 function contextOf(wanted: number | undefined, trained: number): number {

@@ -7,7 +7,15 @@ import {
   type HookedRunOptions,
   type Tensor,
 } from '@filigree/core-tensor';
-import { CodedCache, KvCache, StreamCache, type Compressor, type KvLayerSpec, type RawKvType } from '@filigree/kv-cache';
+import {
+  CodedCache,
+  KvCache,
+  rawCodec,
+  StreamCache,
+  type Compressor,
+  type KvLayerSpec,
+  type RawKvType,
+} from '@filigree/kv-cache';
 import { phaseAttention, type AttentionOptions } from '../attention/attention-choice.js';
 import type { ByteSource } from '@filigree/checkpoint';
 import type { ChatTemplate } from '../chat/chat-template.js';
@@ -15,7 +23,7 @@ import type { ModelConfig } from '../config/model-config.js';
 import { ContextLengthError } from '../errors.js';
 import { entriesKept } from '../kv/compressed-prefill.js';
 import { kvCompression } from '../kv/kv-choice.js';
-import type { KvStorage } from '../kv/kv-type.js';
+import { kvStorage, type KvStorage, type KvType } from '../kv/kv-type.js';
 import { pageSize } from '../kv/page-size.js';
 import type { Tokenizer } from '../tokenizer/tokenizer.js';
 import type { WeightSource } from '../weights/weight-source.js';
@@ -67,6 +75,8 @@ export interface ModelParts {
   readonly kv: KvStorage;
   /** Whether `dispose` ends the backend too. */
   readonly ownsBackend: boolean;
+  /** Whose weights these are; undefined: its own. */
+  readonly owner?: Model | undefined;
 }
 
 /** A loaded decoder language model. Make one with `loadModel`; run it with `generate`, `logits` or `run`. */
@@ -162,6 +172,24 @@ export class Model implements HookedModel {
     return this.#forced(tokens, { signal, hooks, logits, attention: layers, chunk: prefillChunk });
   }
 
+  /**
+   * The same weights, with caches of another type: to compare types, or to have both. It is of use as long as this model is; disposing it frees nothing.
+   * @throws OptionError when there is no such type for this model.
+   */
+  withKvType(kvType: KvType): Model {
+    this.#assertAlive();
+    const kv = kvStorage(kvType, this.config.windows, 'withKvType');
+    return new Model({ ...this.#parts, kv, ownsBackend: false, owner: this });
+  }
+
+  /** Bytes that an old entry of a layer takes in caches: keys and values of all heads. */
+  get kvEntryBytes(): number {
+    const { kvHeads, headDim } = this.config;
+    const { dtype, codec } = this.#parts.kv;
+    const { k, v } = codec ?? { k: rawCodec(dtype), v: rawCodec(dtype) };
+    return kvHeads * (k.bytesPerEntry(headDim, 'keys') + v.bytesPerEntry(headDim, 'values'));
+  }
+
   /** A new sequence of up to `capacity` positions, of which forks may write `room` of their own; `generate` makes its own. */
   session(capacity: number, signal?: AbortSignal, room = 0): Session {
     this.#assertAlive();
@@ -238,6 +266,7 @@ export class Model implements HookedModel {
   dispose(): void {
     if (this.#disposed) return;
     this.#disposed = true;
+    if (this.#parts.owner) return;
     this.#parts.decoder.dispose();
     void this.#parts.source.close().catch(() => undefined);
     if (this.#parts.ownsBackend) this.backend.dispose();
@@ -280,6 +309,8 @@ export class Model implements HookedModel {
   }
 
   #assertAlive(): void {
+    const { owner } = this.#parts;
+    if (owner) owner.#assertAlive();
     if (this.#disposed) throw new DisposedError('Model: used after dispose()');
   }
 }
