@@ -5,6 +5,7 @@ import {
   type Generation,
   type Model,
   type PrefillProgress,
+  type PromptCache,
 } from '@filigree/transformer';
 import type { GenerationOptions } from './options/model-options.js';
 import type { Progress } from './progress.js';
@@ -21,6 +22,8 @@ export interface AnswerContext {
   readonly signal: AbortSignal;
   /** Shows how much of a long prompt was read. */
   readonly progress: Progress;
+  /** What was read before. */
+  readonly promptCache?: PromptCache | undefined;
 }
 
 /**
@@ -31,13 +34,13 @@ export async function answer(
   model: Model,
   prompt: string | readonly ChatMessage[],
   options: GenerationOptions,
-  { signal, progress }: AnswerContext,
+  { signal, progress, promptCache }: AnswerContext,
   onText: (text: string) => Promise<void> | undefined,
 ): Promise<Answer> {
   const onPrefill = ({ doneTokens, totalTokens }: PrefillProgress): void => {
     progress.update('read the prompt', doneTokens, totalTokens, 'tokens');
   };
-  const generation = generate(model, prompt, { ...generateOptions(options, signal), onPrefill });
+  const generation = generate(model, prompt, { ...generateOptions(options, signal), onPrefill, promptCache });
   progress.update('read the prompt', 0, generation.stats.promptTokens, 'tokens');
   const tokens: number[] = [];
   let text = '';

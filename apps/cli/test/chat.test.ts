@@ -18,13 +18,18 @@ function chat(input: string, ...args: string[]) {
   return run(['chat', '--model', model, '--max-tokens', '4', '--ignore-eos', ...args], { input });
 }
 
-async function answers(input: string, ...args: string[]): Promise<{ text: string; stats: { promptTokens: number } }[]> {
+interface Printed {
+  readonly text: string;
+  readonly stats: { readonly promptTokens: number; readonly cachedTokens: number };
+}
+
+async function answers(input: string, ...args: string[]): Promise<Printed[]> {
   const { code, stdout } = await chat(input, '--json', ...args);
   expect(code).toBe(0);
   return stdout
     .trim()
     .split('\n')
-    .map((line) => JSON.parse(line) as { text: string; stats: { promptTokens: number } });
+    .map((line) => JSON.parse(line) as Printed);
 }
 
 describe('chat from a pipe', () => {
@@ -37,6 +42,18 @@ describe('chat from a pipe', () => {
     expect(second.stats.promptTokens).toBeGreaterThan(first.stats.promptTokens);
     expect(cleared).toEqual({ ...cleared, text: first.text });
     expect(cleared.stats.promptTokens).toBe(first.stats.promptTokens);
+  });
+
+  it('reads what was said once, in pages of 64 tokens, and says the same as if it read all', async () => {
+    const long = `${'the user is the one to be '.repeat(20)}\ntwo\n/clear\ntwo\n`;
+    const [first, second, cleared] = await answers(long);
+    expect(first.stats.cachedTokens).toBe(0);
+    expect(second.stats.cachedTokens).toBeGreaterThanOrEqual(64);
+    expect(second.stats.cachedTokens % 64).toBe(0);
+    expect(second.stats.promptTokens).toBeLessThan(first.stats.promptTokens);
+    expect(cleared.stats.cachedTokens).toBe(0);
+    const whole = await answers(long, '--kv-type', 'kivi4');
+    expect(whole.map(({ stats }) => stats.cachedTokens)).toEqual([0, 0, 0]);
   });
 
   it('/system sets what --system sets', async () => {

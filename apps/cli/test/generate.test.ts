@@ -39,6 +39,7 @@ describe('generate --json', () => {
     expect(Object.keys(printed)).toEqual(['text', 'tokens', 'reason', 'stats']);
     expect(Object.keys(printed.stats)).toEqual([
       'promptTokens',
+      'cachedTokens',
       'prefillMs',
       'decodeTokens',
       'decodeMs',
@@ -51,7 +52,8 @@ describe('generate --json', () => {
     expect(printed.reason).toBe('length');
     expect(printed.stats).toMatchObject({ promptTokens: 1, density: 1 });
     const { attention, ...figures } = printed.stats;
-    for (const value of Object.values(figures)) expect(value).toBeGreaterThan(0);
+    for (const [name, value] of Object.entries(figures)) if (name !== 'cachedTokens') expect(value, name).toBeGreaterThan(0);
+    expect(figures.cachedTokens).toBe(0);
     expect(attention.layers).toEqual([{ density: 1 }, { density: 1 }]);
   });
 

@@ -24,6 +24,7 @@ export {
   type GenerateStats,
   type Generation,
 } from './generate/generate.js';
+export { PromptCache, type KnownPrompt, type PromptCacheOptions } from './generate/prompt-cache.js';
 export type { SpeculationOptions, SpeculationStats } from './generate/speculative.js';
 export { Sampler, type SamplingOptions } from './generate/sampler.js';
 export { StopStrings } from './generate/stop-strings.js';

@@ -1,4 +1,4 @@
-import type { ChatMessage, Model } from '@filigree/transformer';
+import type { ChatMessage, Model, PromptCache } from '@filigree/transformer';
 import { answer, type Answer, type AnswerContext } from '../answer.js';
 import type { GenerationOptions } from '../options/model-options.js';
 import { chatMessages } from './messages.js';
@@ -10,20 +10,30 @@ export class Conversation {
   readonly #options: GenerationOptions;
   #messages: ChatMessage[] = [];
 
-  constructor(model: Model, options: GenerationOptions, system: string | undefined) {
+  readonly #promptCache: PromptCache | undefined;
+
+  /** @param promptCache so that no turn reads again what was said before; stays its owner's. */
+  constructor(model: Model, options: GenerationOptions, system: string | undefined, promptCache?: PromptCache) {
     this.#model = model;
     this.#options = options;
     this.system = system;
+    this.#promptCache = promptCache;
   }
 
   clear(): void {
     this.#messages = [];
+    this.#promptCache?.clear();
   }
 
   /** Answers a message. What was said of a stopped answer stays; a message that failed, or that got no answer at all, does not. */
-  async say(content: string, context: AnswerContext, onText: (text: string) => Promise<void> | undefined): Promise<Answer> {
+  async say(
+    content: string,
+    context: Omit<AnswerContext, 'promptCache'>,
+    onText: (text: string) => Promise<void> | undefined,
+  ): Promise<Answer> {
     const messages: ChatMessage[] = [...this.#messages, { role: 'user', content }];
-    const result = await answer(this.#model, chatMessages(this.system, messages), this.#options, context, onText);
+    const parts = { ...context, promptCache: this.#promptCache };
+    const result = await answer(this.#model, chatMessages(this.system, messages), this.#options, parts, onText);
     if (result.text !== '' || result.reason !== 'aborted')
       this.#messages = [...messages, { role: 'assistant', content: result.text }];
     return result;

@@ -1,4 +1,4 @@
-import { ChatTemplateError } from '@filigree/transformer';
+import { ChatTemplateError, PromptCache, type Model } from '@filigree/transformer';
 import { ChatSession } from '../chat/chat-session.js';
 import { Conversation } from '../chat/conversation.js';
 import { streamLines, terminalLines } from '../chat/line-reader.js';
@@ -33,15 +33,25 @@ export const addChat: AddCommand = (program, run) => {
           // The prompt is no output: where that goes to a file, it is shown on standard error.
           const screen = io.stdout.isTTY && !options.json ? io.stdout : io.stderr;
           const lines = interactive ? terminalLines(io.stdin, screen, '> ') : streamLines(io.stdin, signal);
-          const conversation = new Conversation(model, options, options.system);
+          const promptCache = promptCacheOf(model, options);
+          const conversation = new Conversation(model, options, options.system, promptCache);
           const session = new ChatSession(context, conversation, lines, {
             interactive,
             json: options.json === true,
             stats: options.stats,
           });
-          await session.run();
+          try {
+            await session.run();
+          } finally {
+            promptCache?.dispose();
+          }
         });
         return undefined;
       }),
     );
 };
+
+/** What was said stays read, where entries of one turn are those of the next: not where they depend on the prompt's end, or are codes. */
+function promptCacheOf(model: Model, { kv, prefillAttention, headPlan }: Options): PromptCache | undefined {
+  return kv || prefillAttention || headPlan || model.codedKv ? undefined : new PromptCache(model);
+}

@@ -17,6 +17,7 @@ import type { Model } from '../model/model.js';
 import { Prefix, type PrefillProgress } from '../model/prefix.js';
 import { nextLogits, type Session } from '../model/session.js';
 import { NextToken } from './next-token.js';
+import type { KnownPrompt, PromptCache } from './prompt-cache.js';
 import { Sampler, type SamplingOptions } from './sampler.js';
 import { defaultDraft, draftLength, Speculative, type SpeculationOptions, type SpeculationStats } from './speculative.js';
 import { StopStrings } from './stop-strings.js';
@@ -38,6 +39,8 @@ export interface GenerateOptions {
   readonly kv?: KvChoice | undefined;
   /** Drafts tokens over a part of the cache and verifies them densely: the same text in fewer steps over all of it. Not with `attention.decode` or `kv`. */
   readonly speculate?: SpeculationOptions | undefined;
+  /** Reads no more of the prompt than others did not read before; keeps it, and the answer, for those that follow. Not with `attention.prefill`, `kv` or a prefix. */
+  readonly promptCache?: PromptCache | undefined;
   /** What to find out about attention beside the density; all of it takes time. */
   readonly measure?: AttentionMeasure | undefined;
   /** Tokens of the prompt that one step takes; default 512, with a selector 2,048. */
@@ -50,8 +53,10 @@ export interface GenerateOptions {
 export type FinishReason = 'eos' | 'stop' | 'length' | 'aborted';
 
 export interface GenerateStats extends AttentionStats {
-  /** Tokens that were read: those of a prefix were read before. */
+  /** Tokens that were read: those of a prefix, or that a prompt cache knew, were read before. */
   readonly promptTokens: number;
+  /** Tokens of the prompt that a prompt cache knew. */
+  readonly cachedTokens: number;
   /** From the first queued step to the first token. */
   readonly prefillMs: number;
   /** Tokens made by decode steps: all but the first, which the prompt's step makes. */
@@ -103,25 +108,36 @@ export function generate(
   prompt: string | readonly number[] | readonly ChatMessage[],
   options: GenerateOptions = {},
 ): Generation {
-  const { kv } = options;
+  const { kv, promptCache } = options;
   if (source instanceof Prefix) {
+    if (promptCache) throw new OptionError('generate: a prefix brings its own entries; leave out promptCache');
     if (kv) throw new OptionError('generate: kv goes into Model.prefill, which reads the prefix');
     const tokens = typeof prompt === 'string' ? source.model.tokenize(prompt, { addBos: false }) : prompt;
     if (!isTokens(tokens)) throw new OptionError('generate: after a prefix the prompt is text or token ids, not messages');
     const { model, length } = source;
-    return new Run(model, model.checkTokens(tokens, 'generate'), options, { length, start: (signal) => source.fork(signal) });
+    const start = (signal: AbortSignal | undefined): KnownPrompt => ({ session: source.fork(signal), known: 0 });
+    return new Run(model, model.checkTokens(tokens, 'generate'), options, { length, start });
   }
   const tokens = promptTokens(source, prompt);
+  if (promptCache) {
+    if (promptCache.model !== source) throw new OptionError('generate: promptCache belongs to another model');
+    if (kv) throw new OptionError('generate: promptCache keeps all entries of a prompt; leave out kv');
+    return new Run(source, tokens, options, { length: 0, start: (signal) => promptCache.begin(tokens, signal) });
+  }
   const compression = kv && kvCompression(kv, 'generate');
-  const start = (signal: AbortSignal | undefined, capacity: number): Session =>
-    compression ? source.compressedSession(tokens.length, capacity, compression, signal) : source.session(capacity, signal);
+  const start = (signal: AbortSignal | undefined, capacity: number): KnownPrompt => ({
+    session: compression
+      ? source.compressedSession(tokens.length, capacity, compression, signal)
+      : source.session(capacity, signal),
+    known: 0,
+  });
   return new Run(source, tokens, options, { length: 0, start });
 }
 
-/** What a generation goes on from: so many tokens, and a session that has read them. */
+/** What a generation goes on from: so many tokens, and a session that has read them and the first ones of the prompt. */
 interface Beginning {
   readonly length: number;
-  start(signal: AbortSignal | undefined, capacity: number): Session;
+  start(signal: AbortSignal | undefined, capacity: number): KnownPrompt | Promise<KnownPrompt>;
 }
 
 function promptTokens(model: Model, prompt: string | readonly number[] | readonly ChatMessage[]): number[] {
@@ -175,8 +191,11 @@ class Run implements Generation {
       if (options.kv) throw new OptionError('generate: speculate keeps all entries for verifying; leave out kv');
       if (this.#layers.decode) throw new OptionError('generate: speculate verifies densely; leave out attention.decode');
     }
+    if (options.promptCache && this.#layers.prefill)
+      throw new OptionError('generate: promptCache keeps what dense attention reads; leave out attention.prefill');
     this.#stats = {
       promptTokens: prompt.length,
+      cachedTokens: 0,
       prefillMs: 0,
       decodeTokens: 0,
       decodeMs: 0,
@@ -207,7 +226,8 @@ class Run implements Generation {
     const { signal } = this.#options;
     throwIfAborted(signal);
     // The last token is not run, so that its keys need no room.
-    const session = this.#beginning.start(signal, this.#prompt.length + this.#maxTokens);
+    const { session, known } = await this.#beginning.start(signal, this.#prompt.length + this.#maxTokens);
+    this.#stats = { ...this.#stats, promptTokens: this.#prompt.length - known, cachedTokens: known };
     const attention = new StatsReader(session, this.#options.measure);
     this.#running = { session, attention };
     attention.start();
@@ -235,6 +255,7 @@ class Run implements Generation {
     const { endOfGeneration } = this.#model.tokenizer;
     const stream = this.#model.tokenizer.stream();
     const started = performance.now();
+    const tokens = [...this.#prompt];
     const source = await this.#source(session);
     let firstAt = 0;
     try {
@@ -242,7 +263,11 @@ class Run implements Generation {
         const more = this.#maxTokens - count;
         const token = await source.next(more);
         const now = performance.now();
-        if (count === 1) firstAt = now;
+        if (count === 1) {
+          firstAt = now;
+          this.#options.promptCache?.keep(session, tokens);
+        }
+        tokens.push(token);
         const speculation = source instanceof Speculative ? source.stats : undefined;
         this.#measure({ prefillMs: firstAt - started, decodeTokens: count - 1, decodeMs: now - firstAt, speculation });
         const ended = endOfGeneration.has(token) && this.#options.ignoreEos !== true;
@@ -250,6 +275,8 @@ class Run implements Generation {
         if (ended || this.#stops.found || more === 0) {
           const rest = this.#stops.found ? '' : this.#stops.push(stream.end()) + this.#stops.end();
           this.#reason = ended ? 'eos' : this.#stops.found ? 'stop' : 'length';
+          // What sparse decoding wrote is not what reading the answer would write.
+          if (!this.#layers.decode) this.#options.promptCache?.keep(session, tokens);
           yield { token, text: text + rest };
           return;
         }
@@ -288,8 +315,9 @@ class Run implements Generation {
 
   async #prefill(session: Session, onQueries?: (layer: number, q: Tensor) => void): Promise<NextToken> {
     const { onPrefill, prefillChunk, measure } = this.#options;
-    const totalTokens = this.#prompt.length;
-    const logits = await session.prefill(this.#prompt, {
+    const prompt = this.#prompt.slice(this.#stats.cachedTokens);
+    const totalTokens = prompt.length;
+    const logits = await session.prefill(prompt, {
       logits: 'last',
       attention: this.#layers.prefill,
       recall: measure?.recall,

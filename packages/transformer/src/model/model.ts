@@ -202,10 +202,15 @@ export class Model implements HookedModel {
     return this.resume(cache, signal);
   }
 
-  /** A sequence that goes on from what is in a cache of {@link cacheLayout}, which it takes over. */
-  resume(cache: SequenceCache, signal?: AbortSignal): Session {
+  /** A sequence that goes on from what is in a cache of {@link cacheLayout}, which it takes over. `shared`: its pages are others' too; see {@link Session.fork}. */
+  resume(cache: SequenceCache, signal?: AbortSignal, shared = false): Session {
     this.#assertAlive();
-    return new Session(this.#parts.decoder, cache, signal);
+    return new Session(this.#parts.decoder, cache, signal, undefined, shared);
+  }
+
+  /** Whether its caches keep old entries as codes. */
+  get codedKv(): boolean {
+    return this.#parts.kv.codec !== undefined;
   }
 
   /** What caches of this model hold. */
