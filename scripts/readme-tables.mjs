@@ -3,6 +3,7 @@
 import { existsSync, readFileSync, readdirSync } from 'node:fs';
 import { join, relative } from 'node:path';
 import { built, filled, markdownTable, writeOrCheck } from './lib/generated-parts.mjs';
+import { kvChoiceTable, kvTypesTable } from './lib/kv-choice.mjs';
 import { kvReportTable, measuredByKvMethod, measuredByMethod, reportTable } from './lib/measured-methods.mjs';
 import { packages } from './lib/packages.mjs';
 import { root } from './lib/run.mjs';
@@ -96,6 +97,10 @@ const tables = {
 
   /** All that the records of the report on the cache say. */
   'kv-report': kvReportTable,
+
+  'kv-choice': kvChoiceTable,
+
+  'kv-types': kvTypesTable,
 
   /** All that the records of the sparse attention report say. */
   'attention-report': reportTable,

@@ -10,13 +10,13 @@ const reports = {
 };
 
 const signed = (value) => `${value < 0 ? '−' : '+'}${Math.abs(value).toFixed(2)}`;
-const percent = (share) => `${Math.round(100 * share)} %`;
+export const percent = (share) => `${Math.round(100 * share)} %`;
 const times = (ratio) => (ratio ? `${ratio.mean.toFixed(2)} ×` : '–');
-const difference = (cell) =>
+export const difference = (cell) =>
   cell.difference ? `${signed(cell.difference.mean)} (${signed(cell.difference.low)} … ${signed(cell.difference.high)})` : '–';
 
 /** What the records say: a cell per task, length and method, with its times. */
-async function measured(report) {
+export async function measured(report) {
   const file = reports[report];
   if (!existsSync(file)) return [];
   const { cellsOf, parseRecords, speedsOf, tasksNamed } = await built('evaluation');

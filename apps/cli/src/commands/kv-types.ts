@@ -2,6 +2,7 @@ import { kvFormats, type KvFormat } from '@filigree/kv-cache';
 import type { Model } from '@filigree/transformer';
 import { InvalidArgumentError } from 'commander';
 import { readFile } from 'node:fs/promises';
+import { basename } from 'node:path';
 import type { Context } from '../context.js';
 import { UsageError } from '../errors.js';
 import { right, table } from '../format/table.js';
@@ -48,9 +49,15 @@ async function compareTypes(options: Options, context: Context): Promise<undefin
   const text = options.text === undefined ? speech() : decodeText(await readFile(options.text), options.text);
   // Activations of 8 bits turn any difference, even that of f32 from f16 rows, into a KL of 3e-3 (SmolLM2 135M): they would hide what is looked for.
   const exact = { ...options, activations: 'none' } as const;
-  const pairs = await withModel(exact, context, (model) => measure(model, text, options, context));
-  if (options.json) await out.json({ windows: options.windows, pairs });
-  else await out.line(report(pairs, options.types, bold));
+  const compared = await withModel(exact, context, async (model) => ({
+    model: basename(options.model),
+    backend: model.backend.kind,
+    device: model.backend.capabilities.device,
+    rows: { type: 'f16', bytes: model.withKvType('f16').kvEntryBytes },
+    pairs: await measure(model, text, options, context),
+  }));
+  if (options.json) await out.json(compared);
+  else await out.line(report(compared.pairs, options.types, bold));
   return undefined;
 }
 
