@@ -1,3 +1,4 @@
+import { kvCalibrations, parseKvPlan } from '@filigree/kv-cache';
 import { calibrations, parseHeadPlan } from '@filigree/sparse-attention';
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -10,8 +11,8 @@ const output = join(folder.path, 'plan.json');
 let model: string;
 
 beforeAll(async () => {
-  model = await folder.model();
-  folder.file('text.txt', 'The quick brown fox jumps over the lazy dog. '.repeat(80));
+  model = await folder.model('tiny.gguf', { context: 4096 });
+  folder.file('text.txt', 'The quick brown fox jumps over the lazy dog. '.repeat(160));
 });
 
 afterAll(() => {
@@ -36,6 +37,24 @@ describe('calibrate', () => {
       expect(existsSync(`${output}.progress`)).toBe(false);
     },
   );
+
+  it.each(kvCalibrations)('writes a plan of the cache for $id that --kv takes', async ({ id }) => {
+    const { code, stdout, stderr } = await calibrate('--method', id, '--length', '2048', '--force');
+    expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
+    expect(stdout).toContain(`--kv ${id}:plan=${output}`);
+    expect(parseKvPlan(readFileSync(output, 'utf8')).model.name).toBe('tiny.gguf');
+    expect(existsSync(`${output}.progress`)).toBe(false);
+    const prompt = ['-m', model, '-p', 'The quick brown fox', '-n', '2', '--kv'];
+    const whole = await run(['generate', ...prompt, `${id}:plan=${output}`]);
+    expect({ code: whole.code, stderr: whole.stderr }).toMatchObject({ code: 0 });
+    expect((await run(['generate', ...prompt, id])).stderr).toMatch(
+      new RegExp(`${id}: it needs a plan .*filigree calibrate --method ${id}`),
+    );
+    expect((await run(['generate', ...prompt, `${id}:plan=${folder.file('none.json', '{}')}`])).stderr).toMatch(
+      /version is undefined/,
+    );
+    expect((await run(['generate', ...prompt, `snap-kv:plan=${output}`])).stderr).toMatch(/not "plan"/);
+  });
 
   it('writes the channels of every head', async () => {
     const lengths = ['--length', '64,128', '--samples', '2'];

@@ -67,7 +67,8 @@ export async function* evaluate(options: EvaluateOptions): AsyncGenerator<Evalua
       for (const task of tasks) {
         let made: Sample | undefined;
         for (const method of methods) {
-          const place = { task: task.id, method, length, sample };
+          const { kvPlan: _, ...named } = method;
+          const place = { task: task.id, method: named, length, sample };
           const known = records.get(recordKey({ ...facts, ...place }));
           let record: EvaluationRecord | undefined;
           if (!known && !dense.hopeless(task, length)) {

@@ -1,7 +1,7 @@
 export { depthBins, depthGrids, type DepthGrid } from './depth-grid.js';
 export { evaluate, type EvaluateOptions, type EvaluateProgress } from './evaluate.js';
 export { sha256, tokenizerHash } from './hash.js';
-export { attentionOf, kvOf, kvRun, phaseOf, planRun, type KvMoment } from './method-run.js';
+export { attentionOf, kvOf, kvRun, phaseOf, planRun, type KvMoment, type NamedKvPlan } from './method-run.js';
 export { modelSubject } from './model-subject.js';
 export { payoffsOf, type Payoff } from './payoff.js';
 export { chatFormat, plainFormat, type PromptFormat, type PromptText, type PromptTokens } from './prompt-format.js';

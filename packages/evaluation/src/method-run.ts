@@ -1,8 +1,8 @@
-import { OptionError } from '@filigree/core-tensor';
+import { layoutHash, OptionError } from '@filigree/core-tensor';
 import { attentionMethod, formatHeadPlan, type HeadPlan, type MethodOptions } from '@filigree/sparse-attention';
 import { kvCompressor, type AttentionOptions, type KvChoice } from '@filigree/transformer';
 import { sha256 } from './hash.js';
-import { denseRun, type MethodRun } from './record.js';
+import { denseRun, type KvPlan, type MethodRun } from './record.js';
 
 /** Stands where records have the id of a method. */
 const planId = 'head-plan';
@@ -19,19 +19,31 @@ const kvPrefix = 'kv/';
 /** When a method of the cache cuts a context down: before its questions are known, or once for each. */
 export type KvMoment = 'context' | 'question';
 
-/** A method of the cache as something to evaluate; `after` stands among the options in records. @throws OptionError for an unknown method or option. */
-export function kvRun(id: string, options: MethodOptions, after: KvMoment = 'context'): MethodRun {
-  kvCompressor({ method: id, options }, 'evaluate');
-  return { id: `${kvPrefix}${id}`, options: after === 'context' ? options : { ...options, after } };
+/** A plan of the heads for a method of the cache, and the name that records know it by. */
+export interface NamedKvPlan {
+  readonly name: string;
+  readonly plan: KvPlan;
+}
+
+/**
+ * A method of the cache as something to evaluate; `after`, and name and hash of a plan, stand among the options in records.
+ * @throws OptionError for an unknown method or option, or without a plan that it needs.
+ */
+export function kvRun(id: string, options: MethodOptions, after: KvMoment = 'context', named?: NamedKvPlan): MethodRun {
+  kvCompressor({ method: id, options, plan: named?.plan }, 'evaluate');
+  const planned = named ? { plan: named.name, planHash: layoutHash(JSON.stringify(named.plan)) } : {};
+  const moment = after === 'context' ? {} : { after };
+  return { id: `${kvPrefix}${id}`, options: { ...options, ...planned, ...moment }, kvPlan: named?.plan };
 }
 
 /** What a run does to the cache; undefined for methods of attention. @throws OptionError for an unknown method or option. */
-export function kvOf({ id, options }: MethodRun): { readonly kv: KvChoice; readonly after: KvMoment } | undefined {
+export function kvOf({ id, options, kvPlan }: MethodRun): { readonly kv: KvChoice; readonly after: KvMoment } | undefined {
   if (!id.startsWith(kvPrefix)) return undefined;
-  const { after = 'context', ...own } = options;
+  const { after = 'context', ...rest } = options;
   if (after !== 'context' && after !== 'question')
     throw new OptionError(`${id}: after is ${String(after)}, it must be context or question`);
-  const kv = { method: id.slice(kvPrefix.length), options: own };
+  const own = Object.entries(rest).filter(([name]) => kvPlan === undefined || !['plan', 'planHash'].includes(name));
+  const kv = { method: id.slice(kvPrefix.length), options: Object.fromEntries(own), plan: kvPlan };
   kvCompressor(kv, 'evaluate');
   return { kv, after };
 }

@@ -1,6 +1,10 @@
 import { OptionError } from '@filigree/core-tensor';
 import type { HeadPlan, MethodOptions } from '@filigree/sparse-attention';
+import type { KvMethodChoice } from '@filigree/transformer';
 import type { Task } from './task.js';
+
+/** A plan of the heads for a method of the cache. */
+export type KvPlan = NonNullable<KvMethodChoice['plan']>;
 
 /** Version of the lines that records are kept in. */
 export const recordVersion = 1;
@@ -32,6 +36,8 @@ export interface MethodRun {
   readonly options: MethodOptions;
   /** Instead of a method of the catalogue, a method for every head: id and options only name it. Not part of a record. */
   readonly plan?: HeadPlan | undefined;
+  /** What a method of the cache goes by; options name it. Not part of a record. */
+  readonly kvPlan?: KvPlan | undefined;
 }
 
 /** What one question of a sample gave. */

@@ -1,4 +1,5 @@
 import { layerPlan, type HeadChoice } from '@filigree/sparse-attention';
+import type { KvPlan } from '../src/record.js';
 import { describe, expect, it } from 'vitest';
 import { attentionOf, kvOf, kvRun, methodLabel, phaseOf, planRun } from '../src/index.js';
 
@@ -51,5 +52,27 @@ describe('a method of the cache to evaluate', () => {
     expect(() => kvOf({ id: 'kv/snap-kv', options: { after: 'noon' } })).toThrow(/after is noon/);
     expect(() => kvRun('snap-kv', { budget: 0 })).toThrow(/budget is 0/);
     expect(() => kvOf({ id: 'kv/none', options: {} })).toThrow(/no method "none"/);
+  });
+
+  it('goes by a plan that its label names, with a hash of what is in it', async () => {
+    const plan = (gate: number): KvPlan => ({
+      version: 1,
+      model: shape,
+      calibration: {},
+      figures: {
+        gates: [
+          [gate, 0.5],
+          [0.1, 0.2],
+        ],
+      },
+    });
+    const named = { name: 'heads.json', plan: plan(0.4) };
+    const run = kvRun('duo-attention', { sparsity: 0.25 }, 'question', named);
+    expect(methodLabel(run)).toMatch(/^kv\/duo-attention:after=question,plan=heads\.json,planHash=[0-9a-f]{8},sparsity=0\.25$/);
+    const kv = { method: 'duo-attention', options: { sparsity: 0.25 }, plan: named.plan };
+    expect(kvOf(run)).toEqual({ kv, after: 'question' });
+    const other = kvRun('duo-attention', { sparsity: 0.25 }, 'question', { ...named, plan: plan(0.6) });
+    expect(methodLabel(other)).not.toBe(methodLabel(run));
+    expect(() => kvRun('duo-attention', {})).toThrow(/needs a plan/);
   });
 });

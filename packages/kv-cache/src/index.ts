@@ -1,4 +1,17 @@
 export { fileTier } from '#file-tier';
+export * from './calibrate/compress-kv.js';
+export * from './calibrate/duo-attention.js';
+export * from './calibrate/kv-calibrations.js';
+export type { KvCalibrationOptions } from './calibrate/plan-of.js';
+export * from './calibrate/razor-attention.js';
+export {
+  recallDefaults,
+  recallText,
+  type CalibratedKvModel,
+  type RecallOptions,
+  type RecallText,
+} from './calibrate/recall-text.js';
+export type { Span } from './calibrate/row-attention.js';
 export * from './codec.js';
 export {
   adaptive,
@@ -18,7 +31,6 @@ export * from './codecs/kivi-kv.js';
 export { codedLayout, kvFormats, kvSides, type CodedLayout, type KvFormat, type KvSide } from './codecs/layout.js';
 export * from './compress/budgets.js';
 export * from './compress/catalogue.js';
-export * from './compress/compress-kv.js';
 export {
   compressor,
   type Budget,
@@ -34,12 +46,15 @@ export {
 export * from './compress/chunked.js';
 export * from './compress/head-classes.js';
 export * from './compress/kv-method.js';
+export * from './compress/kv-plan.js';
 export * from './compress/merging.js';
 export * from './compress/methods/ada-kv.js';
 export * from './compress/methods/cap-kv.js';
 export * from './compress/methods/chunk-kv.js';
 export * from './compress/methods/compactor.js';
+export * from './compress/methods/compress-kv.js';
 export * from './compress/methods/critical-kv.js';
+export * from './compress/methods/duo-attention.js';
 export * from './compress/methods/expected-attention.js';
 export * from './compress/methods/h2o.js';
 export * from './compress/methods/key-diff.js';
@@ -48,6 +63,7 @@ export * from './compress/methods/kv-zip.js';
 export * from './compress/methods/lag-kv.js';
 export * from './compress/methods/pyramid-kv.js';
 export * from './compress/methods/random-kv.js';
+export * from './compress/methods/razor-attention.js';
 export * from './compress/methods/snap-kv.js';
 export * from './compress/methods/streaming-kv.js';
 export * from './compress/methods/tova.js';

@@ -4,6 +4,7 @@ import { kvMethod, kvMethods, type Compressor } from '@filigree/kv-cache';
 import type { MethodOptions } from '@filigree/sparse-attention';
 import { afterAll, describe, expect, it } from 'vitest';
 import { kept, normals, randomLayer, type LayerData } from './support/compress-context.js';
+import { planFor } from './support/kv-plan.js';
 
 const backends: [string, () => Backend][] = [
   ['reference', createReferenceBackend],
@@ -13,8 +14,8 @@ const backends: [string, () => Backend][] = [
 /** Options that make a method do its work on a short prompt. */
 const short: Readonly<Record<string, MethodOptions>> = { 'lag-kv': { lag: 4 }, 'chunk-kv': { length: 3 } };
 
-function create(id: string, budget: number): Compressor {
-  return kvMethod(id).create({ budget, ...short[id] });
+function create(id: string, budget: number, data: Pick<LayerData, 'heads' | 'kvHeads'>): Compressor {
+  return kvMethod(id).create({ budget, ...short[id] }, kvMethod(id).planned ? planFor(data) : undefined);
 }
 
 /** Entries that a method keeps whatever they score, at both ends. */
@@ -36,7 +37,11 @@ describe.each(backends)('methods on the %s backend', (_, make) => {
   const outputWeight = (data: LayerData) => () =>
     fromArray(backend, normals(new Random(7), data.heads * data.dim * hidden), [data.heads, data.dim, hidden]);
 
-  const layerByLayer = kvMethods.filter(({ id }) => kvMethod(id).create().repeat === undefined);
+  // Retrieval heads keep what they keep whatever the budget.
+  const budgeted = kvMethods.filter(({ options }) => 'budget' in options);
+  const layerByLayer = budgeted.filter(
+    (method) => method.create({}, method.planned ? planFor({ heads: 1, kvHeads: 1 }) : undefined).repeat === undefined,
+  );
 
   describe.each(layerByLayer.map(({ id }) => [id] as const))('%s', (id) => {
     it.each([
@@ -52,7 +57,7 @@ describe.each(backends)('methods on the %s backend', (_, make) => {
       for (const budget of [1, 2, 7, length - 1, length, length + 1, 1000]) {
         if (budget < 1) continue;
         // The mean over the layers is the budget; of one layer all methods leave it exactly.
-        const lists = await kept(backend, create(id, budget), data, { outputWeight: outputWeight(data) });
+        const lists = await kept(backend, create(id, budget, data), data, { outputWeight: outputWeight(data) });
         const entries = Math.min(budget, length);
         expect(lists.length).toBe(kvHeads);
         expect(lists.reduce((sum, ids) => sum + ids.length, 0)).toBe(kvHeads * entries);
@@ -71,7 +76,7 @@ describe.each(backends)('methods on the %s backend', (_, make) => {
       const flat = (count: number): Float32Array => new Float32Array(count).fill(0.5);
       for (const filled of [flat, (count: number) => new Float32Array(count)]) {
         const data = { ...shape, k: filled(2 * 30 * 4), v: filled(2 * 30 * 4), q: filled(30 * 4 * 4) };
-        const lists = await kept(backend, create(id, 9), data, { outputWeight: outputWeight(data) });
+        const lists = await kept(backend, create(id, 9, data), data, { outputWeight: outputWeight(data) });
         expect(lists.map((ids) => ids.length)).toEqual([9, 9]);
       }
     });
@@ -83,7 +88,7 @@ describe.each(backends)('methods on the %s backend', (_, make) => {
       data.v[4 * 10 + 1] = NaN;
       await backend.sync();
       const before = backend.memory().liveBytes;
-      const running = kept(backend, create(id, 9), data, { outputWeight: outputWeight(data) });
+      const running = kept(backend, create(id, 9, data), data, { outputWeight: outputWeight(data) });
       await expect(running).rejects.toThrow(ExecutionError);
       await expect(running).rejects.toThrow(new RegExp(`${id}: the score of entry .* is NaN`));
       await backend.sync();
@@ -117,8 +122,18 @@ describe('options of methods', () => {
     ['uncomp', { lower: 2 }],
     ['streaming-llm', { sinks: -1 }],
     ['random', { seed: -1 }],
+    ['duo-attention', { sparsity: 1.5 }],
+    ['duo-attention', { sinks: -1 }],
+    ['duo-attention', { recent: 0.5 }],
+    ['razor-attention', { induction: 2 }],
+    ['razor-attention', { echo: -1 }],
+    ['razor-attention', { minLocal: 0 }],
+    ['razor-attention', { compression: 0.5 }],
+    ['compress-kv', { kernel: 4 }],
+    ['compress-kv', { heads: 0 }],
   ] as const)('%s refuses %o', (id, options) => {
-    expect(() => kvMethod(id).create(options)).toThrow(OptionError);
-    expect(() => kvMethod(id).create(options)).toThrow(new RegExp(`${Object.keys(options)[0]} is`));
+    const plan = kvMethod(id).planned ? planFor({ heads: 4, kvHeads: 2 }) : undefined;
+    expect(() => kvMethod(id).create(options, plan)).toThrow(OptionError);
+    expect(() => kvMethod(id).create(options, plan)).toThrow(new RegExp(`${Object.keys(options)[0]} is`));
   });
 });

@@ -1,6 +1,7 @@
 import { OptionError } from '@filigree/core-tensor';
 import { attentionMethod } from './catalogue.js';
 import type { MethodOptions, OptionValue } from './method.js';
+import { isRecord, optionsOf, readPlanFile, type PlannedModel } from './plan-file.js';
 
 /** Version of the JSON of a {@link HeadPlan}. */
 export const headPlanVersion = 1;
@@ -9,14 +10,6 @@ export const headPlanVersion = 1;
 export interface HeadChoice {
   readonly method: string;
   readonly options: MethodOptions;
-}
-
-/** The shape of a model that a plan is for. */
-export interface PlannedModel {
-  readonly name: string;
-  readonly layers: number;
-  readonly heads: number;
-  readonly kvHeads: number;
 }
 
 /** A method and options for every query head of every layer, as calibration finds them. Plain JSON. */
@@ -78,65 +71,20 @@ export function formatHeadPlan(plan: HeadPlan): string {
  * @throws OptionError naming what is wrong and where.
  */
 export function parseHeadPlan(json: string, model?: Omit<PlannedModel, 'name'>): HeadPlan {
-  const value = readJson(json);
   const fail = (message: string): never => {
     throw new OptionError(`head plan: ${message}`);
   };
-  if (!isRecord(value)) return fail('it is no JSON object');
-  if (value.version !== headPlanVersion)
-    return fail(`version is ${JSON.stringify(value.version)}, this reads ${headPlanVersion}`);
-  const planned = plannedModel(value.model, fail);
-  if (model) {
-    for (const name of ['layers', 'heads', 'kvHeads'] as const) {
-      if (planned[name] !== model[name])
-        return fail(`it was made for ${planned[name]} ${name} (${planned.name}), the model has ${model[name]}`);
-    }
-  }
-  const calibration = optionsOf(value.calibration ?? {}, 'calibration', fail);
-  const { layers } = value;
-  if (!Array.isArray(layers) || layers.length !== planned.layers)
-    return fail(`layers has ${Array.isArray(layers) ? layers.length : 'no'} entries, model.layers is ${planned.layers}`);
+  const file = readPlanFile('head plan', json, { version: headPlanVersion, model });
+  const { layers } = file.fields;
+  if (!Array.isArray(layers) || layers.length !== file.model.layers)
+    return fail(`layers has ${Array.isArray(layers) ? layers.length : 'no'} entries, model.layers is ${file.model.layers}`);
   const read = layers.map((layer: unknown, index) => ({
-    heads: readHeads(isRecord(layer) ? layer.heads : undefined, `layers[${index}]`, planned.heads, fail),
+    heads: readHeads(isRecord(layer) ? layer.heads : undefined, `layers[${index}]`, file.model.heads, fail),
   }));
-  return { version: headPlanVersion, model: planned, calibration, layers: read };
+  return { version: headPlanVersion, model: file.model, calibration: file.calibration, layers: read };
 }
 
 type Fail = (message: string) => never;
-
-function readJson(json: string): unknown {
-  try {
-    return JSON.parse(json);
-  } catch (error) {
-    throw new OptionError('head plan: it is no JSON', { cause: error });
-  }
-}
-
-function isRecord(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
-}
-
-function plannedModel(value: unknown, fail: Fail): PlannedModel {
-  if (!isRecord(value)) return fail('model is missing');
-  const { name, layers, heads, kvHeads } = value;
-  if (typeof name !== 'string') return fail('model.name is missing');
-  const count = (field: string, number: unknown): number =>
-    typeof number === 'number' && Number.isInteger(number) && number > 0
-      ? number
-      : fail(`model.${field} is ${JSON.stringify(number)}, it must be a positive integer`);
-  return { name, layers: count('layers', layers), heads: count('heads', heads), kvHeads: count('kvHeads', kvHeads) };
-}
-
-function optionsOf(value: unknown, where: string, fail: Fail): MethodOptions {
-  if (!isRecord(value)) return fail(`${where} is no object`);
-  const options: Record<string, OptionValue> = {};
-  for (const [name, option] of Object.entries(value)) {
-    if (typeof option !== 'number' && typeof option !== 'string' && typeof option !== 'boolean')
-      return fail(`${where}.${name} is ${JSON.stringify(option)}, it must be a number, a string or a boolean`);
-    options[name] = option;
-  }
-  return options;
-}
 
 function readHeads(value: unknown, where: string, heads: number, fail: Fail): HeadChoice[] {
   if (!Array.isArray(value) || value.length !== heads)

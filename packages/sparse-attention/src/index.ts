@@ -3,6 +3,7 @@ export * from './catalogue.js';
 export * from './cell-pattern.js';
 export * from './combine-plans.js';
 export * from './head-plan.js';
+export { readPlanFile, type PlanFile, type PlannedModel } from './plan-file.js';
 export type * from './kv-view.js';
 export * from './check-plan.js';
 export * from './lower-mask.js';
@@ -84,5 +85,6 @@ export {
   type CalibrationProgress,
   type CalibrationStore,
   type Calibrator,
+  type Json,
 } from './calibrate/run-calibration.js';
 export type { LayerSample } from './calibrate/capture.js';

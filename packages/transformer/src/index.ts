@@ -28,7 +28,7 @@ export { PromptCache, type KnownPrompt, type PromptCacheOptions } from './genera
 export type { SpeculationOptions, SpeculationStats } from './generate/speculative.js';
 export { Sampler, type SamplingOptions } from './generate/sampler.js';
 export { StopStrings } from './generate/stop-strings.js';
-export { kvCompressor, type KvChoice } from './kv/kv-choice.js';
+export { kvCompressor, type KvChoice, type KvMethodChoice } from './kv/kv-choice.js';
 export { kvTypes, type KvType } from './kv/kv-type.js';
 export { layerHooks } from './model/hooks.js';
 export { loadModel, type LoadModelOptions, type LoadProgress } from './model/load-model.js';

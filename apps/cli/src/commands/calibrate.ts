@@ -1,11 +1,13 @@
 import { writeTo } from '@filigree/checkpoint';
 import { OptionError } from '@filigree/core-tensor';
+import { kvCalibrations, kvMethod, parseKvPlan, type KvPlan } from '@filigree/kv-cache';
 import {
   calibrations,
   parseHeadPlan,
   type Calibration,
   type CalibrationProgress,
   type CalibrationStore,
+  type HeadPlan,
 } from '@filigree/sparse-attention';
 import type { Model } from '@filigree/transformer';
 import { Option } from 'commander';
@@ -31,12 +33,18 @@ interface Options extends ModelOptions {
   readonly force?: true;
 }
 
-const idList = calibrations.map(({ id }) => id);
+/** What can be calibrated, whatever a calibration has to know of a model. */
+const all: readonly Calibration<Model>[] = [...calibrations, ...kvCalibrations];
+const idList = all.map(({ id }) => id);
 
 export const addCalibrate: AddCommand = (program, run) => {
-  const bounds = calibrations.flatMap(({ id, bound }) => (bound ? [`${bound.name} of ${id} (${bound.value})`] : []));
+  const bounds = all.flatMap(({ id, bound }) => (bound ? [`${bound.name} of ${id} (${bound.value})`] : []));
   addModelOptions(
-    program.command('calibrate').description("find a method's options for every head of a model, or for the model, from texts"),
+    program
+      .command('calibrate')
+      .description(
+        "find a method's options for every head of a model, or for the model, from texts; or what heads do, for a method of the cache",
+      ),
   )
     .addOption(new Option('--method <id>', 'what to calibrate').choices(idList).makeOptionMandatory())
     .option('--bound <number>', `what the result must keep: ${bounds.join(', ')}`, numberBetween(0, 1e6, { above: true }))
@@ -50,7 +58,7 @@ export const addCalibrate: AddCommand = (program, run) => {
 
 async function runCalibrate(options: Options, context: Context): Promise<undefined> {
   const { out, progress, signal } = context;
-  const calibration = calibrations.find(({ id }) => id === options.method);
+  const calibration = all.find(({ id }) => id === options.method);
   if (!calibration) throw new UsageError(`there is no calibration "${options.method}"; there are ${idList.join(', ')}`);
   if (options.bound !== undefined && !calibration.bound) throw new UsageError(`option '--bound': ${calibration.id} takes none`);
   if (existsSync(options.out) && !options.force) throw new UsageError(`${options.out} exists; --force replaces it`);
@@ -101,9 +109,23 @@ function fileStore(path: string): CalibrationStore {
   };
 }
 
-function summary({ result }: Calibration, text: string, { out }: Options): string {
+function summary({ id, result }: Calibration<Model>, text: string, { out }: Options): string {
   if (result === 'options') return `${out}:\n${text}`;
-  const plan = parseHeadPlan(text);
+  return result === 'kv-plan' ? kvSummary(id, parseKvPlan(text), out) : headSummary(parseHeadPlan(text), out);
+}
+
+/** The range of every figure, and how the plan is used. */
+function kvSummary(id: string, plan: KvPlan, out: string): string {
+  const rows = Object.entries(plan.figures).map(([name, layers]) => {
+    const figures = layers.flat();
+    const [least, most] = [Math.min(...figures), Math.max(...figures)];
+    return `  ${name}: ${figures.length} figures, ${least} to ${most}`;
+  });
+  const { title } = kvMethod(id);
+  return [`${out}: ${title}`, ...rows, `Use it with --kv ${id}:plan=${out}`].join('\n');
+}
+
+function headSummary(plan: HeadPlan, out: string): string {
   const counts = new Map<string, number>();
   for (const { heads } of plan.layers) {
     for (const { method, options } of heads) {

@@ -38,13 +38,18 @@ export function parseAttention(phase: AttentionPhase | 'any phase'): (text: stri
 
 /** Reads the plan of a file. Whether it fits the model shows when that is loaded. */
 export function parseHeadPlanFile(path: string): HeadPlan {
-  let json;
+  return readPlan(path, parseHeadPlan);
+}
+
+/** What `parse` reads in a file. */
+export function readPlan<T>(path: string, parse: (json: string) => T): T {
+  let json: string;
   try {
     json = readFileSync(path, 'utf8');
   } catch (error) {
     throw new InvalidArgumentError(`${error instanceof Error ? error.message : String(error)}.`);
   }
-  return invalidUnless(() => parseHeadPlan(json));
+  return invalidUnless(() => parse(json));
 }
 
 /** What a library refuses is an argument of the command line that is invalid. */

@@ -4,7 +4,9 @@ import { adaKvMethod } from './methods/ada-kv.js';
 import { capKvMethod } from './methods/cap-kv.js';
 import { chunkKvMethod } from './methods/chunk-kv.js';
 import { compactorMethod } from './methods/compactor.js';
+import { compressKvMethod } from './methods/compress-kv.js';
 import { criticalKvMethod } from './methods/critical-kv.js';
+import { duoAttentionMethod } from './methods/duo-attention.js';
 import { expectedAttentionMethod } from './methods/expected-attention.js';
 import { h2oMethod } from './methods/h2o.js';
 import { keyDiffMethod } from './methods/key-diff.js';
@@ -13,6 +15,7 @@ import { kvZipMethod } from './methods/kv-zip.js';
 import { lagKvMethod } from './methods/lag-kv.js';
 import { pyramidKvMethod } from './methods/pyramid-kv.js';
 import { randomKvMethod } from './methods/random-kv.js';
+import { razorAttentionMethod } from './methods/razor-attention.js';
 import { snapKvMethod } from './methods/snap-kv.js';
 import { streamingKvMethod } from './methods/streaming-kv.js';
 import { tovaMethod } from './methods/tova.js';
@@ -36,6 +39,9 @@ export const kvMethods: readonly KvMethod[] = /* @__PURE__ */ Object.freeze([
   capKvMethod,
   compactorMethod,
   kvZipMethod,
+  duoAttentionMethod,
+  razorAttentionMethod,
+  compressKvMethod,
   randomKvMethod,
 ]);
 

@@ -5,8 +5,10 @@ import type { Compressor } from './compressor.js';
 export interface StreamingHeadsOptions {
   /** First entries that streaming heads keep. */
   readonly sinks: number;
-  /** Newest entries that they keep. */
-  readonly recent: number;
+  /** Newest entries that they keep: a number, or one that depends on the length of the prompt. */
+  readonly recent: number | ((length: number) => number);
+  /** Name in errors; default `duo-attention`. */
+  readonly id?: string | undefined;
 }
 
 /**
@@ -18,8 +20,8 @@ export interface StreamingHeadsOptions {
  *
  * @throws OptionError when an option is out of its range or the plan is of another shape than the model.
  */
-export function streamingHeads(plan: HeadPlan, { sinks, recent }: StreamingHeadsOptions): Compressor {
-  checkIntegers('duo-attention', { sinks, recent });
+export function streamingHeads(plan: HeadPlan, { sinks, recent, id = 'duo-attention' }: StreamingHeadsOptions): Compressor {
+  checkIntegers(id, typeof recent === 'number' ? { sinks, recent } : { sinks });
   const { kvHeads, heads } = plan.model;
   const group = heads / kvHeads;
   const retrieval = plan.layers.map((layer) =>
@@ -27,14 +29,15 @@ export function streamingHeads(plan: HeadPlan, { sinks, recent }: StreamingHeads
       layer.heads.slice(head * group, (head + 1) * group).some(({ method }) => method === 'dense'),
     ),
   );
-  const streaming = (length: number): number => Math.min(length, Math.max(1, sinks + recent));
+  const newest = typeof recent === 'number' ? () => recent : recent;
+  const streaming = (length: number): number => Math.min(length, Math.max(1, sinks + newest(length)));
   const expectLayer = (layer: number, layers: number): readonly boolean[] => {
     if (layers !== retrieval.length)
-      throw new OptionError(`duo-attention: the plan has ${retrieval.length} layers, the model ${layers}`);
+      throw new OptionError(`${id}: the plan has ${retrieval.length} layers, the model ${layers}`);
     return retrieval[layer];
   };
   return {
-    id: 'duo-attention',
+    id,
     queries: 0,
     queryAgnostic: true,
     budget(length, layer, layers) {
@@ -43,8 +46,7 @@ export function streamingHeads(plan: HeadPlan, { sinks, recent }: StreamingHeads
     },
     compress({ length, layer, layers, kvHeads: found }) {
       const classes = expectLayer(layer, layers);
-      if (found !== kvHeads)
-        throw new OptionError(`duo-attention: the plan has ${kvHeads} key-value heads, the model ${found}`);
+      if (found !== kvHeads) throw new OptionError(`${id}: the plan has ${kvHeads} key-value heads, the model ${found}`);
       const first = Math.min(sinks, streaming(length));
       const dropped = length - streaming(length);
       const lists = classes.map((whole) =>
@@ -63,24 +65,35 @@ export interface GateOptions {
 }
 
 /**
- * A plan from gates [layers][kvHeads] within 0 and 1, as DuoAttention trains them: of all heads the `floor(sparsity · heads)` smallest stream.
+ * A plan from gates [layers][kvHeads] within 0 and 1, as DuoAttention trains them: of all heads the `floor(sparsity · heads)` smallest stream. A layer without
+ * gates, which has a window of its own, is left as it is.
+ *
  * @throws OptionError when sparsity is not within 0 and 1, or gates are not of the model's shape.
  */
 export function gatePlan(model: HeadPlan['model'], gates: readonly ArrayLike<number>[], { sparsity }: GateOptions): HeadPlan {
   if (!(sparsity >= 0 && sparsity <= 1)) throw new OptionError(`gatePlan: sparsity is ${sparsity}, it must lie within 0 and 1`);
-  if (gates.length !== model.layers || gates.some((row) => row.length !== model.kvHeads))
+  if (gates.length !== model.layers || gates.some((row) => row.length > 0 && row.length !== model.kvHeads))
     throw new OptionError(`gatePlan: gates must be [${model.layers}][${model.kvHeads}]`);
   const all = gates.flatMap((row, layer) => Array.from(row, (gate, head) => ({ gate, place: layer * model.kvHeads + head })));
   const bad = all.find(({ gate }) => !Number.isFinite(gate));
   if (bad) throw new OptionError(`gatePlan: gate ${bad.place} is ${bad.gate}, it must be a number`);
   all.sort((a, b) => a.gate - b.gate || a.place - b.place);
   const streams = new Set(all.slice(0, Math.floor(sparsity * all.length + 1e-9)).map(({ place }) => place));
+  return streamingPlan(model, streams, { method: 'duo-attention', sparsity });
+}
+
+/** A plan whose heads are dense but for some key-value heads, which stream: `layer · kvHeads + head`. */
+export function streamingPlan(
+  model: HeadPlan['model'],
+  streams: ReadonlySet<number>,
+  calibration: HeadPlan['calibration'],
+): HeadPlan {
   const group = model.heads / model.kvHeads;
-  const layers = gates.map((_, layer) => ({
+  const layers = Array.from({ length: model.layers }, (_, layer) => ({
     heads: Array.from({ length: model.heads }, (_head, head) => ({
       method: streams.has(layer * model.kvHeads + Math.floor(head / group)) ? 'streaming-llm' : 'dense',
       options: {},
     })),
   }));
-  return { version: 1, model, calibration: { method: 'duo-attention', sparsity }, layers };
+  return { version: 1, model, calibration, layers };
 }

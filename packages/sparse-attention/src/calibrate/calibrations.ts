@@ -6,18 +6,18 @@ import { autotuneSparge, calibrateSale, profileXAttention, searchMInference, sea
 import { calibrateSkipSoftmax } from './skip-softmax.js';
 
 /** A calibration by name: what a command line offers. */
-export interface Calibration {
+export interface Calibration<Model extends CalibratedModel = CalibratedModel> {
   readonly id: string;
   readonly title: string;
   /** What the one number that it takes bounds, and its default; without it the calibration takes none. */
   readonly bound?: { readonly name: string; readonly value: number } | undefined;
-  /** `head-plan`: what `parseHeadPlan` reads; `options`: options of a method, as JSON. */
-  readonly result: 'head-plan' | 'options';
+  /** `head-plan`: what `parseHeadPlan` reads; `kv-plan`: what a method of the cache takes as its plan; `options`: options of a method, as JSON. */
+  readonly result: 'head-plan' | 'kv-plan' | 'options';
   /** Steps whose progress is kept apart. */
   readonly stages: number;
   /** JSON text of the result. `stores[stage]` keeps the progress of a stage. */
   run(
-    model: CalibratedModel,
+    model: Model,
     texts: readonly (readonly number[])[],
     options: Omit<CalibrationOptions, 'store'> & {
       readonly name: string;

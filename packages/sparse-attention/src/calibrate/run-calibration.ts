@@ -10,7 +10,8 @@ export interface Calibrator<F extends Json, R> {
   readonly id: string;
   /** All that the figures depend on, beside the model and the texts. */
   readonly settings: Json;
-  observe(sample: LayerSample): Promise<F>;
+  /** Figures of one layer over one of the texts. */
+  observe(sample: LayerSample, text: number): Promise<F>;
   /** `figures[text][index]` belongs to `layers[index]`. */
   finish(figures: readonly (readonly F[])[], layers: readonly number[]): R;
 }
@@ -69,7 +70,7 @@ export async function runCalibration<F extends Json, R>(
   for (const [text, tokens] of texts.entries()) {
     const missing = layers.filter((layer) => !Object.hasOwn(figures, `${text}.${layer}`));
     await visitLayers(model, tokens, missing, { memoryBytes, signal }, async (sample) => {
-      figures[`${text}.${sample.layer}`] = await calibrator.observe(sample);
+      figures[`${text}.${sample.layer}`] = await calibrator.observe(sample, text);
       await store?.save({ version: 1, key, figures });
       onProgress?.(Object.keys(figures).length, texts.length * layers.length);
     });

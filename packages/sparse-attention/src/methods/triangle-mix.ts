@@ -1,4 +1,5 @@
-import { layerPlan, type HeadPlan, type PlannedModel } from '../head-plan.js';
+import { layerPlan, type HeadPlan } from '../head-plan.js';
+import type { PlannedModel } from '../plan-file.js';
 import { checkIntegers, defineMethod } from '../method.js';
 import { streaming, type StreamingOptions } from './streaming.js';
 

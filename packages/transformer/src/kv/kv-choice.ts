@@ -1,5 +1,5 @@
 import { OptionError } from '@filigree/core-tensor';
-import { kvMethod, type Compressor } from '@filigree/kv-cache';
+import { kvMethod, type Compressor, type KvPlan } from '@filigree/kv-cache';
 import type { MethodOptions } from '@filigree/sparse-attention';
 import type { Compression } from '../model/session.js';
 
@@ -7,6 +7,8 @@ import type { Compression } from '../model/session.js';
 export interface KvMethodChoice {
   readonly method: string;
   readonly options?: MethodOptions | undefined;
+  /** What calibration found of the model's heads, for a method that is `planned`. */
+  readonly plan?: KvPlan | undefined;
   /**
    * Cuts back to what was kept of the prompt whenever so many tokens have come since, so that the cache does not grow. Default: never. For methods that
    * decide by the order of entries; TOVA and StreamingLLM, as published, do it at every token.
@@ -33,7 +35,7 @@ export function kvCompression(choice: KvChoice, caller: string): Compression {
 export function kvCompressor(choice: KvChoice, caller: string): Compressor {
   if (!('method' in choice)) return choice;
   try {
-    return kvMethod(choice.method).create(choice.options);
+    return kvMethod(choice.method).create(choice.options, choice.plan);
   } catch (error) {
     if (error instanceof OptionError) throw new OptionError(`${caller}: kv: ${error.message}`, { cause: error });
     throw error;

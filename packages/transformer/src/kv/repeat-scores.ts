@@ -1,22 +1,5 @@
-import {
-  add,
-  binary,
-  cast,
-  fromArray,
-  gatherRows,
-  keep,
-  matmul,
-  mul,
-  permute,
-  reduce,
-  reshape,
-  scope,
-  slice,
-  softcap,
-  softmax,
-  type Tensor,
-} from '@filigree/core-tensor';
-import type { KvCache } from '@filigree/kv-cache';
+import { binary, cast, fromArray, gatherRows, keep, reduce, reshape, scope, slice, type Tensor } from '@filigree/core-tensor';
+import { probabilities, type KvCache } from '@filigree/kv-cache';
 import type { ModelConfig } from '../config/model-config.js';
 
 /** Queries whose probabilities are there at a time. */
@@ -105,16 +88,11 @@ export class RepeatScores {
     keys: Tensor,
     { from, size, mask, first, count }: { from: number; size: number; mask: Tensor; first: number; count: number },
   ): Tensor {
-    const { heads, kvHeads, headDim, attentionScale, attentionSoftcap } = this.config;
-    const group = heads / kvHeads;
-    const seen = keys.shape[1];
-    const queries = reshape(slice(q, [0, from, 0, 0], [1, size, heads, headDim]), [size, kvHeads, group, headDim]);
-    const apart = reshape(permute(queries, [1, 2, 0, 3]), [kvHeads, group * size, headDim]);
-    const scaled = mul(matmul(apart, keys, { transposeB: true }), fromArray(q.backend, [attentionScale], [1]));
-    const logits = attentionSoftcap > 0 ? softcap(scaled, attentionSoftcap) : scaled;
-    const chances = softmax(add(reshape(logits, [heads, size, seen]), mask));
+    const { heads, kvHeads, headDim, attentionScale: scale, attentionSoftcap } = this.config;
+    const queries = reshape(slice(q, [0, from, 0, 0], [1, size, heads, headDim]), [size, heads, headDim]);
+    const chances = probabilities(queries, keys, { mask, scale, softcap: attentionSoftcap });
     const span = slice(chances, [0, 0, first], [heads, size, count]);
-    return reduce(reshape(span, [kvHeads, group * size, count]), 'max', { axis: 1 });
+    return reduce(reshape(span, [kvHeads, (heads / kvHeads) * size, count]), 'max', { axis: 1 });
   }
 
   /** f32 [Hk, seen, D]. */

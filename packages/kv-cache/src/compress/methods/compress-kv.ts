@@ -1,10 +1,12 @@
 import { OptionError } from '@filigree/core-tensor';
 import { checkIntegers } from '@filigree/sparse-attention';
-import { largest, shared } from './allocate.js';
-import { uniform } from './budgets.js';
-import { compressor, type Budget, type ScoredCompressor } from './compressor.js';
-import { attentionReceived } from './probabilities.js';
-import { readRows } from './rows.js';
+import { ascending, largest, shared } from '../allocate.js';
+import { uniform } from '../budgets.js';
+import { compressor, type Budget, type ScoredCompressor } from '../compressor.js';
+import { definePlannedKvMethod } from '../kv-method.js';
+import { figuresOf, type KvPlan } from '../kv-plan.js';
+import { attentionReceived } from '../probabilities.js';
+import { readRows } from '../rows.js';
 
 /** What calibration says about a model. */
 export interface CompressKvCalibration {
@@ -97,4 +99,46 @@ function byErrors(mean: Budget, errors: readonly number[], least: number): Budge
       }
     return counts[layer];
   };
+}
+
+export interface CompressKvMethodOptions extends CompressKvOptions {
+  /** Query heads of a layer that vote. */
+  readonly heads: number;
+}
+
+/**
+ * What a plan says to {@link compressKv}: of every layer the `heads` query heads that retrieve most. Figures of the plan: `retrieval` [layers][heads], `error`
+ * [layers][1]. Layers with a window of their own count as average ones.
+ *
+ * @throws OptionError when there are no so many heads, or the plan is another method's.
+ */
+export function compressKvCalibration(plan: KvPlan, heads: number): CompressKvCalibration {
+  const { model } = plan;
+  checkIntegers('compress-kv', { heads }, 1);
+  const retrieval = figuresOf('compress-kv', plan, 'retrieval', model.heads);
+  const errors = figuresOf('compress-kv', plan, 'error', 1);
+  const known = errors.flat();
+  const mean = known.reduce((sum, error) => sum + error, 0) / Math.max(1, known.length);
+  return {
+    heads: retrieval.map((row) => ascending(largest(row, heads))),
+    errors: errors.map(([error = mean]) => error),
+  };
+}
+
+/** {@link compressKv} in the catalogue. */
+export const compressKvMethod = /* @__PURE__ */ definePlannedKvMethod({
+  id: 'compress-kv',
+  title: 'CompressKV: heads that retrieve choose for their layer',
+  paper: 'arXiv:2508.02401',
+  phase: 'prefill',
+  training: 'calibration',
+  queryAgnostic: false,
+  ragged: false,
+  options: /* @__PURE__ */ compressKvOptions(),
+  compressor: (plan, { heads, ...options }) => compressKv(compressKvCalibration(plan, heads), options),
+});
+
+/** As a call, which bundlers can leave out, unlike a spread. */
+function compressKvOptions() {
+  return { ...compressKvDefaults, heads: 4 } as const;
 }
