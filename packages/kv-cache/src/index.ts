@@ -65,6 +65,7 @@ export * from './compress/methods/pyramid-kv.js';
 export * from './compress/methods/random-kv.js';
 export * from './compress/methods/razor-attention.js';
 export * from './compress/methods/snap-kv.js';
+export * from './compress/methods/spatten.js';
 export * from './compress/methods/streaming-kv.js';
 export * from './compress/methods/tova.js';
 export * from './compress/methods/un-comp.js';

@@ -17,6 +17,7 @@ import { pyramidKvMethod } from './methods/pyramid-kv.js';
 import { randomKvMethod } from './methods/random-kv.js';
 import { razorAttentionMethod } from './methods/razor-attention.js';
 import { snapKvMethod } from './methods/snap-kv.js';
+import { spattenMethod } from './methods/spatten.js';
 import { streamingKvMethod } from './methods/streaming-kv.js';
 import { tovaMethod } from './methods/tova.js';
 import { unCompMethod } from './methods/un-comp.js';
@@ -29,6 +30,7 @@ export const kvMethods: readonly KvMethod[] = /* @__PURE__ */ Object.freeze([
   adaKvMethod,
   h2oMethod,
   tovaMethod,
+  spattenMethod,
   chunkKvMethod,
   criticalKvMethod,
   unCompMethod,

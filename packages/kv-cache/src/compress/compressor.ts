@@ -26,6 +26,8 @@ export interface CompressContext {
   readonly softcap: number;
   /** Entries that every head is to keep, where that is not what the budget says of the length. */
   readonly entries?: number | undefined;
+  /** Of a cascade: what layers before found of the entries that are left, which it adds to. */
+  readonly importance?: Float64Array | undefined;
   /** Turns queries or keys [n, heads, D] from their positions back to position 0, or by any other distances: by i32 [n]. */
   readonly rotate: (x: Tensor, by: Tensor) => Tensor;
   /** f32 [Hq, Dv, hidden], made for the caller: what a channel of a query head's values adds to the residual stream. */
@@ -44,6 +46,8 @@ export interface Compressor {
   readonly queryAgnostic: boolean;
   /** Whether it can decide about entries in the order of their positions when some before were evicted. */
   readonly decodes?: boolean | undefined;
+  /** Whether tokens that a layer drops are gone for later layers too: their hidden states are no longer computed. All heads keep the same entries then. */
+  readonly cascade?: boolean | undefined;
   /** Entries per key-value head and layer that the decision leaves of a prompt, on average over the heads of the layer. */
   budget(length: number, layer: number, layers: number): number;
   /** How the prompt is read once more, where a decision needs that; layers are not compressed one by one then. */

@@ -135,11 +135,16 @@ export class StreamCache {
 
   /**
    * Takes entries of a layer from where all of them are: k [Hk, S, D], v [Hk, S, Dv] f32 or f16, for each head the ids it keeps, ascending. Entry i is at
-   * position i. Once per layer, before any other entry of it.
+   * position i, or where `places` says, of positions up to `end`. Once per layer, before any other entry of it.
    *
    * @throws KvCapacityError when the pool has no page left; nothing changes then.
    */
-  fill(layer: number, { k, v }: { readonly k: Tensor; readonly v: Tensor }, kept: readonly ArrayLike<number>[]): void {
+  fill(
+    layer: number,
+    { k, v }: { readonly k: Tensor; readonly v: Tensor },
+    kept: readonly ArrayLike<number>[],
+    places?: { readonly positions: Int32Array; readonly end: number },
+  ): void {
     const streams = this.#ofLayer(layer);
     const heads = this.kvHeads;
     checkRows('StreamCache.fill', { k, v }, { spec: this.pool.layers[0], axes: [heads, 'S'], dtypes: ['f32', 'f16'] });
@@ -149,17 +154,22 @@ export class StreamCache {
     if (streams.some((stream) => stream.length > 0))
       throw new OptionError(`StreamCache.fill: layer ${layer} has entries already`);
     for (const ids of kept) checkIds('StreamCache.fill', ids, length);
+    const { positions, end } = places ?? { positions: undefined, end: length };
+    if (positions && (positions.length !== length || positions.some((at, index) => at >= (positions[index + 1] ?? end))))
+      throw new OptionError(`StreamCache.fill: places must be ${length} ascending positions before ${end}`);
     this.pool.expectFree(streams.reduce((sum, stream, head) => sum + stream.missing(kept[head].length), 0));
     const rows = kept.flatMap((ids, head) => Array.from(ids, (id) => head * length + id));
-    const slots = streams.flatMap((stream, head) => Array.from(stream.extend(kept[head])));
+    const slots = streams.flatMap((stream, head) =>
+      Array.from(stream.extend(positions ? Array.from(kept[head], (id) => positions[id]) : kept[head])),
+    );
     const flat = (x: Tensor): Tensor => reshape(x, [heads * length, x.shape[2]]);
     scope(() => {
       if (rows.length > 0) this.#write(this.#rows({ k: flat(k), v: flat(v) }, rows), slots);
     });
-    this.#ends[layer] = Math.max(this.#ends[layer], length);
+    this.#ends[layer] = Math.max(this.#ends[layer], end);
     this.#evicted(
       layer,
-      kept.some((ids) => ids.length < length),
+      kept.some((ids) => ids.length < end),
     );
   }
 

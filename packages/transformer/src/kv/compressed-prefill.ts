@@ -1,7 +1,7 @@
 import {
-  empty,
   fromArray,
   narrow,
+  OptionError,
   reshape,
   scope,
   throwIfAborted,
@@ -9,12 +9,11 @@ import {
   writeSlice,
   type Tensor,
 } from '@filigree/core-tensor';
-import { appendOp, type Compressor, type StreamCache } from '@filigree/kv-cache';
-import { attention } from '@filigree/sparse-attention';
+import type { CompressContext, Compressor, StreamCache } from '@filigree/kv-cache';
 import type { ModelConfig } from '../config/model-config.js';
 import type { Decoder } from '../model/decoder.js';
 import { NewestQueries } from './newest-queries.js';
-import type { StepKv } from './sequence-kv.js';
+import { PromptRows } from './prompt-rows.js';
 
 export interface CompressedPrefill {
   readonly decoder: Decoder;
@@ -33,23 +32,24 @@ export interface CompressedPrefill {
  * is there as a whole, beside the hidden states [T, hidden]. Resolves with the logits of the last token, [1, vocabulary], which the caller disposes.
  */
 export async function compressedPrefill(parts: CompressedPrefill): Promise<Tensor> {
-  const { decoder, tokens, signal, onChunk } = parts;
-  const { backend, config } = decoder;
-  const { layers, kvHeads, headDim, hiddenSize } = config;
-  const { dtype } = parts.cache.pool;
-  const pages = (): Tensor => unscoped(() => empty(backend, [1, kvHeads, tokens.length, headDim], dtype));
-  const whole = { k: pages(), v: pages() };
-  const hidden = unscoped(() => empty(backend, [tokens.length, hiddenSize], 'f32'));
+  const { decoder, tokens, compressor, signal, onChunk } = parts;
+  const { config } = decoder;
+  if (compressor.cascade && config.windows.some((window) => window > 0))
+    throw new OptionError(
+      `kv: ${compressor.id} leaves out tokens, which layers with a window of their own would not notice; take another method`,
+    );
+  const rows = new PromptRows(decoder, parts.cache.pool.dtype, tokens.length);
   try {
-    embed(parts, hidden);
-    for (let layer = 0; layer < layers; layer++) {
+    embed(parts, rows.hidden);
+    for (let layer = 0; layer < config.layers; layer++) {
       throwIfAborted(signal);
-      await compressLayer(parts, { layer, whole, hidden });
-      if (layer < layers - 1) onChunk?.(Math.floor(((layer + 1) / layers) * tokens.length));
+      const kept = await compressLayer(parts, layer, rows);
+      if (compressor.cascade) rows.keep(kept[0]);
+      if (layer < config.layers - 1) onChunk?.(Math.floor(((layer + 1) / config.layers) * tokens.length));
     }
-    return scope(() => decoder.logits(narrow(hidden, tokens.length - 1, 1)));
+    return scope(() => decoder.logits(narrow(rows.hidden, rows.length - 1, 1)));
   } finally {
-    for (const tensor of [whole.k, whole.v, hidden]) tensor.dispose();
+    rows.dispose();
   }
 }
 
@@ -68,64 +68,41 @@ function embed({ decoder, tokens, chunk }: CompressedPrefill, hidden: Tensor): v
   }
 }
 
-interface WholeLayer {
-  readonly layer: number;
-  /** [1, Hk, T, D]. */
-  readonly whole: { readonly k: Tensor; readonly v: Tensor };
-  /** [T, hidden]: what the layer reads, and what it leaves. */
-  readonly hidden: Tensor;
-}
-
-async function compressLayer(parts: CompressedPrefill, { layer, whole, hidden }: WholeLayer): Promise<void> {
+async function compressLayer(parts: CompressedPrefill, layer: number, rows: PromptRows): Promise<readonly Uint32Array[]> {
   const { decoder, tokens, cache, compressor, chunk, signal } = parts;
   const { config, backend } = decoder;
-  const length = tokens.length;
-  const kept = entriesKept(config, compressor, length, layer);
-  const dense = config.windows[layer] > 0 || kept >= length;
+  const { length, hidden } = rows;
+  const kept = Math.min(length, entriesKept(config, compressor, tokens.length, layer));
+  // A cascade adds up what it sees as long as any layer drops something.
+  const least = compressor.cascade ? entriesKept(config, compressor, tokens.length, config.layers - 1) : kept;
+  const dense = config.windows[layer] > 0 || Math.min(kept, least) >= length;
   const queries = new NewestQueries(dense ? 0 : compressor.queries === 'all' ? length : compressor.queries);
-  const entries = { k: withoutBatch(whole.k), v: withoutBatch(whole.v) };
+  const entries = { k: withoutBatch(rows.k), v: withoutBatch(rows.v) };
   let q: Tensor | undefined;
   try {
     for (let start = 0; start < length; start += chunk) {
       const count = Math.min(chunk, length - start);
       scope(() => {
-        const positions = fromArray(
-          backend,
-          Int32Array.from({ length: count }, (_, index) => start + index),
-          [count],
-          'i32',
-        );
         const onQueries = (_: number, q: Tensor): void => {
           queries.add(q);
         };
-        const kv = wholeStep(whole, positions, start + count);
+        const kv = rows.step(start, count);
         writeSlice(hidden, decoder.layer(layer, narrow(hidden, start, count), { kv, onQueries }), { axis: 0, start });
       });
       await backend.ready();
       throwIfAborted(signal);
     }
     q = queries.joined(backend, config.heads, config.headDim);
+    const cascade = compressor.cascade ? { entries: kept, importance: rows.importance } : {};
     const lists = dense
       ? newest(config.kvHeads, length, kept)
-      : await compressEntries(decoder, compressor, { layer, q, ...entries });
-    cache.fill(layer, entries, lists);
+      : await compressEntries(decoder, compressor, { layer, q, ...entries }, cascade);
+    cache.fill(layer, entries, lists, { positions: rows.positions, end: tokens.length });
+    return lists;
   } finally {
     queries.dispose();
     for (const tensor of [q, entries.k, entries.v]) tensor?.dispose();
   }
-}
-
-/** One layer as contiguous entries. */
-function wholeStep({ k, v }: WholeLayer['whole'], positions: Tensor, lengthK: number): StepKv {
-  return {
-    positions,
-    layer: () => ({
-      append: (newK, newV) => {
-        appendOp({ keyPages: k, valuePages: v, k: newK, v: newV, slots: positions }, {});
-      },
-      attend: (q, options) => attention(q, k, v, { ...options, lengthK, queryLayout: 'blhd' }).o,
-    }),
-  };
 }
 
 /** Asks the compressor about the entries of a layer: k [Hk, S, D], v [Hk, S, Dv], q [1, n, Hq, D]. */
@@ -133,13 +110,14 @@ export function compressEntries(
   decoder: Decoder,
   compressor: Compressor,
   { layer, ...tensors }: { readonly layer: number; readonly k: Tensor; readonly v: Tensor; readonly q: Tensor },
+  progress: Pick<CompressContext, 'entries' | 'importance'> = {},
 ): Promise<readonly Uint32Array[]> {
   const { config, backend } = decoder;
   const { layers, heads, kvHeads, attentionScale: scale, attentionSoftcap: softcap } = config;
   const rotate = (x: Tensor, by: Tensor): Tensor => decoder.rotate(layer, x, by);
   const outputWeight = (): Tensor => decoder.outputWeight(layer);
   const shape = { layer, layers, heads, kvHeads, length: tensors.k.shape[1] };
-  return compressor.compress({ backend, ...shape, ...tensors, scale, softcap, rotate, outputWeight });
+  return compressor.compress({ backend, ...shape, ...tensors, ...progress, scale, softcap, rotate, outputWeight });
 }
 
 /** The last `count` of `length` entries, for every head. */
