@@ -1,5 +1,5 @@
 // Attention over whole coded pages. Contract: packages/kv-cache/src/ops/coded-attention.ts. Reads the codes of K and V once per query row and
-// dequantises them in registers; 2 * entries * (dim + value_dim) operations a row. Stands before attend.wgsl, untiled.wgsl and codes.wgsl of both sides.
+// dequantises them in registers; 2 * entries * (dim + value_dim) operations a row. Stands before attend.wgsl, untiled.wgsl, unbiased.wgsl and codes.wgsl of both sides.
 
 struct Parameters {
   offsets: array<vec4u, OFFSET_WORDS>,

@@ -1,5 +1,6 @@
 // What the attention executors share: online softmax in f32 over the keys of one query row. Included behind an executor's module, which declares
-// the bindings, `p`, and how its arguments are read; tiles.wgsl or untiled.wgsl stand behind it and say which scores count.
+// the bindings, `p`, and how its arguments are read; tiles.wgsl or untiled.wgsl stand behind it and say which scores count,
+// biased.wgsl or unbiased.wgsl what is added to them.
 //
 // Two ways through the keys. `rows`: one invocation a query row, keys one by one; neighbouring invocations are neighbouring queries of one head
 // and read the same keys at the same time. `split`: one workgroup a query row, 64 keys at a time, two barriers each; for few queries, decoding.
@@ -70,11 +71,12 @@ fn row_of(index: u32) -> Row {
   return row;
 }
 
-// Row of a key among the bound rows of k and v; not below p.key_rows when it is not there.
+// Row of a key among the bound rows of k and v; not below p.key_rows when it is not there, or a bias of -inf hides it.
 fn key_row(row: Row, position: u32) -> u32 {
   let kv_head = kv_head_of(row.head);
   let at = (page_of(row.batch, position) * p.kv_heads + kv_head) * p.page_size + entry_of(position) - p.first_key_row;
-  return select(at, 0xffffffffu, position >= p.capacity || kv_head >= p.kv_heads);
+  let absent = position >= p.capacity || kv_head >= p.kv_heads || at >= p.key_rows;
+  return select(at, 0xffffffffu, absent || hides(select(at, 0u, absent)));
 }
 
 fn score(row: Row, key: u32) -> f32 {
@@ -86,6 +88,7 @@ fn score(row: Row, key: u32) -> f32 {
   if (p.softcap > 0.0) {
     scaled = p.softcap * tanh(clamp(scaled / p.softcap, -10.0, 10.0));
   }
+  scaled += bias_of(key);
   if (BF16) {
     return scaled * LOG2_E;
   }

@@ -13,5 +13,7 @@ export interface KvView {
   readonly table?: Tensor | undefined;
   /** Entries of each batch element. */
   readonly lengths: readonly number[];
+  /** [pages, Hk, pageSize] f32: added to the scores of keys, as the `bias` of attention. */
+  readonly bias?: Tensor | undefined;
   readonly codec?: KvCodec | undefined;
 }

@@ -1,4 +1,16 @@
-import { fromArray, OptionError, Random, scope, type Backend, type NumberArray, type Tensor } from '@filigree/core-tensor';
+import {
+  fromArray,
+  gatherRows,
+  OptionError,
+  Random,
+  reshape,
+  scope,
+  ShapeError,
+  writeSlice,
+  type Backend,
+  type NumberArray,
+  type Tensor,
+} from '@filigree/core-tensor';
 import {
   attention,
   attentionOp,
@@ -212,6 +224,46 @@ describe.each([nativeBackends()[nativeBackends().length - 1], webGpuBackends()[0
     const indices = Array.from({ length }, (_, query) => Array.from({ length }, (__, key) => (key <= query ? key : -1)));
     const lists = fromArray(backend, Int32Array.from(indices.flat()), [1, 1, length, length], 'i32');
     expectClose(await results(() => gatherAttention(q, k, v, lists, { kvMap })), expected);
+  });
+
+  it('adds a bias to the scores of a key: log 3 weighs it three times, −∞ leaves it out whatever its numbers are', async () => {
+    const [group, entries] = [heads / kvHeads, 30];
+    for (const queries of [1, 20]) {
+      const { q, k, v } = prompt(backend, 8, queries);
+      const some = (x: Tensor, ids: readonly number[]): Tensor => {
+        const rows = Array.from({ length: kvHeads }, (_, head) => ids.map((id) => head * length + id)).flat();
+        const flat = reshape(x, [kvHeads * length, dim]);
+        return reshape(gatherRows(flat, fromArray(backend, rows, [rows.length], 'i32')), [1, kvHeads, ids.length, dim]);
+      };
+      const plain = [...Array(entries).keys()];
+      // Entry 3 three times; entry 5 is not there.
+      const ids = plain.flatMap((id) => (id === 3 ? [3, 3, 3] : id === 5 ? [] : [id]));
+      const wanted = await read(attention(q, some(k, ids), some(v, ids), { causal: false }));
+      const poisoned = (x: Tensor): Tensor => {
+        const hole = fromArray(backend, new Float32Array(kvHeads * dim).fill(NaN), [1, kvHeads, 1, dim]);
+        const whole = some(x, plain);
+        writeSlice(whole, hole, { axis: 2, start: 5 });
+        return whole;
+      };
+      const row = Float32Array.from(plain, (id) => (id === 3 ? Math.log(3) : id === 5 ? -Infinity : 0));
+      const bias = fromArray(
+        backend,
+        Float32Array.from({ length: kvHeads * entries }, (_, at) => row[at % entries]),
+        [...[1, kvHeads, entries]],
+      );
+      expectClose(await read(attention(q, poisoned(k), poisoned(v), { causal: false, bias })), wanted);
+      const nothing = fromArray(backend, new Float32Array(kvHeads * entries).fill(-Infinity), [1, kvHeads, entries]);
+      const { o, lse } = await read(attention(q, some(k, plain), some(v, plain), { bias: nothing }));
+      expect(new Set([...o, ...lse])).toEqual(new Set([0, -Infinity]));
+      const kvMap = fromArray(
+        backend,
+        Int32Array.from({ length: heads }, (_, head) => Math.floor(head / group)),
+        [heads],
+        'i32',
+      );
+      expect(() => attention(q, some(k, plain), some(v, plain), { bias, kvMap })).toThrow(OptionError);
+      expect(() => attention(q, k, v, { bias })).toThrow(ShapeError);
+    }
   });
 
   it('keeps all scores when n of n are kept, and n of each group when all are equal', async () => {

@@ -16,6 +16,7 @@ import codedAttention from '@filigree/wgsl/kv-cache/coded-attention.wgsl';
 import decode from '@filigree/wgsl/kv-cache/decode.wgsl';
 import encode from '@filigree/wgsl/kv-cache/encode.wgsl';
 import attend from '@filigree/wgsl/sparse-attention/attend.wgsl';
+import unbiased from '@filigree/wgsl/sparse-attention/unbiased.wgsl';
 import untiled from '@filigree/wgsl/sparse-attention/untiled.wgsl';
 import { codedLayout, type CodedLayout, type KvFormat, type KvSide } from '../codecs/layout.js';
 
@@ -150,6 +151,7 @@ export const codedAttentionKernel: WebGpuKernel = {
         withLayout(own, keys),
         attend.replaceAll('ROUNDED', 'false'),
         untiled,
+        unbiased,
         withLayout(codes.replaceAll('SIDE', 'kPages'), keys),
         withLayout(codes.replaceAll('SIDE', 'vPages'), values),
       ]

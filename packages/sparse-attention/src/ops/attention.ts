@@ -9,11 +9,11 @@ import {
   type Tensor,
 } from '@filigree/core-tensor';
 import { tileKeys } from '../visible-keys.js';
-import { attentionOutputs, attentionTolerance, checkKvMap, keyCapacity, precisions, queryLayouts } from './check.js';
-import { kvMapOfCase, pagedCase } from './cases.js';
+import { attentionOutputs, attentionTolerance, checkBias, checkKvMap, keyCapacity, precisions, queryLayouts } from './check.js';
+import { biasOfCase, kvMapOfCase, pagedCase } from './cases.js';
 import { attributesOf, finishAttention, scaledQueries, type ExecutorCall } from './executor-call.js';
 import { checkScoreOptions } from './kept-keys.js';
-import { attendRow, geometryOf } from './reference.js';
+import { attendRow, biasOf, geometryOf, someKeys } from './reference.js';
 import { tiledAttributes, tiledCase } from './tiled-cases.js';
 import { attentionKernel } from './webgpu.js';
 
@@ -23,6 +23,7 @@ import { attentionKernel } from './webgpu.js';
  * q [B,Hq,Lq,D] (or [B,Lq,Hq,D] with queryLayout `blhd`) f32   k [pages,Hk,P,D], v [pages,Hk,P,Dv] f32 or f16
  * table i32 [B, pages per element]: without it page b is the whole cache of element b   lengths i32 [B]: keys per element
  * kvMap i32 [Hq]: query head → key-value head; without it, h reads floor(h / (Hq/Hk))
+ * bias f32 [pages,Hk,P], not beside a kvMap: added to the scores of a key, behind the softcap; −∞ hides the key, whatever its numbers are
  * o as q with Dv, f32   lse [B,Hq,Lq] f32, natural logarithm
  *
  * The last query sits at the last key: query i is at position lenK − Lq + i. Causal:
@@ -41,7 +42,7 @@ import { attentionKernel } from './webgpu.js';
  */
 export const attentionOp = /* @__PURE__ */ defineOp({
   name: 'sparse-attention/attention',
-  inputs: ['q', 'k', 'v', 'table?', 'lengths?', 'kvMap?'],
+  inputs: ['q', 'k', 'v', 'table?', 'lengths?', 'kvMap?', 'bias?'],
   outputs: ['o', 'lse'],
   attributes: {
     scale: { type: 'number' },
@@ -59,9 +60,10 @@ export const attentionOp = /* @__PURE__ */ defineOp({
     scoreRecent: { type: 'number', default: 0 },
   },
   dynamic: ['lengthK'],
-  infer({ q, k, v, table, lengths, kvMap }, { lengthK, window, queryLayout, ...options }) {
+  infer({ q, k, v, table, lengths, kvMap, bias }, { lengthK, window, queryLayout, ...options }) {
     const outputs = attentionOutputs('attention', { q, k, v, table }, queryLayout);
     checkKvMap('attention', k, outputs.lse.shape[1], kvMap);
+    checkBias('attention', k, bias, kvMap);
     checkScoreOptions('attention', options);
     if (lengths && (lengths.dtype !== 'i32' || lengths.shape.join() !== String(q.shape[0]))) {
       throw new DTypeError('attention: lengths must be i32 [B]');
@@ -85,7 +87,10 @@ export const attentionOp = /* @__PURE__ */ defineOp({
           (key) => (!causal || key <= position) && (window === 0 || position - key < window),
         );
         const visible = { keys, tiles: keys.map((key) => Math.floor(key / tileKeys)), position };
-        for (let head = 0; head < geometry.heads; head++) attendRow(io, geometry, { batch, head, query }, visible, options);
+        for (let head = 0; head < geometry.heads; head++) {
+          const shown = (key: number): boolean => biasOf(io, geometry.keyRow(batch, head, key)) !== -Infinity;
+          attendRow(io, geometry, { batch, head, query }, io.bias ? someKeys(visible, shown) : visible, options);
+        }
       }
     }
   },
@@ -95,11 +100,14 @@ export const attentionOp = /* @__PURE__ */ defineOp({
   cases: (fc) => {
     const usual = pagedCase(fc).chain(({ batch, lengthQ, lengthK, inputs, queryLayout, dim, ...heads }) =>
       fc.record({
-        inputs: fc.record({
-          ...inputs,
-          lengths: fc.option(caseTensor(fc, [batch], { dtype: 'i32', low: 0, high: lengthK }), { nil: undefined }),
-          kvMap: kvMapOfCase(fc, heads),
-        }),
+        inputs: fc
+          .record({
+            ...inputs,
+            lengths: fc.option(caseTensor(fc, [batch], { dtype: 'i32', low: 0, high: lengthK }), { nil: undefined }),
+            kvMap: kvMapOfCase(fc, heads),
+            biases: biasOfCase(fc, [-3, -0.5, 0, 0.25, 2, 6, -200, -Infinity]),
+          })
+          .map(({ biases, ...rest }) => ({ ...rest, bias: rest.kvMap ? undefined : biases(rest.k) })),
         attributes: fc.record({
           scale: fc.constant(1 / Math.sqrt(dim)),
           softcap: fc.constantFrom(0, 0, 5),
@@ -115,12 +123,14 @@ export const attentionOp = /* @__PURE__ */ defineOp({
       fc
         .record({
           kvMap: kvMapOfCase(fc, heads),
+          // Others would make scores that are equal but for their rounding.
+          biases: biasOfCase(fc, [0, 0, -Infinity]),
           causal: fc.boolean(),
           window: fc.constantFrom(0, 0, 40),
           options: tiledAttributes(fc),
         })
-        .map(({ kvMap, options, ...rest }) => ({
-          inputs: { ...inputs, kvMap },
+        .map(({ kvMap, biases, options, ...rest }) => ({
+          inputs: { ...inputs, kvMap, bias: kvMap ? undefined : biases(inputs.k) },
           attributes: { lengthK, queryLayout, ...rest, ...options },
         })),
     );
@@ -136,13 +146,15 @@ export interface AttentionOptions extends ExecutorCall {
   readonly lengthK?: number;
   /** i32 [Hq]: query head → key-value head. */
   readonly kvMap?: Tensor | undefined;
+  /** f32 [pages, Hk, P]: added to the scores of every key; not beside a kvMap. */
+  readonly bias?: Tensor | undefined;
 }
 
 /** Dense attention; see {@link attentionOp} and {@link ExecutorCall}. */
 export function attention(q: Tensor, k: Tensor, v: Tensor, options: AttentionOptions = {}): { o: Tensor; lse: Tensor } {
-  const { causal, window, lengths, lengthK, kvMap, ...call } = options;
+  const { causal, window, lengths, lengthK, kvMap, bias, ...call } = options;
   return scope(() => {
-    const inputs = { q: scaledQueries(q, call), k, v, table: call.table, lengths, kvMap };
+    const inputs = { q: scaledQueries(q, call), k, v, table: call.table, lengths, kvMap, bias };
     return finishAttention(attentionOp(inputs, { ...attributesOf(q, call), causal, window, lengthK }), call);
   });
 }

@@ -1,4 +1,4 @@
-import { caseTensor, type HostTensor } from '@filigree/core-tensor';
+import { caseTensor, Random, type HostTensor } from '@filigree/core-tensor';
 import type * as FastCheck from 'fast-check';
 import { queryLayouts, type QueryLayout } from './check.js';
 
@@ -95,4 +95,21 @@ export function kvMapOfCase(
   { heads, kvHeads }: { readonly heads: number; readonly kvHeads: number },
 ): FastCheck.Arbitrary<HostTensor | undefined> {
   return fc.option(caseTensor(fc, [heads], { dtype: 'i32', low: 0, high: kvHeads - 1 }), { nil: undefined });
+}
+
+/** Biases out of some numbers for the keys of a case, or none. */
+export function biasOfCase(
+  fc: typeof FastCheck,
+  numbers: readonly number[],
+): FastCheck.Arbitrary<(k: HostTensor) => HostTensor | undefined> {
+  return fc.option(fc.nat(0x7fffffff), { nil: undefined }).map((seed) => ({ shape }) => {
+    if (seed === undefined) return undefined;
+    const random = new Random(seed);
+    const [pages, heads, entries] = shape;
+    const data = Float32Array.from({ length: pages * heads * entries }, () => numbers[random.nextInt(numbers.length)]);
+    // Whole pages that nobody sees.
+    for (let page = 0; page < pages * heads; page++)
+      if (random.nextFloat() < 0.1) data.fill(-Infinity, page * entries, (page + 1) * entries);
+    return { shape: [pages, heads, entries], dtype: 'f32', data };
+  });
 }

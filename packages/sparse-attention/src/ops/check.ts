@@ -1,4 +1,12 @@
-import { DTypeError, ExecutionError, formatShape, ShapeError, type TensorMeta, type Tolerance } from '@filigree/core-tensor';
+import {
+  DTypeError,
+  ExecutionError,
+  formatShape,
+  OptionError,
+  ShapeError,
+  type TensorMeta,
+  type Tolerance,
+} from '@filigree/core-tensor';
 import type { PackedFields } from '../pack-plan.js';
 
 /** Order of the axes of q and o: [B,Hq,Lq,D] or [B,Lq,Hq,D]. */
@@ -63,6 +71,19 @@ export function checkKvMap(op: string, k: TensorMeta, heads: number, kvMap: Tens
   } else if (kvMap.dtype !== 'i32' || kvMap.shape.join() !== String(heads)) {
     throw new ShapeError(`${op}: kvMap is ${kvMap.dtype} ${formatShape(kvMap.shape)}, it takes i32 [${heads}]`);
   }
+}
+
+/** A number for every key; devices bind too few arguments for a bias beside a map. */
+export function checkBias(op: string, k: TensorMeta, bias: TensorMeta | undefined, kvMap: TensorMeta | undefined): void {
+  if (!bias) return;
+  if (bias.dtype !== 'f32' || bias.shape.join() !== k.shape.slice(0, 3).join())
+    throw new ShapeError(
+      `${op}: bias is ${bias.dtype} ${formatShape(bias.shape)}, it takes f32 ${formatShape(k.shape.slice(0, 3))}`,
+    );
+  if (kvMap)
+    throw new OptionError(
+      `${op}: bias and kvMap are both given; order the heads of q by their key-value heads instead of a kvMap`,
+    );
 }
 
 export function checkPlanTensor(op: string, plan: TensorMeta): void {

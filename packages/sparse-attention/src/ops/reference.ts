@@ -77,9 +77,20 @@ export interface VisibleKeys {
   readonly position: number;
 }
 
+/** Those of the visible keys that are shown. */
+export function someKeys({ keys, tiles, position }: VisibleKeys, shown: (key: number) => boolean): VisibleKeys {
+  const kept = [...keys.keys()].filter((index) => shown(keys[index]));
+  return { keys: kept.map((index) => keys[index]), tiles: kept.map((index) => tiles[index]), position };
+}
+
+/** What is added to the scores of a row of keys; −∞ hides it. */
+export function biasOf({ bias }: { bias?: HostTensor | undefined }, keyRow: number): number {
+  return bias ? bias.data[keyRow] : 0;
+}
+
 /** Scores of a query row against keys, in f64. */
 export function scoresOf(
-  { q, k }: { q: HostTensor; k: HostTensor },
+  { q, k, bias }: { q: HostTensor; k: HostTensor; bias?: HostTensor | undefined },
   geometry: AttentionGeometry,
   { batch, head, query }: RowPlace,
   keys: readonly number[],
@@ -90,10 +101,12 @@ export function scoresOf(
   const row = geometry.row(batch, head, query);
   const own = Array.from(q.data.subarray(row * dim, (row + 1) * dim), round);
   return keys.map((key) => {
-    const keyAt = geometry.keyRow(batch, head, key) * dim;
+    const keyRow = geometry.keyRow(batch, head, key);
+    const keyAt = keyRow * dim;
     let dot = 0;
     for (let channel = 0; channel < dim; channel++) dot += own[channel] * round(k.data[keyAt + channel]);
-    return softcap > 0 ? softcap * Math.tanh((scale * dot) / softcap) : scale * dot;
+    const score = softcap > 0 ? softcap * Math.tanh((scale * dot) / softcap) : scale * dot;
+    return score + biasOf({ bias }, keyRow);
   });
 }
 
@@ -102,7 +115,7 @@ export function scoresOf(
  * values are rounded to bfloat16, and o is divided by the sum of the rounded weights.
  */
 export function attendRow(
-  io: { q: HostTensor; k: HostTensor; v: HostTensor; o: HostTensor; lse: HostTensor },
+  io: { q: HostTensor; k: HostTensor; v: HostTensor; bias?: HostTensor | undefined; o: HostTensor; lse: HostTensor },
   geometry: AttentionGeometry,
   place: RowPlace,
   visible: VisibleKeys,

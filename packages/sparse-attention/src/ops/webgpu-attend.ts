@@ -17,7 +17,9 @@ import {
   type WebGpuLimits,
 } from '@filigree/core-tensor';
 import attend from '@filigree/wgsl/sparse-attention/attend.wgsl';
+import biased from '@filigree/wgsl/sparse-attention/biased.wgsl';
 import tiles from '@filigree/wgsl/sparse-attention/tiles.wgsl';
+import unbiased from '@filigree/wgsl/sparse-attention/unbiased.wgsl';
 import untiled from '@filigree/wgsl/sparse-attention/untiled.wgsl';
 import { keyCapacity } from './check.js';
 import { bindings, type Io } from './webgpu-bindings.js';
@@ -46,7 +48,7 @@ export function shaderOf(
   const [tiled, competing] = [isTiled(attributes), scoreM !== 0];
   const key = [op, given, io['k']?.dtype, channelsPerLane, nativeHalf, precision, tiled, competing].join(' ');
   return composedShader(key, () =>
-    compose([source, attend, tiled ? tiles : untiled], io, names, nativeHalf, channelsPerLane)
+    compose([source, attend, tiled ? tiles : untiled, io['bias'] ? biased : unbiased], io, names, nativeHalf, channelsPerLane)
       .replaceAll('ROUNDED', String(precision === 'bf16'))
       .replaceAll('SCORE_M', String(competing)),
   );
@@ -146,10 +148,14 @@ export function queryPieces(q: TensorMeta, v: TensorMeta, layout: unknown, limit
   );
 }
 
-/** Windows of the rows of k and v that a binding holds; one without rows where there are no keys. */
-export function keyWindows(k: TensorMeta, v: TensorMeta | undefined, limits: WebGpuLimits): Piece[] {
+/** Windows of the rows of k and v, and of biases if keys have some, that a binding holds; one without rows where there are no keys. */
+export function keyWindows(k: TensorMeta, v: TensorMeta | undefined, limits: WebGpuLimits, biased = false): Piece[] {
   const size = byteSize(k.dtype);
-  const bytes = v ? { k: size * k.shape[3], v: size * v.shape[3] } : { k: size * k.shape[3] };
+  const bytes = {
+    k: size * k.shape[3],
+    ...(v ? { v: size * v.shape[3] } : {}),
+    ...(biased ? { bias: Float32Array.BYTES_PER_ELEMENT } : {}),
+  };
   const windows = cut(k.shape[0] * k.shape[1] * k.shape[2], bytes, limits, 2);
   return windows.length > 0 ? windows : [{ start: 0, count: 0, ranges: {} }];
 }
@@ -160,7 +166,7 @@ export function keyWindows(k: TensorMeta, v: TensorMeta | undefined, limits: Web
  * @throws ExecutionError when keys are decided upon by tiles and a binding does not hold them all.
  */
 export function dispatches<P extends QueryPiece>(
-  { q, k, v, table }: Io,
+  { q, k, v, table, bias }: Io,
   pieces: (q: TensorMeta, v: TensorMeta) => readonly P[],
   attributes: Attributes,
   limits: WebGpuLimits,
@@ -170,7 +176,7 @@ export function dispatches<P extends QueryPiece>(
   const { queryLayout, scale, softcap, pvSkip = 0, scoreN = 0, scoreM = 0, scoreSinks = 0, scoreRecent = 0 } = attributes;
   const headsFirst = queryLayout === 'bhld';
   const [heads, lengthQ] = headsFirst ? [q.shape[1], q.shape[2]] : [q.shape[2], q.shape[1]];
-  const windows = keyWindows(k, v, limits);
+  const windows = keyWindows(k, v, limits, bias !== undefined);
   if (windows.length > 1 && isTiled(attributes))
     throw new ExecutionError(
       `attention: pvSkip and scoreM need k and v within a binding of ${limits.maxStorageBufferBindingSize} bytes`,

@@ -10,7 +10,7 @@ import { dispatches, halfCase, queryPieces, shaderOf, type QueryPiece } from './
 
 export const attentionKernel: WebGpuKernel = {
   shader: ({ f16 }, io, attributes) =>
-    shaderOf('sparse-attention/attention', dense, io, ['q', 'k', 'v', 'table', 'lengths', 'kvMap'], f16, attributes),
+    shaderOf('sparse-attention/attention', dense, io, ['q', 'k', 'v', 'table', 'lengths', 'kvMap', 'bias'], f16, attributes),
   variants: ['f16'],
   selfTest: () => halfCase({ causal: true, window: 0, lengthK: 20 }),
   plan(io, attributes, limits) {

@@ -3,7 +3,7 @@
 //!
 //! q f32 [B,Hq,Lq,D] or [B,Lq,Hq,D]; k, v f32 or f16 [pages,Hk,P,D|Dv]; o as q with Dv; lse f32 [B,Hq,Lq], natural logarithm.
 //! Operations 2·cells·(D + Dv); bytes: K and V of the visible keys once per work item. Keys that lie behind each other are read in place,
-//! others are copied to a tile once per work item.
+//! others are copied to a tile once per work item. bias f32 [pages,Hk,P], of dense attention, is added to scores.
 
 use super::plan::Plan;
 use super::shape::{Attributes, Shape};
@@ -52,9 +52,24 @@ pub fn dense(call: &mut Call) -> Result<(), KernelError> {
         table,
         visible: Visible::Dense { causal, window },
         heads: shape.heads_of(call.optional(5).map(|map| map.i32s()).transpose()?)?,
+        bias: bias_of(call)?,
         shape,
     };
     task.run(call)
+}
+
+/// A number for every row of k.
+fn bias_of<'a>(call: &Call<'_, 'a>) -> Result<Option<&'a [f32]>, KernelError> {
+    let Some(bias) = call.optional(6) else {
+        return Ok(None);
+    };
+    let rows = &call.input(1)?.shape[..3];
+    ensure!(
+        bias.shape == rows,
+        "attention: bias {:?} does not have a number for every key of {rows:?}",
+        bias.shape
+    );
+    Ok(Some(bias.f32s()?))
 }
 
 pub fn planned(call: &mut Call) -> Result<(), KernelError> {
@@ -85,6 +100,7 @@ pub fn planned(call: &mut Call) -> Result<(), KernelError> {
         },
         heads: shape.heads_of(plan.kv_map(shape.query_heads))?,
         visible: Visible::Plan(Box::new(plan)),
+        bias: None,
         shape,
     };
     task.run(call)
@@ -136,6 +152,7 @@ pub fn gather(call: &mut Call) -> Result<(), KernelError> {
             k: vec![capacity; shape.batch],
         },
         heads,
+        bias: None,
         shape,
     };
     task.run(call)

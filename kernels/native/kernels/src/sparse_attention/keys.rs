@@ -1,6 +1,7 @@
 //! Where keys and values come from: pages, f32 or f16.
 
 use super::arithmetic::{pack_rows, Arithmetic};
+use super::bias::TileBias;
 use super::list::{List, Piece, Visit, TILE};
 use super::tile::{Part, Tile, MOST_PARTS};
 use crate::call::{checked_product, DType, TensorRef};
@@ -38,6 +39,7 @@ pub struct KeySource<'a> {
     k: &'a [u8],
     v: &'a [u8],
     pub half: bool,
+    bias: Option<&'a [f32]>,
     table: Option<&'a [i32]>,
     pages_per_batch: usize,
     page_size: usize,
@@ -81,6 +83,7 @@ impl<'a> KeySource<'a> {
             k: k.bytes,
             v: v.bytes,
             half: k.dtype == DType::F16,
+            bias: None,
             table,
             pages_per_batch: table.map_or(1, |table| table.len() / batch.max(1)),
             page_size: k.shape[2],
@@ -89,6 +92,18 @@ impl<'a> KeySource<'a> {
             dim: k.shape[3],
             value_dim: v.shape[3],
         })
+    }
+
+    /// The same with a bias for every row of k.
+    pub fn with_bias(self, bias: Option<&'a [f32]>) -> Self {
+        Self { bias, ..self }
+    }
+
+    /// What is added to the scores of the pieces of a tile, if something is.
+    pub fn tile_bias(&self, at: (usize, usize), pieces: &[Piece]) -> Option<TileBias> {
+        let bias = self.bias?;
+        let positions = pieces.iter().flat_map(|piece| piece.positions());
+        Some(TileBias::of(positions.map(|position| bias[self.row(at.0, at.1, position)])))
     }
 
     /// Most keys of a batch element.

@@ -7,6 +7,7 @@
 
 use super::ahead::Ahead;
 use super::arithmetic::{pack_rows, Arithmetic, Floats, Rounded};
+use super::bias::TileBias;
 use super::block::{Buffers, Query};
 use super::chunk::{cut, Chunk, MOST_LANES, MOST_VECTORS};
 use super::list::{List, Visit, TILE};
@@ -124,9 +125,18 @@ unsafe fn rows<A: Arithmetic>(work: &Work, list: &List, queries: &[Query], buffe
                 // The first chunk of the tile asks for the tile behind, one line for every key and channel's worth of products.
                 let mut ahead = Ahead::new(&spans, visit.count.div_ceil(8) * shape.dim);
                 let tile = work.source.tile::<A>(at, visit, list, tile::PADDING, keys, values);
+                let bias = work.source.tile_bias(at, &list.pieces[visit.pieces.clone()]);
                 for chunk in chunks.iter() {
                     if chunk.reaches(visit, list) {
-                        visit_tile::<A>(work, (visit, list), (&tile, &ahead), chunk, q, scores, &mut state);
+                        visit_tile::<A>(
+                            work,
+                            (visit, list),
+                            (&tile, bias.as_ref(), &ahead),
+                            chunk,
+                            q,
+                            scores,
+                            &mut state,
+                        );
                         ahead = Ahead::nothing();
                     }
                 }
@@ -202,7 +212,7 @@ pub unsafe fn pack_queries<A: Arithmetic>(work: &Work, rows: &[Query], chunk: &C
 unsafe fn visit_tile<A: Arithmetic>(
     work: &Work,
     visit: (&Visit, &List),
-    tile: (&Tile, &Ahead),
+    tile: (&Tile, Option<&TileBias>, &Ahead),
     chunk: &Chunk,
     q: &[f32],
     scores: &mut [f32],
@@ -234,7 +244,7 @@ unsafe fn visit_tile<A: Arithmetic>(
 unsafe fn visit_lanes<A: Arithmetic, const NV: usize, const KU: usize, const CU: usize>(
     work: &Work,
     visit: (&Visit, &List),
-    (tile, ahead): (&Tile, &Ahead),
+    (tile, bias, ahead): (&Tile, Option<&TileBias>, &Ahead),
     chunk: &Chunk,
     q: &[f32],
     scores: &mut [f32],
@@ -256,6 +266,9 @@ unsafe fn visit_lanes<A: Arithmetic, const NV: usize, const KU: usize, const CU:
         tile::multiply_keys::<A, NV, KU>(tile, q, shape.query_scale, scores, ahead);
         if shape.softcap > 0.0 {
             tile::cap_scores(&mut scores[..count * width], shape.softcap);
+        }
+        if let Some(bias) = bias {
+            hidden |= bias.add_to_lanes::<A::S, NV>(scores, count, &mut bits);
         }
         if let Some(most) = shape.most {
             keep_most::<A::S, NV>(work, chunk, (visit, list), most, scores, &mut bits);

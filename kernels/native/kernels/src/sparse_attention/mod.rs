@@ -2,6 +2,7 @@
 
 pub(crate) mod ahead;
 mod arithmetic;
+mod bias;
 pub(crate) mod block;
 mod call;
 mod chunk;
@@ -25,7 +26,7 @@ use crate::OpSpec;
 pub const OPS: &[OpSpec] = &[
     OpSpec {
         name: "sparse_attention_attention",
-        signature: "sparse_attention_attention(q,k,v,table?,lengths?,kvMap?)->(o,lse)\
+        signature: "sparse_attention_attention(q,k,v,table?,lengths?,kvMap?,bias?)->(o,lse)\
                     [scale,softcap,causal,window,lengthK,queryLayout,precision,pvSkip,scoreN,scoreM,scoreSinks,scoreRecent]",
         run: call::dense,
     },

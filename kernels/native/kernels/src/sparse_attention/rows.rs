@@ -93,11 +93,15 @@ unsafe fn body<S: Simd, const R: usize, const G: usize>(work: &Work, list: &List
                 let (low, high) = work.bounds(index);
                 seen[row] = visit.seen(list, low, high);
             }
-            let hidden = seen.iter().any(|&seen| seen != visit.all());
             let source = work.source;
-            let fits = !source.half || dim.is_multiple_of(2 * S::LANES);
             let at = (work.batch, work.kv_head);
             let pieces = &list.pieces[visit.pieces.clone()];
+            let bias = source.tile_bias(at, pieces);
+            if let Some(bias) = &bias {
+                seen.iter_mut().for_each(|seen| *seen &= !bias.hidden);
+            }
+            let hidden = seen.iter().any(|&seen| seen != visit.all());
+            let fits = !source.half || dim.is_multiple_of(2 * S::LANES);
             // Vectors of keys may reach over the tile's end, into rows that are not looked at.
             let direct = match fits && !hidden {
                 true => source.blocks(at, pieces, count, S::LANES),
@@ -130,6 +134,9 @@ unsafe fn body<S: Simd, const R: usize, const G: usize>(work: &Work, list: &List
                     for scores in scores.chunks_exact_mut(TILE).take(R) {
                         cap_scores(&mut scores[..count], shape.softcap);
                     }
+                }
+                if let Some(bias) = &bias {
+                    bias.add_to_rows(&mut scores[..R * TILE], count);
                 }
                 let mut left = false;
                 if let Some(skip) = shape.skip {

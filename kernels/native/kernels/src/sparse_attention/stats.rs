@@ -109,6 +109,7 @@ pub fn stats(call: &mut Call) -> Result<(), KernelError> {
         },
         heads: shape.heads_of(plan.kv_map(shape.query_heads))?,
         visible: Visible::Plan(Box::new(plan)),
+        bias: None,
         shape,
     };
     let shape = &task.shape;

@@ -34,6 +34,8 @@ pub struct Task<'a> {
     pub table: Option<&'a [i32]>,
     pub lengths: Lengths,
     pub visible: Visible<'a>,
+    /// Added to the scores of keys, [pages, Hk, P].
+    pub bias: Option<&'a [f32]>,
     /// Query heads of each key-value head.
     pub heads: Vec<Vec<usize>>,
 }
@@ -112,7 +114,7 @@ impl Task<'_> {
     pub fn run_values(&self, call: &mut Call, values: TensorRef) -> Result<(), KernelError> {
         let shape = &self.shape;
         let q = call.input(0)?.f32s()?;
-        let source = KeySource::new(call.input(1)?, values, self.table, shape.batch)?;
+        let source = KeySource::new(call.input(1)?, values, self.table, shape.batch)?.with_bias(self.bias);
         let (pool, cpu) = (call.pool, call.cpu);
         let [o, lse] = call.outputs else {
             return Err(KernelError("attention: o and lse are missing".into()));

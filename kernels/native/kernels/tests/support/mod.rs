@@ -487,6 +487,7 @@ fn attention(random: &mut Random) -> Vec<Case> {
         })
     };
     let heads = kv_heads * group;
+    let bias = (random.below(2) == 1).then(|| Argument::floats(&[pages + 1, kv_heads, page], random));
     let q = Some(Argument::floats(&[1, queries, heads, dim], random));
     let (k, v) = (cache(dim, random), cache(value_dim, random));
     let order: Vec<i32> = (0..pages as i32).map(|index| pages as i32 - index).collect();
@@ -509,7 +510,7 @@ fn attention(random: &mut Random) -> Vec<Case> {
     vec![
         Case {
             op: "sparse_attention_attention",
-            inputs: vec![q.clone(), k.clone(), v.clone(), table.clone(), None, None],
+            inputs: vec![q.clone(), k.clone(), v.clone(), table.clone(), None, None, bias],
             outputs: outputs.clone(),
             attrs: vec![
                 0.25,

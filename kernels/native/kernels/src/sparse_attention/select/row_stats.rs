@@ -43,6 +43,7 @@ pub fn run(call: &mut Call) -> Result<(), KernelError> {
         },
         heads: shape.heads_of(plan.kv_map(shape.query_heads))?,
         visible: Visible::Plan(Box::new(plan)),
+        bias: None,
         shape,
     };
     ensure!(
