@@ -124,6 +124,12 @@ export class PagePool {
     for (const follower of this.#followers.values()) follower.dropped(page, entries);
   }
 
+  /** The follower of a key, if there is one. */
+  follower<F extends PageFollower>(key: unknown): F | undefined {
+    // As for `follow`.
+    return this.#followers.get(key) as F | undefined;
+  }
+
   /** The follower of a key, made by `create` when there is none. It lives as long as the pool. */
   follow<F extends PageFollower>(key: unknown, create: () => F): F {
     const known = this.#followers.get(key);

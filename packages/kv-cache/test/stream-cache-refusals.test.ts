@@ -168,25 +168,25 @@ describe.each(backends)('streams on the %s backend', (_, make) => {
       ],
       [
         () => {
-          empty.cache.fill(0, { k: layer, v: values }, [[0], [1]], { positions: Int32Array.of(1, 2), end: 9 });
+          empty.cache.fill(0, { k: layer, v: values }, [[0], [1]], { places: { positions: Int32Array.of(1, 2), end: 9 } });
         },
         OptionError,
       ],
       [
         () => {
-          empty.cache.fill(0, { k: layer, v: values }, [[0], [1]], { positions: Int32Array.of(1, 5, 5), end: 9 });
+          empty.cache.fill(0, { k: layer, v: values }, [[0], [1]], { places: { positions: Int32Array.of(1, 5, 5), end: 9 } });
         },
         OptionError,
       ],
       [
         () => {
-          empty.cache.fill(0, { k: layer, v: values }, [[0], [1]], { positions: Int32Array.of(3, 2, 8), end: 9 });
+          empty.cache.fill(0, { k: layer, v: values }, [[0], [1]], { places: { positions: Int32Array.of(3, 2, 8), end: 9 } });
         },
         OptionError,
       ],
       [
         () => {
-          empty.cache.fill(0, { k: layer, v: values }, [[0], [1]], { positions: Int32Array.of(1, 2, 9), end: 9 });
+          empty.cache.fill(0, { k: layer, v: values }, [[0], [1]], { places: { positions: Int32Array.of(1, 2, 9), end: 9 } });
         },
         OptionError,
       ],

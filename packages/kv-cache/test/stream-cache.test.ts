@@ -8,7 +8,9 @@ import {
   append,
   contents,
   emptyOracle,
+  entriesOf,
   fill,
+  floorOf,
   forked,
   keep,
   pageSize,
@@ -18,12 +20,26 @@ import {
   truncate,
   type Expected,
 } from './support/stream-oracle.js';
+import { commit, merge, overwrite, reposition, setNumbers } from './support/stream-edits-oracle.js';
 
 const sequences = fullTier ? 3000 : 300;
 
 /** One step of a generated history; numbers are reduced to what is possible then. */
 interface Action {
-  readonly kind: 'fill' | 'append' | 'step' | 'reserve' | 'keep' | 'truncate' | 'fork' | 'dispose';
+  readonly kind:
+    | 'fill'
+    | 'append'
+    | 'step'
+    | 'reserve'
+    | 'keep'
+    | 'truncate'
+    | 'fork'
+    | 'dispose'
+    | 'numbers'
+    | 'overwrite'
+    | 'merge'
+    | 'reposition'
+    | 'commit';
   readonly which: number;
   readonly layer: number;
   readonly head: number;
@@ -43,6 +59,11 @@ const action: fc.Arbitrary<Action> = fc.record({
         ['truncate', 2],
         ['fork', 2],
         ['dispose', 1],
+        ['numbers', 4],
+        ['overwrite', 3],
+        ['merge', 2],
+        ['reposition', 4],
+        ['commit', 1],
       ] as const
     ).map(([kind, weight]) => ({ weight, arbitrary: fc.constant(kind) })),
   ),
@@ -53,7 +74,7 @@ const action: fc.Arbitrary<Action> = fc.record({
   source: fc.constantFrom('f32' as const, 'f16' as const),
 });
 
-function perform(held: Expected, { kind, layer, head, count, source }: Action, random: Random): void {
+async function perform(held: Expected, { kind, layer, head, count, source }: Action, random: Random): Promise<void> {
   switch (kind) {
     case 'fill':
       fill(held, layer, random, { length: count, source });
@@ -70,23 +91,41 @@ function perform(held: Expected, { kind, layer, head, count, source }: Action, r
     case 'keep':
       keep(held, layer, head, random);
       break;
+    case 'numbers':
+      setNumbers(held, layer, head, random);
+      break;
+    case 'overwrite':
+      overwrite(held, layer, head, random);
+      break;
+    case 'merge':
+      await merge(held, layer, head, random);
+      break;
+    case 'reposition':
+      await reposition(held, layer, random);
+      break;
+    case 'commit':
+      commit(held, count);
+      break;
     default:
       truncate(held, 2 * count);
   }
 }
 
 /** An action, or the refusal that its situation calls for, which changes nothing. */
-function attempt(held: Expected, step: Action, random: Random): void {
+async function attempt(held: Expected, step: Action, random: Random): Promise<void> {
   const before = state(held);
   const layers = held.ends.length;
   try {
-    perform(held, step, random);
-    if (step.kind === 'truncate') expect(2 * step.count).toBeGreaterThanOrEqual(Math.min(held.floor, held.cache.positionsEnd));
+    await perform(held, step, random);
+    if (step.kind === 'truncate')
+      expect(2 * step.count).toBeGreaterThanOrEqual(Math.min(floorOf(held), held.cache.positionsEnd));
   } catch (error) {
-    if (error instanceof TruncateBelowFloorError) expect(2 * step.count).toBeLessThan(held.floor);
+    if (error instanceof TruncateBelowFloorError) expect(2 * step.count).toBeLessThan(floorOf(held));
     else if (error instanceof OptionError && step.kind === 'fill')
       expect(held.heads[step.layer].some(({ length }) => length > 0)).toBe(true);
     else if (error instanceof OptionError && step.kind === 'reserve') expect(new Set(held.ends).size).toBe(layers);
+    else if (error instanceof OptionError && step.kind === 'commit')
+      expect(step.count).toBeGreaterThan(held.cache.positionsEnd);
     else expect(error).toBeInstanceOf(KvCapacityError);
     // Layers of a step are refused one by one; what came before is in the oracle.
     if (step.kind !== 'step') expect(state(held)).toEqual(before);
@@ -96,12 +135,15 @@ function attempt(held: Expected, step: Action, random: Random): void {
 /** Pages in use are exactly those that the lengths imply, shared ones counted once. */
 function checkPages(all: readonly Expected[], backend: Backend, startBytes: number): void {
   const { pool } = all[0].cache;
+  const { bias, received, originals } = all[0].beside;
+  const onHost = received ? 4 * pageSize : 0;
+  const onDevice = (bias ? 4 * pageSize : 0) + (originals ? pool.keys[0].bytes / pool.pages : 0);
   let [meta, held] = [0, 0];
   for (const { cache, heads, ends } of all) {
     const lengths = heads.flat().map(({ length }) => length);
     const pages = lengths.reduce((sum, length) => sum + Math.ceil(length / pageSize), 0);
     const bytes = cache.bytes();
-    expect(bytes.raw + bytes.shared).toBe(pages * pool.pageBytes);
+    expect(bytes.raw + bytes.shared).toBe(pages * (pool.pageBytes + onDevice + onHost));
     expect(bytes.total).toBe(bytes.raw + bytes.shared + bytes.meta);
     expect(cache.length()).toBe(lengths.reduce((a, b) => a + b, 0));
     expect(cache.length(0)).toBe(Math.max(...heads[0].map(({ length }) => length)));
@@ -113,7 +155,7 @@ function checkPages(all: readonly Expected[], backend: Backend, startBytes: numb
   expect(owners.filter((count) => count > 0).length).toBe(pool.pages - pool.freePages);
   expect(owners.reduce((sum, count) => sum + count, 0)).toBe(held);
   // Positions, which `meta` counts, are on the host.
-  const live = backend.memory().liveBytes - startBytes - pool.bytes;
+  const live = backend.memory().liveBytes - startBytes - pool.bytes - pool.pages * onDevice;
   expect(live).toBeGreaterThanOrEqual(0);
   expect(live).toBeLessThanOrEqual(meta);
 }
@@ -135,11 +177,11 @@ async function play(
       held.cache.dispose();
       all = all.filter((other) => other !== held);
       if (all.length === 0) break;
-    } else attempt(held, step, random);
+    } else await attempt(held, step, random);
     checkPages(all, backend, start.liveBytes);
   }
   for (const { cache, heads } of all)
-    for (const [layer, lists] of heads.entries()) expect(await contents(cache, layer)).toEqual(lists);
+    for (const [layer, lists] of heads.entries()) expect(await contents(cache, layer)).toEqual(entriesOf(lists));
   for (const { cache } of all) cache.dispose();
   expect(pool.freePages).toBe(pool.pages);
   await backend.sync();
@@ -166,8 +208,8 @@ describe.each(backends)('streams on the %s backend', (_, make) => {
   it.each(['f32', 'f16'] as const)('hold what lists hold, after any history (%s)', async (dtype) => {
     const history = fc.record({
       seed: fc.nat(1e6),
-      pages: fc.integer({ min: 1, max: 40 }),
-      actions: fc.array(action, { maxLength: 16 }),
+      pages: fc.oneof(fc.integer({ min: 1, max: 40 }), fc.integer({ min: 41, max: 200 })),
+      actions: fc.array(action, { maxLength: 24, size: 'max' }),
     });
     await fc.assert(
       fc.asyncProperty(history, async (one) => {
@@ -211,7 +253,9 @@ describe.each(backends)('streams on the %s backend', (_, make) => {
     expect(held.cache.pool.freePages).toBe(0);
     held.cache.keep(0, 0, [1, 3, 5, 7]);
     expect(held.cache.pool.freePages).toBe(1);
-    expect(await contents(held.cache, 0)).toEqual([[1, 3, 5, 7].map((id) => held.heads[0][0][id]), held.heads[0][1]]);
+    expect(await contents(held.cache, 0)).toEqual(
+      entriesOf([[1, 3, 5, 7].map((id) => held.heads[0][0][id]), held.heads[0][1]]),
+    );
     held.cache.dispose();
   });
 

@@ -21,7 +21,7 @@ export interface SaveKvOptions {
  * Writes a cache to a file or a sink: a header, then page after page with a checksum each, as the bytes they are. A path is written beside, flushed to disk
  * and renamed, so that it is never half a file. The cache may go on meanwhile; it then copies the page it writes into, as after a fork.
  *
- * @throws OptionError in the middle of a step, KvFormatError beyond the limits of the format, SinkWriteError, AbortError
+ * @throws OptionError in the middle of a step, or for entries with biases or out of order, KvFormatError beyond the limits of the format, SinkWriteError, AbortError
  */
 export async function saveKv(target: string | ByteSink, cache: KvCache | StreamCache, options: SaveKvOptions): Promise<void> {
   const { model, tokens = [], attachment = new Uint8Array(0), signal } = options;
@@ -53,11 +53,22 @@ function describe(cache: KvCache | StreamCache): Omit<KvHeader, 'model' | 'token
   const lengths = layers.flatMap((_, layer) =>
     Array.from({ length: kvHeads }, (_head, head) => {
       const positions = cache.positions(layer, head);
+      expectPlain(cache, layer, head);
       if (positions.length < end - floor || !positionsFit(positions, { end, floor })) throw unfinished();
       return positions.length;
     }),
   );
   return { ...common, kind: 'streams', layers, floor, lengths };
+}
+
+/** The format has no place for biases, nor for entries out of order. */
+function expectPlain(cache: StreamCache, layer: number, head: number): void {
+  const positions = cache.positions(layer, head);
+  const ordered = positions.every((position, entry) => entry === 0 || position > positions[entry - 1]);
+  if (ordered && cache.bias(layer, head).every((bias) => bias === 0)) return;
+  throw new OptionError(
+    `saveKv: head ${head} of layer ${layer} has ${ordered ? 'biases' : 'entries that were overwritten or moved out of order'}, which files do not hold`,
+  );
 }
 
 function unfinished(): OptionError {

@@ -38,3 +38,29 @@ export function checkIds(caller: string, ids: ArrayLike<number>, length: number)
     before = id;
   }
 }
+
+/** @throws OptionError unless it is one of `length` entries. */
+export function checkEntry(caller: string, entry: number, length: number): void {
+  if (!Number.isInteger(entry) || entry < 0 || entry >= length)
+    throw new OptionError(`${caller}: entry ${entry} is none of the ${length} entries there are`);
+}
+
+/** @throws OptionError unless there is one number below ∞ for each of `length` entries. */
+export function checkBias(caller: string, numbers: ArrayLike<number>, length: number): void {
+  expectCount(caller, numbers, length, 'numbers');
+  const bad = Array.from(numbers).findIndex((value) => !(value < Infinity));
+  if (bad >= 0) throw new OptionError(`${caller}: the number of entry ${bad} is ${numbers[bad]}, it must be below ∞`);
+}
+
+/** @throws OptionError unless there is one position for each of `length` entries. */
+export function checkPositions(caller: string, positions: ArrayLike<number>, length: number): void {
+  expectCount(caller, positions, length, 'positions');
+  const bad = Array.from(positions).findIndex(
+    (position) => !(Number.isInteger(position) && position >= 0 && position < 2 ** 31 - 1),
+  );
+  if (bad >= 0) throw new OptionError(`${caller}: position ${positions[bad]} of entry ${bad} is no non-negative integer`);
+}
+
+function expectCount(caller: string, list: ArrayLike<number>, length: number, what: string): void {
+  if (list.length !== length) throw new OptionError(`${caller}: there are ${list.length} ${what} for ${length} entries`);
+}

@@ -1,8 +1,6 @@
 import {
-  cast,
   DisposedError,
   fromArray,
-  gatherRows,
   keep,
   narrow,
   OptionError,
@@ -14,9 +12,11 @@ import {
 import type { KvView } from '@filigree/sparse-attention';
 import { TruncateBelowFloorError } from '../errors.js';
 import type { KvBytes } from '../kv-cache.js';
-import { appendOp } from '../ops/append.js';
 import { PagePool, type PagePoolOptions } from '../page-pool.js';
-import { checkIds, checkRows } from './check.js';
+import { checkBias, checkEntry, checkIds, checkPositions, checkRows } from './check.js';
+import { OriginalKeys } from './original-keys.js';
+import { PageNumbers } from './page-numbers.js';
+import { StreamEdits, type EntryMerge, type NewEntries, type RotateKeys } from './stream-edits.js';
 import { StreamTables } from './stream-tables.js';
 import { Stream, type StreamEntries } from './stream.js';
 
@@ -41,12 +41,23 @@ export interface StreamStep {
   readonly table: Tensor;
 }
 
+/** What the entries that a layer is filled with have beside keys and values; numbers are [Hk][S], default 0. */
+export interface FillOptions {
+  /** Ascending positions of the entries, [S], and the first position behind them; default 0 … S − 1, and S. */
+  readonly places?: { readonly positions: Int32Array; readonly end: number } | undefined;
+  /** What is added to scores. */
+  readonly bias?: readonly ArrayLike<number>[] | undefined;
+  /** Attention that was received so far. */
+  readonly received?: readonly ArrayLike<number>[] | undefined;
+}
+
 /**
  * Keys and values of one sequence whose heads keep different entries. Every head of every layer is a stream of its own, with a length, pages and
  * positions; all take their pages from one pool `[pages, 1, P, D]`, so that what one gives back another can use. Executors read a layer as a batch of Hk
  * sequences of one key-value head each.
  *
- * {@link positionsEnd}, the position of the next token, goes on counting when entries are evicted.
+ * {@link positionsEnd}, the position of the next token, goes on counting when entries are evicted. All entries are at positions before it, in whatever place,
+ * so that the tokens of a step see what was there, and of each other the ones before, by the order of places alone.
  */
 export class StreamCache {
   readonly backend: Backend;
@@ -57,8 +68,9 @@ export class StreamCache {
   readonly #tables: StreamTables;
   /** Position of the next token per layer; they differ only in the middle of a step. */
   readonly #ends: number[];
-  /** Positions below which entries were evicted: what was there cannot come back. */
-  #floor = 0;
+  /** Per layer, positions below which entries were evicted or changed: what was there cannot come back. */
+  readonly #floors: number[];
+  readonly #edits: StreamEdits;
   #disposed = false;
   #step: Omit<StreamStep, 'table'> | undefined;
 
@@ -73,7 +85,8 @@ export class StreamCache {
       this.#streams = parent.#streams.map((stream) => stream.fork());
       this.#tables = new StreamTables(backend, this.#streams, this.kvHeads);
       this.#ends = [...parent.#ends];
-      this.#floor = parent.#floor;
+      this.#floors = [...parent.#floors];
+      this.#edits = new StreamEdits(this.pool);
       return;
     }
     const { layers, kvHeads, kDim, vDim, ...pages } = options;
@@ -87,6 +100,8 @@ export class StreamCache {
     this.#streams = Array.from({ length: layers * kvHeads }, () => new Stream(this.pool));
     this.#tables = new StreamTables(backend, this.#streams, kvHeads);
     this.#ends = new Array<number>(layers).fill(0);
+    this.#floors = new Array<number>(layers).fill(0);
+    this.#edits = new StreamEdits(this.pool);
   }
 
   /** Entries of a head of a layer; without a head of the one that has most, without a layer of all heads of all layers together. */
@@ -101,9 +116,9 @@ export class StreamCache {
     return Math.max(...this.#ends);
   }
 
-  /** Where {@link truncate} can go back to: entries before it were evicted. */
+  /** Where {@link truncate} can go back to: entries before it were evicted, changed, or made permanent. */
   get floor(): number {
-    return this.#floor;
+    return Math.max(...this.#floors);
   }
 
   /** Pages of a head, in the order of its entries. */
@@ -123,14 +138,45 @@ export class StreamCache {
       throw new OptionError(`StreamCache.restore: streams has ${streams.length}, the cache ${this.#streams.length}`);
     for (const [index, stream] of this.#streams.entries()) stream.restore(streams[index]);
     this.#ends.fill(end);
-    this.#floor = floor;
+    this.#floors.fill(floor);
     this.#tables.changed();
   }
 
-  /** Positions of the entries of a head, ascending. */
+  /** Positions of the entries of a head; ascending, unless some were overwritten or moved. */
   positions(layer: number, head: number): Int32Array {
     const { positions, length } = this.#stream(layer, head);
     return positions.slice(0, length);
+  }
+
+  /** What is added to the scores of the entries of a head: 0 until it is set. */
+  bias(layer: number, head: number): Float32Array {
+    return this.#edits.numbers(this.#stream(layer, head), 'bias');
+  }
+
+  /**
+   * Sets what is added to the scores of the entries of a head, one number each; −∞ hides an entry, null is 0 for all. Entries keep theirs until they go;
+   * those that follow have 0. A pool has memory for it, 4 bytes an entry, from the first one on that is not 0.
+   *
+   * @throws OptionError for another number of entries, NaN or ∞, KvCapacityError when pages are shared and too few are free; nothing changes then.
+   */
+  setBias(layer: number, head: number, bias: ArrayLike<number> | null): void {
+    const stream = this.#stream(layer, head);
+    if (bias) checkBias('StreamCache.setBias', bias, stream.length);
+    this.#edits.setNumbers(stream, 'bias', bias ?? new Float32Array(stream.length));
+    this.#tables.changed();
+  }
+
+  /** Attention that the entries of a head received, as far as somebody counts it with {@link setReceived}; on the host alone. */
+  received(layer: number, head: number): Float32Array {
+    return this.#edits.numbers(this.#stream(layer, head), 'received');
+  }
+
+  /** @throws OptionError for another number of entries, or NaN, KvCapacityError when pages are shared and too few are free; nothing changes then. */
+  setReceived(layer: number, head: number, received: ArrayLike<number>): void {
+    const stream = this.#stream(layer, head);
+    checkBias('StreamCache.setReceived', received, stream.length);
+    this.#edits.setNumbers(stream, 'received', received);
+    this.#tables.changed();
   }
 
   /**
@@ -143,7 +189,7 @@ export class StreamCache {
     layer: number,
     { k, v }: { readonly k: Tensor; readonly v: Tensor },
     kept: readonly ArrayLike<number>[],
-    places?: { readonly positions: Int32Array; readonly end: number },
+    options: FillOptions = {},
   ): void {
     const streams = this.#ofLayer(layer);
     const heads = this.kvHeads;
@@ -154,18 +200,32 @@ export class StreamCache {
     if (streams.some((stream) => stream.length > 0))
       throw new OptionError(`StreamCache.fill: layer ${layer} has entries already`);
     for (const ids of kept) checkIds('StreamCache.fill', ids, length);
-    const { positions, end } = places ?? { positions: undefined, end: length };
+    const { positions, end } = options.places ?? { positions: undefined, end: length };
     if (positions && (positions.length !== length || positions.some((at, index) => at >= (positions[index + 1] ?? end))))
       throw new OptionError(`StreamCache.fill: places must be ${length} ascending positions before ${end}`);
+    for (const rows of [options.bias, options.received])
+      for (const row of rows ?? []) checkBias('StreamCache.fill', row, length);
     this.pool.expectFree(streams.reduce((sum, stream, head) => sum + stream.missing(kept[head].length), 0));
     const rows = kept.flatMap((ids, head) => Array.from(ids, (id) => head * length + id));
     const slots = streams.flatMap((stream, head) =>
       Array.from(stream.extend(positions ? Array.from(kept[head], (id) => positions[id]) : kept[head])),
     );
-    const flat = (x: Tensor): Tensor => reshape(x, [heads * length, x.shape[2]]);
+    const whole = (x: Tensor): Tensor => reshape(x, [heads * length, x.shape[2]]);
+    const edits = this.#edits;
     scope(() => {
-      if (rows.length > 0) this.#write(this.#rows({ k: flat(k), v: flat(v) }, rows), slots);
+      if (rows.length > 0) edits.rows.write(edits.rows.some({ k: whole(k), v: whole(v) }, rows), slots);
     });
+    edits.clear(slots);
+    for (const [head, stream] of streams.entries())
+      for (const name of ['bias', 'received'] as const) {
+        const row = options[name]?.[head];
+        if (row)
+          edits.setNumbers(
+            stream,
+            name,
+            Array.from(kept[head], (id) => row[id]),
+          );
+      }
     this.#ends[layer] = Math.max(this.#ends[layer], end);
     this.#evicted(
       layer,
@@ -178,24 +238,85 @@ export class StreamCache {
     const stream = this.#stream(layer, head);
     checkIds('StreamCache.keep', ids, stream.length);
     if (ids.length === stream.length) return;
-    const moved = Array.from(ids);
-    const first = moved.findIndex((id, index) => id !== index);
-    const start = first < 0 ? moved.length : first;
-    const sources = moved.slice(start);
-    const rows = sources.map((id) => stream.slot(id));
-    const positions = sources.map((id) => stream.positions[id]);
-    const { keys, values, pageSize } = this.pool;
-    const whole = Math.floor(start / pageSize);
-    const given = stream.pages.slice(whole).filter((page) => !this.pool.shared(page)).length;
-    if (sources.length > 0) this.pool.expectFree(Math.ceil(ids.length / pageSize) - whole - given);
-    // What moves is copied out before pages go back, so that a full pool can be compressed too.
-    scope(() => {
-      const taken = rows.length > 0 ? this.#rows({ k: flatPages(keys[0]), v: flatPages(values[0]) }, rows) : undefined;
-      stream.cut(start);
-      const slots = stream.extend(positions);
-      if (taken) this.#write(taken, slots);
-    });
+    this.#edits.keep(stream, ids);
     this.#evicted(layer, true);
+  }
+
+  /**
+   * Puts new entries in the place of those of ascending ids, which are lost. They may be at any position; the next token stands behind all of them.
+   * @throws KvCapacityError when pages are shared and too few are free; nothing changes then.
+   */
+  overwrite(layer: number, head: number, ids: ArrayLike<number>, entries: NewEntries): void {
+    const stream = this.#stream(layer, head);
+    const { k, v, positions, bias } = entries;
+    const caller = 'StreamCache.overwrite';
+    checkIds(caller, ids, stream.length);
+    checkRows(caller, { k, v }, { spec: this.pool.layers[0], axes: [ids.length, 1], dtypes: ['f32'] });
+    checkPositions(caller, positions, ids.length);
+    if (bias) checkBias(caller, bias, ids.length);
+    if (ids.length === 0) return;
+    this.#edits.overwrite(stream, ids, entries);
+    this.#ends[layer] = Math.max(this.#ends[layer], 1 + Math.max(...Array.from(positions)));
+    this.#evicted(layer, true);
+  }
+
+  /**
+   * Makes one entry of several: weighted means of their keys and of their values in the place and at the position of `into`, with the bias log Σ e^bias, by
+   * which it counts as much as all of them. The others go.
+   *
+   * @throws OptionError when ids are none of the entries, or weights not numbers of which some are positive, KvCapacityError when pages are shared and too few
+   * are free; nothing changes then.
+   */
+  merge(layer: number, head: number, merge: EntryMerge): void {
+    const stream = this.#stream(layer, head);
+    checkEntry('StreamCache.merge', merge.into, stream.length);
+    checkIds('StreamCache.merge', merge.from, stream.length);
+    if (Array.from(merge.from).includes(merge.into))
+      throw new OptionError(`StreamCache.merge: entry ${merge.into} is to stay and to go; leave it out of from`);
+    if (merge.weights && merge.weights.length !== merge.from.length + 1)
+      throw new OptionError(
+        `StreamCache.merge: there are ${merge.weights.length} weights, it takes ${merge.from.length + 1}: of into, then of from`,
+      );
+    if (merge.from.length === 0) return;
+    this.#edits.merge(stream, merge);
+    this.#evicted(layer, true);
+  }
+
+  /**
+   * Moves the entries of a layer to other positions, [Hk] lists, or to 0, 1, … in every head; the next token of the layer stands behind the last one. Keys are
+   * turned in f32 from where they were written, whatever happened to them since; a pool has memory for those from the first call on. A step takes layers
+   * that end at the same position.
+   *
+   * @throws OptionError for other numbers of positions, KvCapacityError when pages are shared and too few are free; nothing changes then.
+   */
+  reposition(layer: number, to: 'contiguous' | readonly ArrayLike<number>[], rotate: RotateKeys): void {
+    const streams = this.#ofLayer(layer);
+    const lists = streams.map(({ length }, head) =>
+      to === 'contiguous' ? Int32Array.from({ length }, (_, at) => at) : to[head],
+    );
+    if (to !== 'contiguous' && to.length !== streams.length)
+      throw new OptionError(
+        `StreamCache.reposition: there are positions of ${to.length} heads, the layer has ${streams.length}`,
+      );
+    for (const [head, { length }] of streams.entries()) checkPositions('StreamCache.reposition', lists[head], length);
+    this.pool.expectFree(streams.reduce((sum, stream, head) => sum + this.#edits.missingToMove(stream, lists[head]), 0));
+    for (const [head, stream] of streams.entries()) this.#edits.move(stream, lists[head], rotate);
+    this.#ends[layer] = lists.reduce(
+      (end, list) => Array.from(list).reduce((most, position) => Math.max(most, position + 1), end),
+      0,
+    );
+    this.#floors[layer] = this.#ends[layer];
+    this.#tables.changed();
+  }
+
+  /** Makes what lies before `position` permanent: {@link truncate} does not go back behind it. What was accepted of a draft, for one. */
+  commit(position: number): void {
+    this.#assertAlive();
+    if (!Number.isInteger(position) || position < 0 || position > this.positionsEnd)
+      throw new OptionError(
+        `StreamCache.commit: position is ${position}, it must be an integer within 0 and ${this.positionsEnd}`,
+      );
+    for (const [layer, floor] of this.#floors.entries()) this.#floors[layer] = Math.max(floor, position);
   }
 
   /** Keys and values of heads of a layer that have the same number of entries, copied: f32 [heads, entries, D] and [heads, entries, Dv]. */
@@ -206,10 +327,9 @@ export class StreamCache {
       throw new OptionError(
         `StreamCache.entries: heads ${heads.join(', ')} have ${lengths.join(', ')} entries, they must have the same number`,
       );
-    const { keys, values } = this.pool;
-    const rows = streams.flatMap((stream) => Array.from(stream.slots(0, stream.length)));
+    const slots = streams.flatMap((stream) => Array.from(stream.slots(0, stream.length)));
     return scope(() => {
-      const { k, v } = this.#rows({ k: flatPages(keys[0]), v: flatPages(values[0]) }, rows);
+      const { k, v } = this.#edits.rows.read(slots);
       const apart = (x: Tensor): Tensor => reshape(x, [heads.length, lengths[0], x.shape[2]]);
       return { k: apart(k), v: apart(v) };
     });
@@ -227,7 +347,7 @@ export class StreamCache {
     const slots = this.#extend(layer, count);
     const rows = (x: Tensor): Tensor => reshape(x, [count * heads, 1, x.shape[2]]);
     scope(() => {
-      this.#write({ k: rows(k), v: rows(v) }, slots);
+      this.#edits.rows.write({ k: rows(k), v: rows(v) }, slots);
     });
   }
 
@@ -244,7 +364,7 @@ export class StreamCache {
     const start = this.positionsEnd;
     if (this.#ends.some((end) => end !== start))
       throw new OptionError(
-        'StreamCache.reserve: the layers end at different positions; finish the step that was begun with append',
+        'StreamCache.reserve: the layers end at different positions; finish the step that was begun with append, or reposition all of them',
       );
     this.pool.expectFree(this.#streams.reduce((sum, stream) => sum + stream.missing(count), 0));
     const perLayer = count * this.kvHeads;
@@ -267,6 +387,11 @@ export class StreamCache {
     return { ...this.#step, table: this.#tables.whole() };
   }
 
+  /** Biases of all pages, [pages, 1, P] f32, once an entry of the pool has one. */
+  get biases(): Tensor | undefined {
+    return PageNumbers.find(this.pool, 'bias')?.tensor;
+  }
+
   /** What executors read: a batch of Hk sequences with one key-value head each. No copy; valid until the next mutation. */
   view(layer: number): KvView {
     const streams = this.#ofLayer(layer);
@@ -276,21 +401,22 @@ export class StreamCache {
       table: this.#tables.layer(layer),
       lengths: streams.map(({ length }) => length),
       codec: this.pool.codec,
+      bias: this.biases,
     };
   }
 
   /**
    * Drops every entry at `position` or later.
-   * @throws TruncateBelowFloorError when entries before it were evicted while later ones were there.
+   * @throws TruncateBelowFloorError when entries before it were evicted or changed while later ones were there, or made permanent.
    */
   truncate(position: number): void {
     this.#assertAlive();
     if (!Number.isInteger(position) || position < 0)
       throw new OptionError(`StreamCache.truncate: position is ${position}, it must be a non-negative integer`);
     if (position >= this.positionsEnd) return;
-    if (position < this.#floor)
+    if (position < this.floor)
       throw new TruncateBelowFloorError(
-        `StreamCache.truncate: entries were evicted when the cache ended at ${this.#floor}, it cannot go back to ${position}; fork it before it is compressed`,
+        `StreamCache.truncate: entries were evicted or changed when the cache ended at ${this.floor}, it cannot go back to ${position}; fork it before that`,
       );
     for (const stream of this.#streams) stream.cut(stream.before(position));
     for (const [layer, end] of this.#ends.entries()) this.#ends[layer] = Math.min(end, position);
@@ -303,15 +429,19 @@ export class StreamCache {
     return new StreamCache(this.backend, { of: this });
   }
 
-  /** Exact bytes in use: whole pages, and positions, tables and slots. What the pool reserved and nobody uses is not counted. */
+  /**
+   * Exact bytes in use: whole pages, with the biases and original keys of those where the pool has some, and positions, tables and slots. What the pool reserved
+   * and nobody uses is not counted.
+   */
   bytes(): KvBytes {
-    const { pageBytes } = this.pool;
+    const beside = [PageNumbers.find(this.pool, 'bias'), PageNumbers.find(this.pool, 'received'), OriginalKeys.find(this.pool)];
+    const pageBytes = beside.reduce((sum, own) => sum + (own?.pageBytes ?? 0), this.pool.pageBytes);
     const pages = this.#streams.flatMap((stream) => stream.pages);
     const shared = pages.filter((page) => this.pool.shared(page)).length * pageBytes;
     const raw = pages.length * pageBytes - shared;
     const step = [this.#step?.positions, this.#step?.slots, this.#step?.lengths];
     const tensors = step.reduce((sum, tensor) => sum + (tensor?.bytes ?? 0), 0);
-    const meta = tensors + this.#tables.bytes + this.#streams.reduce((sum, { positions }) => sum + positions.byteLength, 0);
+    const meta = tensors + this.#tables.bytes + this.#streams.reduce((sum, { bytes }) => sum + bytes, 0);
     return { raw, codes: 0, shared, meta, total: raw + shared + meta };
   }
 
@@ -342,26 +472,12 @@ export class StreamCache {
       for (let index = 0; index < count; index++) slots[index * streams.length + head] = own[index];
     }
     this.#ends[layer] += count;
+    this.#edits.clear(slots);
     return slots;
   }
 
-  /** Rows of flat keys and values, as f32 [n, 1, D]. */
-  #rows({ k, v }: { readonly k: Tensor; readonly v: Tensor }, rows: readonly number[]): { k: Tensor; v: Tensor } {
-    const ids = fromArray(this.backend, rows, [rows.length], 'i32');
-    const some = (x: Tensor): Tensor => {
-      const found = gatherRows(x, ids);
-      return reshape(found.dtype === 'f32' ? found : cast(found, 'f32'), [rows.length, 1, x.shape[1]]);
-    };
-    return { k: some(k), v: some(v) };
-  }
-
-  #write({ k, v }: { readonly k: Tensor; readonly v: Tensor }, slots: ArrayLike<number>): void {
-    const ids = fromArray(this.backend, slots, [slots.length], 'i32');
-    appendOp({ keyPages: this.pool.keys[0], valuePages: this.pool.values[0], k, v, slots: ids }, {});
-  }
-
   #evicted(layer: number, lost: boolean): void {
-    if (lost) this.#floor = Math.max(this.#floor, this.#ends[layer]);
+    if (lost) this.#floors[layer] = Math.max(this.#floors[layer], this.#ends[layer]);
     this.#tables.changed();
   }
 
@@ -387,10 +503,4 @@ export class StreamCache {
   #assertAlive(): void {
     if (this.#disposed) throw new DisposedError('StreamCache: used after dispose()');
   }
-}
-
-/** Pages as rows, one per slot. */
-function flatPages(pages: Tensor): Tensor {
-  const [count, , size, dim] = pages.shape;
-  return reshape(pages, [count * size, dim]);
 }

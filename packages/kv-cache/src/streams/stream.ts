@@ -6,17 +6,41 @@ export interface StreamEntries {
   readonly positions: Int32Array;
 }
 
-/** Entries of one head of one layer, in the order of their positions. Its pages belong to a pool of pages with one head each. */
+/**
+ * Entries of one head of one layer: in the order of their positions, but for those that were overwritten or moved. New entries stand at the end, in order,
+ * and are newer than all others. Its pages belong to a pool of pages with one head each.
+ */
 export class Stream {
   readonly pages: number[] = [];
-  /** Position in the sequence of every entry, ascending. */
+  /** Position in the sequence of every entry. */
   positions: Int32Array = new Int32Array(0);
+  /** Position that the key of every entry was written for, once some were moved. */
+  #origins: Int32Array | undefined;
   #length = 0;
 
   constructor(private readonly pool: PagePool) {}
 
   get length(): number {
     return this.#length;
+  }
+
+  /** Of the positions, and of what keys were written for. */
+  get bytes(): number {
+    return this.positions.byteLength + (this.#origins?.byteLength ?? 0);
+  }
+
+  /** Position that the key of an entry was written for. */
+  origin(entry: number): number {
+    return this.#origins?.[entry] ?? this.positions[entry];
+  }
+
+  /** Entries are at other positions now; their keys were written for those unless `moved`. */
+  place(entries: readonly number[], positions: ArrayLike<number>, { moved }: { readonly moved: boolean }): void {
+    if (moved) this.#origins ??= this.positions.slice();
+    for (const [index, entry] of entries.entries()) {
+      this.positions[entry] = positions[index];
+      if (this.#origins && !moved) this.#origins[entry] = positions[index];
+    }
   }
 
   /** Pages that must be taken before `count` entries can follow: new ones, and a copy of the last one if a fork has it too. */
@@ -26,24 +50,44 @@ export class Stream {
     return more + (this.#writesShared() ? 1 : 0);
   }
 
-  /** Makes room for entries and says where they go; whether pages changed shows in {@link pages}. The pool must have {@link missing} pages. */
-  extend(positions: ArrayLike<number>): Int32Array {
+  /**
+   * Makes room for entries and says where they go; whether pages changed shows in {@link pages}. The pool must have {@link missing} pages. Origins are the
+   * positions where they are not given.
+   */
+  extend(positions: ArrayLike<number>, origins: ArrayLike<number> = positions): Int32Array {
     const { pageSize } = this.pool;
     const start = this.#length;
-    if (positions.length > 0 && this.#writesShared()) {
-      const page = this.pages[this.pages.length - 1];
-      this.pages[this.pages.length - 1] = this.pool.copy(page, start % pageSize);
-      this.pool.release(page);
-    }
+    if (positions.length > 0 && this.#writesShared()) this.own(this.pages.length - 1);
     this.#length += positions.length;
     while (this.pages.length * pageSize < this.#length) this.pages.push(this.pool.take());
     if (this.positions.length < this.#length) {
-      const grown = new Int32Array(Math.max(this.#length, Math.ceil(1.5 * this.positions.length)));
-      grown.set(this.positions.subarray(0, start));
-      this.positions = grown;
+      const room = Math.max(this.#length, Math.ceil(1.5 * this.positions.length));
+      const grown = (numbers: Int32Array): Int32Array => {
+        const larger = new Int32Array(room);
+        larger.set(numbers.subarray(0, start));
+        return larger;
+      };
+      this.positions = grown(this.positions);
+      this.#origins &&= grown(this.#origins);
     }
     this.positions.set(positions, start);
+    this.#origins?.set(origins, start);
     return this.slots(start, this.#length);
+  }
+
+  /** Puts a copy in the place of a page that others have too, which must be free; whether it did. */
+  own(index: number): boolean {
+    const page = this.pages[index];
+    if (!this.pool.shared(page)) return false;
+    this.pages[index] = this.pool.copy(page, Math.min(this.pool.pageSize, this.#length - index * this.pool.pageSize));
+    this.pool.release(page);
+    return true;
+  }
+
+  /** Indices of the pages that hold some entries and that others have too. */
+  sharedPages(entries: Iterable<number>): number[] {
+    const indices = new Set(Array.from(entries, (entry) => Math.floor(entry / this.pool.pageSize)));
+    return [...indices].filter((index) => this.pool.shared(this.pages[index]));
   }
 
   /** Takes over pages, which have just as many entries as there are positions. */
@@ -74,15 +118,11 @@ export class Stream {
     if (rest > 0 && last !== undefined && !this.pool.shared(last)) this.pool.dropped(last, rest);
   }
 
-  /** Entries before a position. */
+  /** Entries before a position that no entry was evicted, overwritten or moved behind: those at the end that are not before it are as many as it takes. */
   before(position: number): number {
-    let [low, high] = [0, this.#length];
-    while (low < high) {
-      const middle = (low + high) >> 1;
-      if (this.positions[middle] < position) low = middle + 1;
-      else high = middle;
-    }
-    return low;
+    let length = this.#length;
+    while (length > 0 && this.positions[length - 1] >= position) length--;
+    return length;
   }
 
   /** The same entries for another owner of the pages. */
@@ -93,6 +133,7 @@ export class Stream {
       child.pages.push(page);
     }
     child.positions = this.positions.slice(0, this.#length);
+    child.#origins = this.#origins?.slice(0, this.#length);
     child.#length = this.#length;
     return child;
   }

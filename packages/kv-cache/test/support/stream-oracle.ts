@@ -9,27 +9,61 @@ export interface Entry {
   readonly position: number;
   readonly k: readonly number[];
   readonly v: readonly number[];
+  readonly bias: number;
+  readonly received: number;
+}
+
+/** An entry, and what its key was when it was written, and for which position. */
+export interface Held extends Entry {
+  readonly original: readonly number[];
+  readonly origin: number;
+}
+
+/** What a pool has memory for beside keys and values, from the first use on. */
+export interface Beside {
+  bias: boolean;
+  received: boolean;
+  originals: boolean;
 }
 
 /** A cache and what it should hold, as lists: [layer][head] of entries. */
 export interface Expected {
   readonly cache: StreamCache;
-  readonly heads: Entry[][][];
+  readonly heads: Held[][][];
   readonly ends: number[];
-  floor: number;
+  readonly floors: number[];
+  readonly beside: Beside;
+}
+
+export function written(position: number, k: readonly number[], v: readonly number[], bias = 0, received = 0): Held {
+  return { position, k, v, bias, received, original: k, origin: position };
+}
+
+/** Where a cache can go back to. */
+export const floorOf = ({ floors }: Expected): number => Math.max(...floors);
+
+/** Entries of a layer were lost. */
+export function lost({ floors, ends }: Expected, layer: number): void {
+  floors[layer] = Math.max(floors[layer], ends[layer]);
 }
 
 export function emptyOracle(cache: StreamCache): Expected {
-  const heads = Array.from({ length: sizes.layers }, () => Array.from({ length: sizes.kvHeads }, (): Entry[] => []));
-  return { cache, heads, ends: new Array<number>(sizes.layers).fill(0), floor: 0 };
+  const heads = Array.from({ length: sizes.layers }, () => Array.from({ length: sizes.kvHeads }, (): Held[] => []));
+  const [ends, floors] = [0, 0].map(() => new Array<number>(sizes.layers).fill(0));
+  return { cache, heads, ends, floors, beside: { bias: false, received: false, originals: false } };
 }
 
-export function forked({ cache, heads, ends, floor }: Expected): Expected {
-  return { cache: cache.fork(), heads: heads.map((lists) => lists.map((list) => [...list])), ends: [...ends], floor };
+export function forked({ cache, heads, ends, floors, beside }: Expected): Expected {
+  const lists = heads.map((layer) => layer.map((list) => [...list]));
+  return { cache: cache.fork(), heads: lists, ends: [...ends], floors: [...floors], beside };
+}
+
+export function pick<T>(random: Random, items: readonly T[]): T {
+  return items[random.nextInt(items.length)];
 }
 
 /** Random rows [a, b, dim] as the type of the cache holds them. */
-function rows(random: Random, count: number, dim: number, dtype: RawKvType): number[][] {
+export function rows(random: Random, count: number, dim: number, dtype: RawKvType): number[][] {
   const round = dtype === 'f16' ? (value: number) => f16ToNumber(numberToF16(value)) : Math.fround;
   return Array.from({ length: count }, () => Array.from({ length: dim }, () => round(random.nextNormal())));
 }
@@ -39,7 +73,7 @@ interface Rows {
   readonly v: readonly number[][];
 }
 
-function tensors(
+export function tensors(
   { cache }: Expected,
   { k, v }: Rows,
   axes: readonly [number, number],
@@ -64,13 +98,23 @@ export function fill(
   const data = { k: rows(random, kvHeads * length, kDim, dtype), v: rows(random, kvHeads * length, vDim, dtype) };
   const share = random.nextFloat() * 1.5;
   const kept = heads[layer].map(() => Array.from({ length }, (_, id) => id).filter(() => random.nextFloat() < share));
+  const numbers = (share: number): Float32Array[] =>
+    heads[layer].map(() => Float32Array.from({ length }, () => (random.nextFloat() < share ? random.nextNormal() : 0)));
+  const bias = numbers(pick(random, [0, 0, 0.3]));
+  const received = numbers(pick(random, [0, 0, 0.3]));
   scope(() => {
-    cache.fill(layer, tensors(held, data, [kvHeads, length], source), kept);
+    cache.fill(layer, tensors(held, data, [kvHeads, length], source), kept, { bias, received });
   });
+  const some = (lists: readonly Float32Array[]): boolean => kept.some((ids, head) => ids.some((id) => lists[head][id] !== 0));
+  held.beside.bias ||= some(bias);
+  held.beside.received ||= some(received);
   for (const [head, ids] of kept.entries())
-    heads[layer][head] = ids.map((id) => ({ position: id, k: data.k[head * length + id], v: data.v[head * length + id] }));
+    heads[layer][head] = ids.map((id) => {
+      const at = head * length + id;
+      return written(id, data.k[at], data.v[at], bias[head][id], received[head][id]);
+    });
   ends[layer] = Math.max(ends[layer], length);
-  if (kept.some((ids) => ids.length < length)) held.floor = Math.max(held.floor, ends[layer]);
+  if (kept.some((ids) => ids.length < length)) lost(held, layer);
 }
 
 /** Appends `count` tokens to one layer. */
@@ -106,7 +150,7 @@ function stepRows({ cache }: Expected, random: Random, count: number): Rows {
 function appended({ heads, ends }: Expected, layer: number, { k, v }: Rows): void {
   const { kvHeads } = sizes;
   for (const [row, key] of k.entries())
-    heads[layer][row % kvHeads].push({ position: ends[layer] + Math.floor(row / kvHeads), k: key, v: v[row] });
+    heads[layer][row % kvHeads].push(written(ends[layer] + Math.floor(row / kvHeads), key, v[row]));
   ends[layer] += k.length / kvHeads;
 }
 
@@ -118,7 +162,7 @@ export function keep(held: Expected, layer: number, head: number, random: Random
   const ids = Array.from(list, (_, id) => id).filter((id) => id < first || random.nextFloat() < share);
   held.cache.keep(layer, head, ids);
   held.heads[layer][head] = ids.map((id) => list[id]);
-  if (ids.length < list.length) held.floor = Math.max(held.floor, held.ends[layer]);
+  if (ids.length < list.length) lost(held, layer);
 }
 
 export function truncate(held: Expected, to: number): void {
@@ -130,19 +174,31 @@ export function truncate(held: Expected, to: number): void {
 
 /** Entries of a layer per head, read from the pages through the table of its view. */
 export async function contents(cache: StreamCache, layer: number): Promise<Entry[][]> {
-  const { k, v, table, lengths } = cache.view(layer);
+  const { k, v, table, lengths, bias } = cache.view(layer);
+  const biases = await bias?.readNumbers();
   const pages = (await table?.readNumbers()) ?? [];
   const width = table?.shape[1] ?? 0;
   const [keys, values] = [await k.readNumbers(), await v.readNumbers()];
   const row = (data: ArrayLike<number>, slot: number, dim: number): number[] =>
     Array.from({ length: dim }, (_, channel) => data[slot * dim + channel]);
   return Array.from({ length: cache.kvHeads }, (_, head) => {
-    const positions = cache.positions(layer, head);
+    const [positions, received] = [cache.positions(layer, head), cache.received(layer, head)];
     return Array.from({ length: lengths[head] }, (_entry, entry) => {
       const slot = pages[head * width + Math.floor(entry / pageSize)] * pageSize + (entry % pageSize);
-      return { position: positions[entry], k: row(keys, slot, sizes.kDim), v: row(values, slot, sizes.vDim) };
+      return {
+        position: positions[entry],
+        k: row(keys, slot, sizes.kDim),
+        v: row(values, slot, sizes.vDim),
+        bias: biases?.[slot] ?? 0,
+        received: received[entry],
+      };
     });
   });
+}
+
+/** What a cache should give back of a layer. */
+export function entriesOf(lists: readonly (readonly Held[])[]): Entry[][] {
+  return lists.map((list) => list.map(({ position, k, v, bias, received }) => ({ position, k, v, bias, received })));
 }
 
 /** What callers can ask without a copy. */

@@ -97,7 +97,7 @@ async function compressLayer(parts: CompressedPrefill, layer: number, rows: Prom
     const lists = dense
       ? newest(config.kvHeads, length, kept)
       : await compressEntries(decoder, compressor, { layer, q, ...entries }, cascade);
-    cache.fill(layer, entries, lists, { positions: rows.positions, end: tokens.length });
+    cache.fill(layer, entries, lists, { places: { positions: rows.positions, end: tokens.length } });
     return lists;
   } finally {
     queries.dispose();

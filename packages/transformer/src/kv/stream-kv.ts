@@ -19,12 +19,12 @@ export class StreamKv implements SequenceKv {
 
   reserve(count: number): readonly Tensor[] {
     const { positions, slots, lengths, table } = this.cache.reserve(count);
-    this.#shapes = String(table.shape[1]);
+    this.#shapes = `${table.shape[1]} ${this.cache.biases ? 'biased' : 'unbiased'}`;
     return [positions, slots, lengths, table];
   }
 
   step([positions, slots, lengths, table]: readonly Tensor[]): StepKv {
-    const { pool, kvHeads } = this.cache;
+    const { pool, kvHeads, biases: bias } = this.cache;
     const [k, v] = [pool.keys[0], pool.values[0]];
     const ofLayer = (tensor: Tensor, layer: number): Tensor => narrow(tensor, layer * kvHeads, kvHeads);
     return {
@@ -36,7 +36,7 @@ export class StreamKv implements SequenceKv {
         },
         attend: (q, options) => {
           const places = { table: ofLayer(table, index), lengths: ofLayer(lengths, index) };
-          const { o } = attention(headsApart(q, kvHeads), k, v, { ...options, ...places, queryLayout: 'blhd' });
+          const { o } = attention(headsApart(q, kvHeads), k, v, { ...options, ...places, bias, queryLayout: 'blhd' });
           return headsTogether(o);
         },
       }),
