@@ -69,15 +69,20 @@ describe.each(backends.flatMap(([name, create]) => (['f32', 'f16'] as const).map
       const { layers, heads, kvHeads, headDim } = model.config;
       const shape = { name: 'tiny', layers, heads, kvHeads };
       const gates = Array.from({ length: layers }, () => Float32Array.from({ length: kvHeads }, (_, head) => head));
-      const compressor = (sparsity: number): Compressor =>
-        streamingHeads(gatePlan(shape, gates, { sparsity }), { sinks: 4, recent: 16 });
+      const compressor = (sparsity: number, compensate = false): Compressor =>
+        streamingHeads(gatePlan(shape, gates, { sparsity }), { sinks: 4, recent: 16, compensate });
       const dense = await after();
       const whole = await after(compressor(0));
       for (const [index, logit] of whole.logits.entries()) expect(Math.abs(logit - dense.logits[index])).toBeLessThan(1e-3);
       const pageBytes = 64 * 2 * headDim * (type === 'f16' ? 2 : 4);
       const streaming = layers;
       const { raw } = await after(compressor(1 / kvHeads));
-      expect(raw / pageBytes).toBe(3 * (layers * kvHeads - streaming) + streaming);
+      const pages = 3 * (layers * kvHeads - streaming) + streaming;
+      expect(raw / pageBytes).toBe(pages);
+      // What stands for the others has a bias, and every page a place for one.
+      const compensated = await after(compressor(1 / kvHeads, true));
+      expect(compensated.raw / (pageBytes + 64 * 4)).toBe(pages);
+      expect(compensated.logits.every(Number.isFinite)).toBe(true);
     });
   },
 );

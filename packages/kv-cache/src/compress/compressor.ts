@@ -20,6 +20,8 @@ export interface CompressContext {
   readonly k: Tensor;
   /** [Hk, length, Dv], dtype of k. */
   readonly v: Tensor;
+  /** [Hk][length]: what is added to the scores of entries, for a decision to change in place. Undefined where there is no place for it. */
+  readonly bias?: readonly Float32Array[] | undefined;
   /** f32 [1, n, Hq, D]: the queries that {@link Compressor.queries} asks for, the last n of the prompt, rotated. */
   readonly q: Tensor;
   readonly scale: number;
@@ -54,6 +56,12 @@ export interface Compressor {
   readonly repeat?: RepeatPass | undefined;
   /** @throws ExecutionError when a score is NaN. */
   compress(context: CompressContext): Promise<Kept>;
+}
+
+/** Biases that a decision may change. @throws OptionError where there is no place for them. */
+export function biasesOf(method: string, { bias }: CompressContext): readonly Float32Array[] {
+  if (bias) return bias;
+  throw new OptionError(`${method}: there is no place for biases here; leave them out, or use it on a whole prompt`);
 }
 
 /** A compressor that says what it is made of, so that others can be made of the same. */

@@ -15,7 +15,7 @@ import {
 } from '@filigree/core-tensor';
 import { appendOp } from '../ops/append.js';
 import { largest } from './allocate.js';
-import type { CompressContext, Compressor, ScoredCompressor } from './compressor.js';
+import { biasesOf, type CompressContext, type Compressor, type ScoredCompressor } from './compressor.js';
 import { asFloat, positive, rowNorms } from './norms.js';
 
 export interface MergingOptions {
@@ -23,18 +23,27 @@ export interface MergingOptions {
   readonly threshold: number;
   /** Share of the evicted entries that are merged, the most similar ones. */
   readonly fraction: number;
+  /**
+   * Has a kept entry count in a softmax as all that was merged into it, each as far as its key is like the kept one: adds log(1 + Σ cosine) to its
+   * scores. Exact for duplicates.
+   */
+  readonly bias: boolean;
 }
 
 /**
  * Adds values of evicted entries to those of the kept entries whose keys are most like theirs, as averages weighted by cosine and length; keys stay. First
- * entries that the inner compressor protects take nothing in. What duplicates weighed together in a softmax is not restored.
+ * entries that the inner compressor protects take nothing in. What duplicates weighed together in a softmax is
+ * restored by `bias` alone.
  *
  * 2 · evicted · kept · D operations per key-value head. Wan et al., "D2O: Dynamic Discriminative Operations for Efficient Long-Context Inference of Large
  * Language Models", arXiv:2406.13035; Bolya et al., "Token Merging: Your ViT But Faster", arXiv:2210.09461.
  *
  * @throws OptionError when an option is out of its range.
  */
-export function merging(inner: ScoredCompressor, { threshold = 0, fraction = 1 }: Partial<MergingOptions> = {}): Compressor {
+export function merging(
+  inner: ScoredCompressor,
+  { threshold = 0, fraction = 1, bias = false }: Partial<MergingOptions> = {},
+): Compressor {
   if (Number.isNaN(threshold)) throw new OptionError('merging: threshold is NaN, it must be a number');
   if (!(fraction >= 0 && fraction <= 1)) throw new OptionError(`merging: fraction is ${fraction}, it must lie within 0 and 1`);
   const { id, queries, queryAgnostic, budget, parts } = inner;
@@ -47,7 +56,7 @@ export function merging(inner: ScoredCompressor, { threshold = 0, fraction = 1 }
       const kept = await inner.compress(context);
       for (const [head, ids] of kept.entries()) {
         if (ids.length === 0 || ids.length === context.length) continue;
-        await mergeHead(context, { head, kept: ids, sinks: parts.protect?.sinks ?? 0, threshold, fraction });
+        await mergeHead(context, { head, kept: ids, sinks: parts.protect?.sinks ?? 0, threshold, fraction, bias });
       }
       return kept;
     },
@@ -64,7 +73,7 @@ interface HeadMerge extends MergingOptions {
 const rows = 1024;
 
 async function mergeHead(context: CompressContext, merge: HeadMerge): Promise<void> {
-  const { head, kept, sinks, threshold, fraction } = merge;
+  const { head, kept, sinks, threshold, fraction, bias } = merge;
   const targets = Array.from(kept).filter((id) => id >= sinks);
   const stays = new Set(kept);
   const evicted = Array.from({ length: context.length }, (_, id) => id).filter((id) => !stays.has(id));
@@ -79,6 +88,12 @@ async function mergeHead(context: CompressContext, merge: HeadMerge): Promise<vo
   if (!weights.some((weight) => weight > 0)) return;
   const totals = new Float32Array(targets.length).fill(1);
   for (const [place, index] of chosen.entries()) totals[nearest[index]] += weights[place];
+  if (bias) {
+    const masses = new Float32Array(targets.length).fill(1);
+    for (const index of chosen) masses[nearest[index]] += Math.max(0, cosines[index]);
+    const row = biasesOf('merging', context)[head];
+    for (const [index, target] of targets.entries()) row[target] += Math.log(masses[index]);
+  }
   scope(() => {
     const { backend, k, v, length, kvHeads } = context;
     const flat = (x: Tensor): Tensor => reshape(x, [kvHeads * length, x.shape[2]]);

@@ -89,7 +89,8 @@ export async function withContext<T>(
   try {
     const scale = 1 / Math.sqrt(dim);
     const shape = { layer, layers, heads, kvHeads, length };
-    return await use({ backend, ...shape, k, v, q, scale, softcap: 0, rotate, outputWeight });
+    const bias = Array.from({ length: kvHeads }, () => new Float32Array(length));
+    return await use({ backend, ...shape, k, v, q, bias, scale, softcap: 0, rotate, outputWeight });
   } finally {
     for (const tensor of [k, v, q, frequencies]) tensor.dispose();
   }

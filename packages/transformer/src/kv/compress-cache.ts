@@ -39,10 +39,10 @@ export async function compressCache({ decoder, from, into, compressor, queries, 
     const q = queries.of(layer);
     try {
       const whole = config.windows[layer] > 0 || kept >= length;
-      const lists = whole
-        ? newest(config.kvHeads, length, kept)
+      const chosen = whole
+        ? { kept: newest(config.kvHeads, length, kept) }
         : await compressEntries(decoder, compressor, { layer, q, ...entries });
-      into.fill(layer, entries, lists);
+      into.fill(layer, entries, chosen.kept, chosen);
     } finally {
       for (const tensor of [q, entries.k, entries.v]) tensor.dispose();
     }

@@ -9,7 +9,7 @@ import {
   writeSlice,
   type Tensor,
 } from '@filigree/core-tensor';
-import type { CompressContext, Compressor, StreamCache } from '@filigree/kv-cache';
+import type { CompressContext, Compressor, Kept, StreamCache } from '@filigree/kv-cache';
 import type { ModelConfig } from '../config/model-config.js';
 import type { Decoder } from '../model/decoder.js';
 import { NewestQueries } from './newest-queries.js';
@@ -93,31 +93,39 @@ async function compressLayer(parts: CompressedPrefill, layer: number, rows: Prom
       throwIfAborted(signal);
     }
     q = queries.joined(backend, config.heads, config.headDim);
-    const cascade = compressor.cascade ? { entries: kept, importance: rows.importance } : {};
-    const lists = dense
-      ? newest(config.kvHeads, length, kept)
-      : await compressEntries(decoder, compressor, { layer, q, ...entries }, cascade);
-    cache.fill(layer, entries, lists, { places: { positions: rows.positions, end: tokens.length } });
-    return lists;
+    const progress = compressor.cascade ? { entries: kept, importance: rows.importance } : {};
+    const chosen = dense
+      ? { kept: newest(config.kvHeads, length, kept) }
+      : await compressEntries(decoder, compressor, { layer, q, ...entries }, progress);
+    cache.fill(layer, entries, chosen.kept, { ...chosen, places: { positions: rows.positions, end: tokens.length } });
+    return chosen.kept;
   } finally {
     queries.dispose();
     for (const tensor of [q, entries.k, entries.v]) tensor?.dispose();
   }
 }
 
+/** What stays of the entries of a layer, and what is added to the scores of entries, [Hk][S]. */
+export interface ChosenEntries {
+  readonly kept: Kept;
+  readonly bias?: readonly Float32Array[] | undefined;
+}
+
 /** Asks the compressor about the entries of a layer: k [Hk, S, D], v [Hk, S, Dv], q [1, n, Hq, D]. */
-export function compressEntries(
+export async function compressEntries(
   decoder: Decoder,
   compressor: Compressor,
   { layer, ...tensors }: { readonly layer: number; readonly k: Tensor; readonly v: Tensor; readonly q: Tensor },
   progress: Pick<CompressContext, 'entries' | 'importance'> = {},
-): Promise<readonly Uint32Array[]> {
+): Promise<ChosenEntries> {
   const { config, backend } = decoder;
   const { layers, heads, kvHeads, attentionScale: scale, attentionSoftcap: softcap } = config;
   const rotate = (x: Tensor, by: Tensor): Tensor => decoder.rotate(layer, x, by);
   const outputWeight = (): Tensor => decoder.outputWeight(layer);
   const shape = { layer, layers, heads, kvHeads, length: tensors.k.shape[1] };
-  return compressor.compress({ backend, ...shape, ...tensors, ...progress, scale, softcap, rotate, outputWeight });
+  const bias = Array.from({ length: kvHeads }, () => new Float32Array(shape.length));
+  const kept = await compressor.compress({ backend, ...shape, ...tensors, ...progress, bias, scale, softcap, rotate, outputWeight });
+  return { kept, bias };
 }
 
 /** The last `count` of `length` entries, for every head. */
