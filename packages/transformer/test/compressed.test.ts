@@ -150,7 +150,7 @@ for (const [name, create] of backends) {
       prefix.dispose();
     });
 
-    it.each(['tova', 'snap-kv', 'ada-kv', 'random', 'knorm', 'key-diff'])(
+    it.each(['tova', 'h2o', 'snap-kv', 'ada-kv', 'random', 'knorm', 'key-diff'])(
       '%s holds its bytes while tokens come',
       async (method) => {
         const before = backend.memory().liveBytes;
@@ -179,7 +179,9 @@ for (const [name, create] of backends) {
       await expect(model.prefill(context, { kv: { method: 'none' } })).rejects.toThrow(/no method "none"/);
       await expect(model.prefill(context, { kv: { method: 'snap-kv', options: { window: 0 } } })).rejects.toThrow(/window/);
       await expect(model.prefill(context, { kv: { method: 'snap-kv', every: 0 } })).rejects.toThrow(/every is 0/);
-      await expect(model.prefill(context, { kv: { method: 'h2o', every: 4 } })).rejects.toThrow(/whole prompts/);
+      await expect(
+        model.prefill(context, { kv: { method: 'h2o', options: { normalizeByAge: true }, every: 4 } }),
+      ).rejects.toThrow(/whole prompts/);
       const prefix = await model.prefill(context);
       expect(() => generate(prefix, question, { kv })).toThrow(/Model.prefill/);
       prefix.dispose();

@@ -22,6 +22,8 @@ export interface CompressContext {
   readonly v: Tensor;
   /** [Hk][length]: what is added to the scores of entries, for a decision to change in place. Undefined where there is no place for it. */
   readonly bias?: readonly Float32Array[] | undefined;
+  /** [Hk][length]: attention that entries received before, to which a decision that {@link Compressor.accumulates} adds in place. */
+  readonly received?: readonly Float32Array[] | undefined;
   /** f32 [1, n, Hq, D]: the queries that {@link Compressor.queries} asks for, the last n of the prompt, rotated. */
   readonly q: Tensor;
   readonly scale: number;
@@ -50,6 +52,8 @@ export interface Compressor {
   readonly decodes?: boolean | undefined;
   /** Whether tokens that a layer drops are gone for later layers too: their hidden states are no longer computed. All heads keep the same entries then. */
   readonly cascade?: boolean | undefined;
+  /** Whether it decides by what all queries so far paid attention to: while decoding it looks at those since it last decided. */
+  readonly accumulates?: boolean | undefined;
   /** Entries per key-value head and layer that the decision leaves of a prompt, on average over the heads of the layer. */
   budget(length: number, layer: number, layers: number): number;
   /** How the prompt is read once more, where a decision needs that; layers are not compressed one by one then. */
@@ -92,6 +96,8 @@ export interface CompressorParts {
   readonly queryAgnostic: boolean;
   /** Whether the score depends on the order of entries alone, and not on where they were in the prompt. Default false. */
   readonly decodes?: boolean | undefined;
+  /** As {@link Compressor.accumulates}: scores of entries add up. Default false. */
+  readonly accumulates?: boolean | undefined;
   readonly score: Score | HostScore;
   readonly budget: Budget;
   /** How scores of the query heads of a group become one. */
@@ -122,6 +128,7 @@ export function compressor(parts: CompressorParts): ScoredCompressor {
     queries,
     queryAgnostic,
     decodes: parts.decodes,
+    accumulates: parts.accumulates,
     budget,
     parts,
     async compress(context) {
@@ -132,7 +139,8 @@ export function compressor(parts: CompressorParts): ScoredCompressor {
         sinks,
         recent: typeof recent === 'number' ? recent : recent(entries),
       });
-      const rows = groupRows(await readScores(id, score, context), kvHeads, group);
+      const found = groupRows(await readScores(id, score, context), kvHeads, group);
+      const rows = parts.accumulates ? accumulated(found, context.received) : found;
       const open = rows.map((row) => poolRows(row.subarray(first, last), pooling));
       const chosen = await allocation(open, entries - first - (length - last), { context, first, last });
       return chosen.map((ids) => {
@@ -154,6 +162,13 @@ function protectedSpans(
 ): [first: number, last: number] {
   const newest = Math.min(recent, entries);
   return [Math.min(sinks, entries - newest), length - newest];
+}
+
+/** Scores with those from before, which they are added to. */
+function accumulated(rows: readonly Float32Array[], before: readonly Float32Array[] | undefined): readonly Float32Array[] {
+  if (!before) return rows;
+  for (const [head, row] of rows.entries()) for (const [entry, score] of row.entries()) before[head][entry] += score;
+  return before;
 }
 
 async function readScores(id: string, score: Score | HostScore, context: CompressContext): Promise<readonly Float32Array[]> {

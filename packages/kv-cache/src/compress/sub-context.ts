@@ -32,7 +32,7 @@ export async function withSubContext<T>(
     return { k: some(k), v: some(v), q: own };
   });
   try {
-    return await use({ ...context, ...made, length: count, bias: undefined });
+    return await use({ ...context, ...made, length: count, bias: undefined, received: undefined });
   } finally {
     for (const tensor of Object.values(made)) tensor.dispose();
   }

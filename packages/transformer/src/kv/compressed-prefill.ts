@@ -23,6 +23,8 @@ export interface CompressedPrefill {
   readonly tokens: readonly number[];
   readonly chunk: number;
   readonly signal: AbortSignal | undefined;
+  /** Whether the cache is cut again while decoding, by what entries received until then. */
+  readonly accumulate?: boolean | undefined;
   /** Called after every layer but the last, with the tokens that its share of the work stands for. */
   readonly onChunk?: ((doneTokens: number) => void) | undefined;
 }
@@ -96,7 +98,7 @@ async function compressLayer(parts: CompressedPrefill, layer: number, rows: Prom
     const progress = compressor.cascade ? { entries: kept, importance: rows.importance } : {};
     const chosen = dense
       ? { kept: newest(config.kvHeads, length, kept) }
-      : await compressEntries(decoder, compressor, { layer, q, ...entries }, progress);
+      : await compressEntries(decoder, compressor, { layer, q, ...entries }, { ...progress, accumulate: parts.accumulate });
     cache.fill(layer, entries, chosen.kept, { ...chosen, places: { positions: rows.positions, end: tokens.length } });
     return chosen.kept;
   } finally {
@@ -109,6 +111,14 @@ async function compressLayer(parts: CompressedPrefill, layer: number, rows: Prom
 export interface ChosenEntries {
   readonly kept: Kept;
   readonly bias?: readonly Float32Array[] | undefined;
+  /** Attention that entries received, [Hk][S], where that is to be gone on with. */
+  readonly received?: readonly Float32Array[] | undefined;
+}
+
+/** What a decision about a layer goes on with. */
+interface Progress extends Pick<CompressContext, 'entries' | 'importance'> {
+  /** Whether attention that entries receive is to be kept for later decisions. */
+  readonly accumulate?: boolean | undefined;
 }
 
 /** Asks the compressor about the entries of a layer: k [Hk, S, D], v [Hk, S, Dv], q [1, n, Hq, D]. */
@@ -116,16 +126,17 @@ export async function compressEntries(
   decoder: Decoder,
   compressor: Compressor,
   { layer, ...tensors }: { readonly layer: number; readonly k: Tensor; readonly v: Tensor; readonly q: Tensor },
-  progress: Pick<CompressContext, 'entries' | 'importance'> = {},
+  { accumulate = false, ...progress }: Progress = {},
 ): Promise<ChosenEntries> {
   const { config, backend } = decoder;
   const { layers, heads, kvHeads, attentionScale: scale, attentionSoftcap: softcap } = config;
   const rotate = (x: Tensor, by: Tensor): Tensor => decoder.rotate(layer, x, by);
   const outputWeight = (): Tensor => decoder.outputWeight(layer);
   const shape = { layer, layers, heads, kvHeads, length: tensors.k.shape[1] };
-  const bias = Array.from({ length: kvHeads }, () => new Float32Array(shape.length));
-  const kept = await compressor.compress({ backend, ...shape, ...tensors, ...progress, bias, scale, softcap, rotate, outputWeight });
-  return { kept, bias };
+  const zeros = (): Float32Array[] => Array.from({ length: kvHeads }, () => new Float32Array(shape.length));
+  const numbers = { bias: zeros(), received: accumulate ? zeros() : undefined };
+  const context = { backend, ...shape, ...tensors, ...progress, ...numbers, scale, softcap, rotate, outputWeight };
+  return { kept: await compressor.compress(context), ...numbers };
 }
 
 /** The last `count` of `length` entries, for every head. */

@@ -28,7 +28,9 @@ export class DecodeEviction {
 
   /** Steps whose queries the compressor looks at. */
   get wanted(): number {
-    return this.compressor.queries === 'all' ? 0 : this.compressor.queries;
+    const { accumulates, queries } = this.compressor;
+    if (accumulates) return this.every;
+    return queries === 'all' ? 0 : queries;
   }
 
   /** The same for a fork of the cache. */
@@ -68,13 +70,23 @@ export class DecodeEviction {
     const group = config.heads / config.kvHeads;
     const { k, v } = unscoped(() => cache.entries(layer, some));
     const q = unscoped(() => scope(() => this.#queries(layer, some[0] * group, some.length * group)));
+    const received = compressor.accumulates ? some.map((head) => cache.received(layer, head)) : undefined;
     try {
       const kept = await compressor.compress({
         ...{ backend, layer, layers: config.layers, heads: some.length * group, kvHeads: some.length, length, entries },
-        ...{ k, v, q, scale: config.attentionScale, softcap: config.attentionSoftcap },
+        ...{ k, v, q, received, scale: config.attentionScale, softcap: config.attentionSoftcap },
         rotate: (x, by) => decoder.rotate(layer, x, by),
       });
-      for (const [index, head] of some.entries()) cache.keep(layer, head, kept[index]);
+      for (const [index, head] of some.entries()) {
+        cache.keep(layer, head, kept[index]);
+        const sums = received?.[index];
+        if (sums)
+          cache.setReceived(
+            layer,
+            head,
+            Array.from(kept[index], (id) => sums[id]),
+          );
+      }
     } finally {
       for (const tensor of [k, v, q]) tensor.dispose();
     }

@@ -385,7 +385,8 @@ export class Session {
     if (hooks) throw new OptionError('prefill: a prompt that is compressed takes no hooks');
     const { decoder, signal } = this;
     const { compressor, every, tokenize } = compression;
-    const parts = { decoder, cache, compressor, tokens, chunk, signal, onChunk };
+    const accumulate = every !== undefined && compressor.accumulates;
+    const parts = { decoder, cache, compressor, tokens, chunk, signal, accumulate, onChunk };
     const { repeat } = compressor;
     const next = await (repeat ? repeatedPrefill({ ...parts, repeat, tokenize }) : compressedPrefill(parts));
     this.#attention.count({ start: 0, count: tokens.length, promptEnd: tokens.length });

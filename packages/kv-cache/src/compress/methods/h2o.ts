@@ -18,7 +18,7 @@ export interface H2oOptions {
 }
 
 /**
- * H2O: heavy hitters, the entries that received most attention from all queries of the prompt, and the newest ones.
+ * H2O: heavy hitters, the entries that received most attention from all queries so far, and the newest ones.
  *
  * 4 · length² · D operations per query head. Zhang et al., "H2O: Heavy-Hitter Oracle for Efficient Generative Inference of Large Language Models",
  * arXiv:2306.14048.
@@ -32,6 +32,9 @@ export function h2o({ budget, recent, normalizeByAge, valueNorm }: H2oOptions): 
     id: 'h2o',
     queries: 'all',
     queryAgnostic: false,
+    // Ages of entries are known of prompts alone.
+    decodes: !normalizeByAge,
+    accumulates: !normalizeByAge,
     score: (context) => {
       const { backend, length, q, v } = context;
       let sums = attentionReceived(context);
@@ -52,7 +55,7 @@ export const h2oMethod = /* @__PURE__ */ defineKvMethod({
   id: 'h2o',
   title: 'H2O: heavy hitters and the newest entries',
   paper: 'arXiv:2306.14048',
-  phase: 'prefill',
+  phase: 'both',
   training: 'none',
   queryAgnostic: false,
   ragged: false,
