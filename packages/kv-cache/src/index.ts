@@ -92,5 +92,6 @@ export * from './store/save-kv.js';
 export * from './streams/stream-cache.js';
 export * from './tier/kv-tier.js';
 export * from './tier/prefix-tier.js';
+export type { StreamStep } from './streams/step-tensors.js';
 export type { EntryMerge, NewEntries, RotateKeys } from './streams/stream-edits.js';
 export type { StreamEntries } from './streams/stream.js';

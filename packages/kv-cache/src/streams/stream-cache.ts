@@ -1,14 +1,4 @@
-import {
-  DisposedError,
-  fromArray,
-  keep,
-  narrow,
-  OptionError,
-  reshape,
-  scope,
-  type Backend,
-  type Tensor,
-} from '@filigree/core-tensor';
+import { DisposedError, OptionError, reshape, scope, type Backend, type Tensor } from '@filigree/core-tensor';
 import type { KvView } from '@filigree/sparse-attention';
 import { TruncateBelowFloorError } from '../errors.js';
 import type { KvBytes } from '../kv-cache.js';
@@ -16,6 +6,7 @@ import { PagePool, type PagePoolOptions } from '../page-pool.js';
 import { checkBias, checkEntry, checkIds, checkPositions, checkRows } from './check.js';
 import { OriginalKeys } from './original-keys.js';
 import { PageNumbers } from './page-numbers.js';
+import { StepTensors, type StreamStep } from './step-tensors.js';
 import { StreamEdits, type EntryMerge, type NewEntries, type RotateKeys } from './stream-edits.js';
 import { StreamTables } from './stream-tables.js';
 import { Stream, type StreamEntries } from './stream.js';
@@ -27,18 +18,6 @@ export interface StreamCacheOptions extends Omit<PagePoolOptions, 'layers' | 'ca
   readonly vDim: number;
   /** Entries of all heads of all layers together, rounded up to whole pages; a stream leaves at most one page unfinished. */
   readonly capacity: number;
-}
-
-/** Where a step of `count` tokens writes and reads, on the device. Valid until the next mutation. */
-export interface StreamStep {
-  /** i32 [count]: positions of the tokens. */
-  readonly positions: Tensor;
-  /** i32 [layers, count · Hk]: slots of token 0 of every head, then of token 1, … */
-  readonly slots: Tensor;
-  /** i32 [layers · Hk]: entries once the step's are written. */
-  readonly lengths: Tensor;
-  /** i32 [layers · Hk, width]: `width` grows in steps, so that it seldom changes. */
-  readonly table: Tensor;
 }
 
 /** What the entries that a layer is filled with have beside keys and values; numbers are [Hk][S], default 0. */
@@ -72,10 +51,11 @@ export class StreamCache {
   readonly #floors: number[];
   readonly #edits: StreamEdits;
   #disposed = false;
-  #step: Omit<StreamStep, 'table'> | undefined;
+  readonly #step: StepTensors;
 
   constructor(backend: Backend, options: StreamCacheOptions | { readonly of: StreamCache }) {
     this.backend = backend;
+    this.#step = new StepTensors(backend);
     if ('of' in options) {
       const { of: parent } = options;
       parent.#assertAlive();
@@ -367,24 +347,9 @@ export class StreamCache {
         'StreamCache.reserve: the layers end at different positions; finish the step that was begun with append, or reposition all of them',
       );
     this.pool.expectFree(this.#streams.reduce((sum, stream) => sum + stream.missing(count), 0));
-    const perLayer = count * this.kvHeads;
-    const [positionsAt, slotsAt, lengthsAt] = [0, count, count + this.layers * perLayer];
-    const numbers = new Int32Array(lengthsAt + this.#streams.length);
-    for (let index = 0; index < count; index++) numbers[positionsAt + index] = start + index;
-    for (let layer = 0; layer < this.layers; layer++) numbers.set(this.#extend(layer, count), slotsAt + layer * perLayer);
-    for (const [index, { length }] of this.#streams.entries()) numbers[lengthsAt + index] = length;
-    const whole = fromArray(this.backend, numbers, [numbers.length], 'i32');
-    const part = (at: number, length: number): Tensor => keep(narrow(whole, at, length));
-    this.#forgetStep();
-    const slots = part(slotsAt, this.layers * perLayer);
-    this.#step = {
-      positions: part(positionsAt, count),
-      slots: keep(slots.view([this.layers, perLayer], slots.offset)),
-      lengths: part(lengthsAt, this.#streams.length),
-    };
-    slots.dispose();
-    whole.dispose();
-    return { ...this.#step, table: this.#tables.whole() };
+    const slots = Array.from({ length: this.layers }, (_, layer) => this.#extend(layer, count));
+    const lengths = this.#streams.map(({ length }) => length);
+    return { ...this.#step.upload({ start, count, slots, lengths }), table: this.#tables.whole() };
   }
 
   /** Biases of all pages, [pages, 1, P] f32, once an entry of the pool has one. */
@@ -439,9 +404,7 @@ export class StreamCache {
     const pages = this.#streams.flatMap((stream) => stream.pages);
     const shared = pages.filter((page) => this.pool.shared(page)).length * pageBytes;
     const raw = pages.length * pageBytes - shared;
-    const step = [this.#step?.positions, this.#step?.slots, this.#step?.lengths];
-    const tensors = step.reduce((sum, tensor) => sum + (tensor?.bytes ?? 0), 0);
-    const meta = tensors + this.#tables.bytes + this.#streams.reduce((sum, { bytes }) => sum + bytes, 0);
+    const meta = this.#step.bytes + this.#tables.bytes + this.#streams.reduce((sum, { bytes }) => sum + bytes, 0);
     return { raw, codes: 0, shared, meta, total: raw + shared + meta };
   }
 
@@ -449,7 +412,7 @@ export class StreamCache {
     if (this.#disposed) return;
     this.#disposed = true;
     for (const stream of this.#streams) stream.cut(0);
-    this.#forgetStep();
+    this.#step.dispose();
     this.#tables.dispose();
     this.pool.leave();
   }
@@ -479,11 +442,6 @@ export class StreamCache {
   #evicted(layer: number, lost: boolean): void {
     if (lost) this.#floors[layer] = Math.max(this.#floors[layer], this.#ends[layer]);
     this.#tables.changed();
-  }
-
-  #forgetStep(): void {
-    for (const tensor of Object.values(this.#step ?? {})) tensor.dispose();
-    this.#step = undefined;
   }
 
   #ofLayer(layer: number): Stream[] {
