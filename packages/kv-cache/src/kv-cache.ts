@@ -62,6 +62,7 @@ export class KvCache {
   readonly #pages: number[] = [];
   readonly #lengths: number[];
   #committed = 0;
+  #generation = 0;
   #disposed = false;
   /** Device copies of the table and of the slots of the rows being appended; uploaded once per step and shared by the layers. */
   #table: { readonly tensor: Tensor; readonly pages: number } | undefined;
@@ -100,6 +101,11 @@ export class KvCache {
   /** Pages of the cache, in the order of its entries. */
   get pages(): readonly number[] {
     return this.#pages;
+  }
+
+  /** Counts how often entries were taken back: what was found out about positions before may be about other entries now. */
+  get generation(): number {
+    return this.#generation;
   }
 
   /** Entries the pool can still take for this cache. */
@@ -207,6 +213,7 @@ export class KvCache {
     this.#assertAlive();
     if (!Number.isInteger(length) || length < 0)
       throw new OptionError(`KvCache.truncate: length is ${length}, it must be a non-negative integer`);
+    if (length < this.length()) this.#generation++;
     for (let layer = 0; layer < this.#lengths.length; layer++) this.#lengths[layer] = Math.min(this.#lengths[layer], length);
     this.#committed = Math.min(this.#committed, length);
     const keep = Math.ceil(this.length() / this.pool.pageSize);

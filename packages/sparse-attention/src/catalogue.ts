@@ -11,6 +11,7 @@ import { fixedSparseMethod } from './methods/fixed-sparse.js';
 import { flexPrefillMethod } from './methods/flex-prefill.js';
 import { hipMethod } from './methods/hip.js';
 import { longformerMethod } from './methods/longformer.js';
+import { lserveMethod } from './methods/lserve.js';
 import { minference } from './methods/minference.js';
 import { moaWindowMethod } from './methods/moa-window.js';
 import { nmSoftmax } from './methods/nm-softmax.js';
@@ -21,6 +22,8 @@ import { slidingWindowMethod } from './methods/sliding-window.js';
 import { spargeMethod } from './methods/sparge.js';
 import { aShape, streamingLlm, triShape } from './methods/streaming.js';
 import { stridedSparseMethod } from './methods/strided-sparse.js';
+import { tidalDecodeMethod } from './methods/tidal-decode.js';
+import { tokenSelectMethod } from './methods/token-select.js';
 import { triangleMixMethod } from './methods/triangle-mix.js';
 import { xAttentionMethod } from './methods/x-attention.js';
 
@@ -44,6 +47,9 @@ export const attentionMethods: readonly AttentionMethod[] = /* @__PURE__ */ Obje
   dualChunkSparseMethod,
   questMethod,
   doubleSparsityMethod,
+  tidalDecodeMethod,
+  tokenSelectMethod,
+  lserveMethod,
   skipSoftmaxMethod,
   nmSoftmax,
   dilatedMethod,

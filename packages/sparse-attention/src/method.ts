@@ -76,6 +76,17 @@ export function checkIntegers(method: string, values: Readonly<Record<string, nu
   }
 }
 
+/** The numbers of an option that lists them, separated by spaces. @throws OptionError naming a word that is none. */
+export function readIntegers(method: string, list: Readonly<Record<string, string>>): number[] {
+  return Object.entries(list).flatMap(([name, text]) => {
+    const words = text.split(' ').filter((word) => word !== '');
+    const wrong = words.find((word) => !/^\d+$/.test(word));
+    if (wrong !== undefined)
+      throw new OptionError(`${method}: ${name} has "${wrong}", it takes whole numbers separated by spaces`);
+    return words.map(Number);
+  });
+}
+
 /** @throws OptionError when the value is none of the choices. */
 export function checkChoice<T extends string | number>(
   method: string,

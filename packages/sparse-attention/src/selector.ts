@@ -1,6 +1,7 @@
 import type { Backend, Tensor } from '@filigree/core-tensor';
 import type { Pattern } from './mask.js';
 import type { QueryLayout } from './ops/check.js';
+import type { SelectionMemories } from './reuse/selection-memory.js';
 
 /** Options of the executors that a method may set. */
 export interface ExecutorOptions {
@@ -52,6 +53,8 @@ export interface SelectContext {
   readonly softcap: number;
   /** Rotates rows [B, Lq, Hq, D] or [B, Hq, Lq, D] as `q` by so many positions more, i32 [Lq]; undefined when the layer has no rotary positions. */
   readonly rotate: ((q: Tensor, by: Tensor) => Tensor) | undefined;
+  /** What earlier layers and steps selected, of the same heads by the same method; without it nothing is used again. */
+  readonly memory?: SelectionMemories | undefined;
 }
 
 /** Attention over some keys, or its result; parts of a selection see disjoint keys and are merged. */

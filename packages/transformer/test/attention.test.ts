@@ -102,7 +102,7 @@ for (const [name, create] of backends) {
       }
     });
 
-    it.each(['streaming-llm', 'strided-sparse', 'big-bird', 'quest', 'double-sparsity'])(
+    it.each(['streaming-llm', 'strided-sparse', 'big-bird', 'quest', 'double-sparsity', 'tidal-decode'])(
       '%s replays its decode steps',
       async (method) => {
         if (name !== 'native') return;
@@ -167,12 +167,42 @@ for (const [name, create] of backends) {
       fresh.dispose();
     });
 
+    it('uses positions of earlier layers in later ones, as a cost of theirs', async () => {
+      const { layers } = model.config;
+      const decode = { method: 'tidal-decode', options: { topK: 16, select: '0', denseSelect: true } };
+      const generation = generate(model, prompt, { maxTokens: 9, ignoreEos: true, attention: { decode } });
+      await generation.text();
+      const causal = (prompt.length * (prompt.length + 1)) / 2;
+      const later = Array.from({ length: 8 }, (_, step) => prompt.length + 1 + step).reduce((sum, keys) => sum + keys, 0);
+      const densities = generation.stats.attention.layers.map(({ density }) => density);
+      expect(densities).toHaveLength(layers);
+      expect(densities[0]).toBe(1);
+      for (const density of densities.slice(1)) expect(density).toBeCloseTo((causal + 8 * 16) / (causal + later), 6);
+    });
+
+    it('selects anew once entries were taken back', async () => {
+      const options = { page: 4, sub: 4, tokenBudget: 16, reuse: 8 };
+      const attention = phaseAttention({ decode: { method: 'lserve', options } }, 'decode', model.config, 'test');
+      const logits = async (before: readonly number[]): Promise<Float32Array> => {
+        const session = model.session(200);
+        (await session.prefill(prompt, { logits: 'last' })).dispose();
+        if (before.length > 0) (await session.forced(before, attention)).dispose();
+        session.truncate(prompt.length);
+        // A dense step, so that the next ones are as long as those that the first selection was for.
+        (await session.forced(continuation.slice(0, 1), undefined)).dispose();
+        const result = await numbers(session.forced(continuation.slice(1), attention));
+        session.dispose();
+        return result;
+      };
+      expect(await logits([1])).toEqual(await logits([]));
+    });
+
     it('gives memory back, after an abort too', async () => {
       await backend.sync();
       const before = backend.memory().liveBytes;
       const attention = {
         prefill: { method: 'x-attention', options: methodCases['x-attention'].options },
-        decode: { method: 'quest', options: methodCases['quest'].options },
+        decode: { method: 'tidal-decode', options: methodCases['tidal-decode'].options },
       };
       await generate(model, prompt, { maxTokens: 5, ignoreEos: true, attention }).text();
       const controller = new AbortController();

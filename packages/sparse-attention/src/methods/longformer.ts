@@ -1,7 +1,6 @@
-import { OptionError } from '@filigree/core-tensor';
 import { cellPattern } from '../cell-pattern.js';
 import type { Pattern } from '../mask.js';
-import { checkIntegers, defineMethod } from '../method.js';
+import { checkIntegers, defineMethod, readIntegers } from '../method.js';
 import { every } from './dilated.js';
 
 export interface LongformerOptions {
@@ -53,14 +52,6 @@ export const longformerMethod = /* @__PURE__ */ defineMethod({
   options: { window: 512, globalTokens: '0', dilation: 1 },
   policy: ({ globalTokens, ...options }) => ({
     kind: 'pattern',
-    pattern: longformer({ ...options, globalTokens: readPositions(globalTokens) }),
+    pattern: longformer({ ...options, globalTokens: readIntegers('longformer', { globalTokens }) }),
   }),
 });
-
-function readPositions(list: string): number[] {
-  const words = list.split(' ').filter((word) => word !== '');
-  const wrong = words.find((word) => !/^\d+$/.test(word));
-  if (wrong !== undefined)
-    throw new OptionError(`longformer: globalTokens has "${wrong}", it takes positions separated by spaces`);
-  return words.map(Number);
-}

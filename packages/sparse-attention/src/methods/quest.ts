@@ -1,11 +1,11 @@
-import { empty, keep, OptionError, reduce, reshape, softmax, type Tensor } from '@filigree/core-tensor';
 import { checkChoice, checkIntegers, defineMethod } from '../method.js';
 import { boundScores } from '../select/bound-scores.js';
-import { pageBoundsOp } from '../select/page-bounds.js';
+import { keyBounds, type PageBounds } from '../select/key-bounds.js';
 import { selectRow } from '../select/select-row.js';
 import { selectionIndices } from '../select/selection-indices.js';
-import { isShort, placed, stepSizes } from '../select/step.js';
-import type { SelectContext, Selector } from '../selector.js';
+import { sharedScores } from '../select/shared-scores.js';
+import { isShort, placed } from '../select/step.js';
+import type { Selector } from '../selector.js';
 
 const groupReduces = ['none', 'sum'] as const;
 
@@ -22,12 +22,6 @@ export interface QuestOptions {
   readonly groupReduce: (typeof groupReduces)[number];
 }
 
-/** Least and greatest keys of every page, [pages, Hk, P / pageSize, D]. */
-export interface PageBounds {
-  readonly keyMin: Tensor;
-  readonly keyMax: Tensor;
-}
-
 /**
  * Quest: bounds find the pages. Beside the keys stand, per page and channel, the least and the greatest value; Σ max(q·min, q·max) is at least every score of the
  * page. A query sees the pages with the greatest bounds, its own among them.
@@ -42,37 +36,16 @@ export function quest({ pageSize, tokenBudget, minPages, denseLayers, groupReduc
   checkIntegers('quest', { denseLayers });
   const pages = Math.max(minPages, Math.floor(tokenBudget / pageSize));
   return {
-    init({ backend, pages: count, kvHeads, pageSize: entries, headDim, dtype }) {
-      if (entries % pageSize !== 0)
-        throw new OptionError(`quest: pageSize is ${pageSize}, the cache has pages of ${entries} keys`);
-      const bounds = (): Tensor => keep(empty(backend, [count, kvHeads, entries / pageSize, headDim], dtype));
-      return { keyMin: bounds(), keyMax: bounds() };
-    },
-    append(state, { pages: k, slots }) {
-      pageBoundsOp({ ...state, k, slots }, {});
-    },
-    pages: ({ keyMin, keyMax }) => [keyMin, keyMax],
-    dispose({ keyMin, keyMax }) {
-      keyMin.dispose();
-      keyMax.dispose();
-    },
+    ...keyBounds('quest', pageSize),
     select(context, state) {
       if (context.layer < denseLayers || isShort(context, pages * pageSize)) return 'dense';
       const { q, scale, lengths } = context;
       const bounds = boundScores(q, { ...state, page: pageSize }, { ...placed(context), scale });
-      const scores = groupReduce === 'sum' ? sharedScores(context, bounds) : bounds;
+      const scores = sharedScores('quest', context, bounds, groupReduce);
       const { bits } = selectRow(scores, { lengths, topK: pages, local: 1, blockK: pageSize });
       return { parts: [selectionIndices(bits, { unit: pageSize, slots: pages * pageSize, lengths })] };
     },
   };
-}
-
-/** Bounds [B, Hq, Lq, N] → sums of their softmax over the query heads of each key-value head, [B, Hk, Lq, N]. */
-function sharedScores(context: SelectContext, bounds: Tensor): Tensor {
-  const { batch, heads, kvHeads, lengthQ } = stepSizes(context);
-  if (context.kvMap) throw new OptionError('quest: groupReduce sum takes contiguous groups of query heads, not a kvMap');
-  const grouped = reshape(softmax(bounds), [batch, kvHeads, heads / kvHeads, lengthQ, bounds.shape[3]]);
-  return reduce(grouped, 'sum', { axis: 2 });
 }
 
 /** {@link quest} in the catalogue. */

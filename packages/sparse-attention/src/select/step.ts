@@ -37,7 +37,7 @@ export function isShort({ lenK }: SelectContext, denseBelow: number): boolean {
 /** Constants on the backend of the step. */
 export function constant(
   context: SelectContext,
-  values: readonly number[],
+  values: ArrayLike<number>,
   shape: readonly number[],
   dtype: 'f32' | 'i32' = 'f32',
 ): Tensor {

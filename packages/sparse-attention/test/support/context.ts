@@ -1,5 +1,5 @@
 import { fromArray, Random, type Backend, type Tensor } from '@filigree/core-tensor';
-import type { LayerInfo, QueryLayout, SelectContext, Selector } from '@filigree/sparse-attention';
+import type { LayerInfo, QueryLayout, SelectContext, SelectionMemories, Selector } from '@filigree/sparse-attention';
 import type { PlantedPrompt } from './planted.js';
 
 export interface ContextOptions {
@@ -15,6 +15,10 @@ export interface ContextOptions {
   readonly decode?: boolean;
   /** Key-value head of every query head; default contiguous groups. */
   readonly kvHeadOf?: readonly number[];
+  /** Default 0 of one. */
+  readonly layer?: number;
+  readonly layers?: number;
+  readonly memory?: SelectionMemories;
 }
 
 /** What rows hold that nothing may look at: attention to one of them shows in every result. */
@@ -44,8 +48,9 @@ export function contextOf(backend: Backend, prompts: readonly PlantedPrompt[], o
     return fromArray(backend, data, [pages.count, kvHeads, pages.size, dim], dtype);
   };
   return {
-    layer: 0,
-    layers: 1,
+    layer: options.layer ?? 0,
+    layers: options.layers ?? 1,
+    memory: options.memory,
     q: queriesOf(backend, prompts, from, lenQ, queryLayout),
     queryLayout,
     k: rows('k'),

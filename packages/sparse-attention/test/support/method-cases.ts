@@ -46,6 +46,15 @@ export const methodCases: Readonly<Record<string, MethodCase>> = {
     options: { heavy: 20, recent: 4, denseLayers: 0 },
     dense: { heavy: 4096, share: 1, denseLayers: 0 },
   },
+  'tidal-decode': {
+    options: { topK: 24, select: '0', denseSelect: false },
+    dense: { topK: 4096, select: '0', denseSelect: false },
+  },
+  'token-select': { options: { topK: 20, sinks: 3, local: 9 }, dense: { topK: 4096 } },
+  lserve: {
+    options: { page: 16, sub: 4, tokenBudget: 64, groupReduce: 'none' },
+    dense: { page: 1, sub: 1, tokenBudget: 4096 },
+  },
   'skip-softmax': { options: { scale: 8 }, dense: { scale: 0 } },
   'nm-softmax': { options: { recent: 9 }, dense: { n: 4 } },
   dilated: { options: { window: 20, dilation: 3 }, dense: { window: 4096, dilation: 1 } },

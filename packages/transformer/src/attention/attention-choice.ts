@@ -40,6 +40,11 @@ export interface PolicyGroup {
   readonly heads: readonly number[] | undefined;
 }
 
+/** The same for the same method on the same heads. */
+export function groupName({ key, heads }: PolicyGroup): string {
+  return `${key} ${heads?.join() ?? ''}`;
+}
+
 /** [layers] of groups; none: the layer is dense. */
 export type PhaseAttention = readonly (readonly PolicyGroup[])[];
 

@@ -1,7 +1,8 @@
 import { fromArray, type Tensor } from '@filigree/core-tensor';
 import { KvCache, type CodedCache, type StreamCache } from '@filigree/kv-cache';
+import { SelectionMemory } from '@filigree/sparse-attention';
 import type { ModelConfig } from '../config/model-config.js';
-import type { PhaseAttention, PolicyGroup } from './attention-choice.js';
+import { groupName, type PhaseAttention, type PolicyGroup } from './attention-choice.js';
 import { AttentionMeter } from './attention-meter.js';
 import { HeadRows } from './head-rows.js';
 import { patternPlans, type PatternPlans, type StepSpan } from './pattern-plans.js';
@@ -12,6 +13,9 @@ import { StepAttention } from './step-attention.js';
 export class SequenceAttention {
   readonly meter: AttentionMeter;
   readonly #heads: HeadRows;
+  /** What was selected for steps to come, by method and heads. */
+  readonly #memories = new Map<string, SelectionMemory>();
+  #generation = 0;
 
   constructor(
     private readonly config: ModelConfig,
@@ -70,7 +74,9 @@ export class SequenceAttention {
   ): StepAttention {
     const state = (layer: number, group: PolicyGroup): SelectorState | undefined => this.#state(layer, group);
     const { config } = this;
-    return new StepAttention({ config, phase, plans, units, state, heads: this.#heads, count, promptEnd, lenK, recall });
+    const memory = (group: PolicyGroup): SelectionMemory => this.#memory(group);
+    const parts = { config, phase, plans, units, state, memory, heads: this.#heads };
+    return new StepAttention({ ...parts, count, promptEnd, lenK, recall });
   }
 
   /** Counts a step. `denseHeads` [layers]: heads of groups that attended densely; without a phase all of them. */
@@ -101,16 +107,29 @@ export class SequenceAttention {
   dispose(): void {
     this.#heads.dispose();
     this.meter.dispose();
+    for (const memory of this.#memories.values()) memory.dispose();
+  }
+
+  /** What a method selected in earlier steps, unless entries were taken back since. */
+  #memory(group: PolicyGroup): SelectionMemory {
+    const generation = this.cache instanceof KvCache ? this.cache.generation : 0;
+    if (generation !== this.#generation) for (const memory of this.#memories.values()) memory.clear();
+    this.#generation = generation;
+    const key = groupName(group);
+    const memory = this.#memories.get(key) ?? new SelectionMemory();
+    this.#memories.set(key, memory);
+    return memory;
   }
 
   /** The state of a selector for a layer, made when it is first asked for. It belongs to the pages, which forks share. */
-  #state(layer: number, { key, policy, heads }: PolicyGroup): SelectorState | undefined {
+  #state(layer: number, group: PolicyGroup): SelectorState | undefined {
+    const { policy, heads } = group;
     if (policy.kind !== 'selector' || !policy.selector.init) return undefined;
     // Sequences with other caches are attended to densely.
     if (!(this.cache instanceof KvCache)) return undefined;
     const { pool, backend } = this.cache;
     const { selector } = policy;
-    return pool.follow(`selector of layer ${layer}: ${key} ${heads?.join() ?? ''}`, () => {
+    return pool.follow(`selector of layer ${layer}: ${groupName(group)}`, () => {
       const { layers, heads: all, kvHeads, headDim } = this.config;
       const shape = { layer, layers, heads: heads?.length ?? all, kvHeads, headDim };
       const { pages, pageSize, dtype } = pool;

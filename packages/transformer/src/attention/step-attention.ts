@@ -4,13 +4,15 @@ import {
   attendByPolicy,
   attention,
   plannedAttention,
+  SelectionMemory,
   type AttentionPolicy,
   type Precision,
   type SelectContext,
+  type SelectionMemories,
   type Selection,
 } from '@filigree/sparse-attention';
 import type { ModelConfig } from '../config/model-config.js';
-import type { PhaseAttention, PolicyGroup } from './attention-choice.js';
+import { groupName, type PhaseAttention, type PolicyGroup } from './attention-choice.js';
 import type { CountEntry, DeviceCounts } from './attention-meter.js';
 import type { HeadRows } from './head-rows.js';
 import type { PatternUnit } from './pattern-plans.js';
@@ -37,6 +39,8 @@ export interface StepAttentionParts {
   readonly plans: readonly Tensor[];
   readonly units: readonly (readonly PatternUnit[])[];
   readonly state: (layer: number, group: PolicyGroup) => SelectorState | undefined;
+  /** What a group selected in earlier steps. */
+  readonly memory: (group: PolicyGroup) => SelectionMemory;
   readonly heads: HeadRows;
   /** Lengths on the host; lenK is undefined in a step that is recorded. */
   readonly count: number;
@@ -60,6 +64,8 @@ export class StepAttention {
   readonly denseHeads: number[];
   readonly #entries: CountEntry[] = [];
   readonly #values: Tensor[] = [];
+  /** What groups selected in earlier layers. */
+  readonly #memories = new Map<string, SelectionMemory>();
 
   constructor(private readonly parts: StepAttentionParts) {
     this.denseHeads = new Array<number>(parts.config.layers).fill(0);
@@ -87,8 +93,9 @@ export class StepAttention {
     return { values, entries: this.#entries };
   }
 
-  /** Releases counts of a step that failed. */
+  /** Releases what layers left for later ones, and counts of a step that failed. */
   dispose(): void {
+    for (const memory of this.#memories.values()) memory.dispose();
     for (const tensor of this.#values.splice(0)) tensor.dispose();
   }
 
@@ -110,7 +117,7 @@ export class StepAttention {
     const state = this.parts.state(layer, group);
     state?.append(queries.keys, queries.place.slots);
     const { precision } = queries;
-    const context = this.#context(layer, heads, queries);
+    const context = { ...this.#context(layer, heads, queries), memory: this.#memory(group) };
     const { o, lse, cells } = attendByPolicy(context, policy, state?.state, { precision });
     const size = heads?.length ?? config.heads;
     // Patterns do not come here: what counts cells on the host is a plan of theirs.
@@ -139,6 +146,13 @@ export class StepAttention {
       ...this.#scores(),
       rotate,
     };
+  }
+
+  #memory(group: PolicyGroup): SelectionMemories {
+    const key = groupName(group);
+    const step = this.#memories.get(key) ?? new SelectionMemory();
+    this.#memories.set(key, step);
+    return { step, sequence: this.parts.memory(group) };
   }
 
   #queries(q: Tensor, heads: readonly number[] | undefined): Tensor {
