@@ -1,6 +1,6 @@
 import { fromArray, Random, type Backend, type Tensor } from '@filigree/core-tensor';
 import {
-  attendByPolicy,
+  attendByPolicyAsync,
   attentionMethod,
   type AttentionPolicy,
   type SelectContext,
@@ -208,7 +208,7 @@ async function attend(context: SelectContext, policy: AttentionPolicy, state: un
   const { backend } = context.q;
   await backend.sync();
   const started = performance.now();
-  const { o, lse, cells } = attendByPolicy(context, policy, state);
+  const { o, lse, cells } = await attendByPolicyAsync(context, policy, state);
   const all = await lse.readNumbers();
   const seconds = (performance.now() - started) / 1000;
   const visible = typeof cells === 'number' ? cells / heads : cells === undefined ? undefined : await cellsOf(cells);

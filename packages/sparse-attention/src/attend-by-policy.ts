@@ -7,7 +7,7 @@ import { plannedAttention } from './ops/planned-attention.js';
 import { patternPlan, type PlanCache } from './plan-cache.js';
 import { loweredWithRanges } from './select/lowered-with-ranges.js';
 import { stepSizes } from './select/step.js';
-import type { AttentionPolicy, ExecutorOptions, SelectContext, SelectionPart } from './selector.js';
+import type { AttentionPolicy, ExecutorOptions, SelectContext, Selection, SelectionPart } from './selector.js';
 
 /** Attention as a policy had it. */
 export interface PolicyResult {
@@ -49,13 +49,48 @@ export function attendByPolicy(
       const { plan, cells } = patternPlan(context, policy.pattern, plans);
       return { ...plannedAttention(q, k, v, plan, callOf(context, { ...policy.options, precision })), cells };
     }
-    const selection = policy.selector.select(context, state);
-    if (selection === 'dense') return dense(context, { precision });
-    const options = { ...selection.options, precision };
-    const results = selection.parts.map((part) => attendPart(context, part, options));
-    const cells = selection.parts.flatMap((part) => part.cells ?? []);
-    return { ...mergeAttention(results, { queryLayout: context.queryLayout }), cells };
+    return attendSelection(context, policy.selector.select(context, state), { precision });
   });
+}
+
+/** As {@link attendByPolicy}, for selectors too that look at numbers on the host first. */
+export async function attendByPolicyAsync(
+  context: SelectContext,
+  policy: AttentionPolicy,
+  state?: unknown,
+  options: AttendOptions = {},
+): Promise<PolicyResult> {
+  if (policy.kind !== 'selector' || !policy.selector.selectAsync) return attendByPolicy(context, policy, state, options);
+  const selection = await policy.selector.selectAsync(context, state);
+  return scope(() => attendSelection(context, takenOver(selection), options));
+}
+
+/** What `selectAsync` returned, with tensors of the current scope. @throws ExecutionError when it has other parts than lists. */
+export function takenOver(selection: Selection): Selection {
+  if (selection === 'dense') return selection;
+  const take = (tensor: Tensor): Tensor => {
+    const taken = tensor.view(tensor.shape);
+    tensor.dispose();
+    return taken;
+  };
+  const parts = selection.parts.map((part) => {
+    if (!('indices' in part)) throw new ExecutionError('attendByPolicyAsync: selectAsync must answer with lists of keys');
+    return { indices: take(part.indices), cells: part.cells && take(part.cells) };
+  });
+  return { ...selection, parts };
+}
+
+/** Attention over what was selected: parts are executed and merged. */
+export function attendSelection(
+  context: SelectContext,
+  selection: Selection,
+  { precision }: Pick<AttendOptions, 'precision'> = {},
+): PolicyResult {
+  if (selection === 'dense') return dense(context, { precision });
+  const options = { ...selection.options, precision };
+  const results = selection.parts.map((part) => attendPart(context, part, options));
+  const cells = selection.parts.flatMap((part) => part.cells ?? []);
+  return { ...mergeAttention(results, { queryLayout: context.queryLayout }), cells };
 }
 
 type CallOptions = ExecutorOptions & { readonly precision?: Precision | undefined };

@@ -16,6 +16,7 @@ import { minference } from './methods/minference.js';
 import { moaWindowMethod } from './methods/moa-window.js';
 import { nmSoftmax } from './methods/nm-softmax.js';
 import { questMethod } from './methods/quest.js';
+import { retrievalAttentionMethod } from './methods/retrieval-attention.js';
 import { saleMethod } from './methods/sale.js';
 import { skipSoftmaxMethod } from './methods/skip-softmax.js';
 import { slidingWindowMethod } from './methods/sliding-window.js';
@@ -50,6 +51,7 @@ export const attentionMethods: readonly AttentionMethod[] = /* @__PURE__ */ Obje
   tidalDecodeMethod,
   tokenSelectMethod,
   lserveMethod,
+  retrievalAttentionMethod,
   skipSoftmaxMethod,
   nmSoftmax,
   dilatedMethod,

@@ -26,6 +26,7 @@ export * from './methods/minference.js';
 export * from './methods/moa-window.js';
 export * from './methods/nm-softmax.js';
 export * from './methods/quest.js';
+export * from './methods/retrieval-attention.js';
 export * from './methods/sale.js';
 export * from './methods/skip-softmax.js';
 export * from './methods/sliding-window.js';

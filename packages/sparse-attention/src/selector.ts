@@ -66,7 +66,7 @@ export type SelectionPart =
 /** What a selector answers with. `cells` of a part, f32 [B, Hm, R]: visible cells of every row block of a mask head. */
 export type Selection = 'dense' | { readonly parts: readonly SelectionPart[]; readonly options?: ExecutorOptions | undefined };
 
-/** A dynamic method: estimates from q and k what each block of queries should see. Nothing it does is read back by the host. */
+/** A dynamic method: estimates from q and k what each block of queries should see. */
 export interface Selector<S = unknown> {
   /** Whether what it does depends on lengths that the host must know, so that its steps are not recorded. */
   readonly needsLengths?: boolean | undefined;
@@ -77,7 +77,13 @@ export interface Selector<S = unknown> {
    * entry of a page begin it anew: pages are used again, and state is rebuilt from the cache page by page.
    */
   append?(state: S, keys: { readonly k: Tensor; readonly pages: Tensor; readonly slots: Tensor }): void;
+  /** Queues the estimate; nothing is read back by the host. */
   select(context: SelectContext, state: S): Selection;
+  /**
+   * In place of `select`, where the host has to look at numbers first: every layer of such a step waits for the device, and it is not recorded. Runs outside of scopes;
+   * the caller disposes the tensors that it returns, and there are no others.
+   */
+  selectAsync?(context: SelectContext, state: S): Promise<Selection>;
   /** What the method approximates, where that is not plain attention: recall is measured against it. */
   dense?(context: SelectContext): Selection;
   /** Tensors [pages, …] of the state, one row a page of the cache: rows are copied when a fork writes into a page that it shares. */

@@ -225,6 +225,23 @@ for (const [name, create] of backends) {
       expect(generation.stats.attention.layers).toHaveLength(model.config.layers);
     });
 
+    it('waits for the host where a method keeps an index there, and gives its memory back', async () => {
+      await backend.sync();
+      const before = backend.memory().liveBytes;
+      const options = { sinks: 2, recent: 8, topK: 40, index: 'graph', degree: 8, ef: 80, trainSteps: 4, batch: 4 };
+      const decode = { method: 'retrieval-attention', options };
+      const generation = generate(model, prompt, { maxTokens: 12, ignoreEos: true, attention: { decode } });
+      expect((await generation.text()).length).toBeGreaterThan(0);
+      expect(generation.stats.density).toBeLessThan(1);
+      const session = model.session(200);
+      (await session.prefill(prompt, { logits: 'last' })).dispose();
+      const attention = phaseAttention({ decode }, 'decode', model.config, 'test');
+      expect(() => session.decode([1], attention)).toThrow(/its index is on the host/);
+      session.dispose();
+      await backend.sync();
+      expect(backend.memory().liveBytes).toBe(before);
+    });
+
     it('rejects methods of another phase and plans of another model', async () => {
       const bad = (attention: AttentionOptions): unknown => generate(model, 'x', { attention });
       expect(() => bad({ decode: { method: 'x-attention' } })).toThrow(/attention.decode: x-attention is a method of prefill/);

@@ -23,12 +23,15 @@ export interface Attended {
 /**
  * Runs `attend` and reads back what its calls of executors saw: whatever a policy does with plans and parts, this is what entered its result.
  */
-export async function attendedBy<T>(context: SelectContext, attend: () => T): Promise<{ result: T; attended: Attended }> {
+export async function attendedBy<T>(
+  context: SelectContext,
+  attend: () => T | Promise<T>,
+): Promise<{ result: T; attended: Attended }> {
   const { backend } = context.q;
   const watch = watchExecutors(backend);
   let result: T;
   try {
-    result = attend();
+    result = await attend();
   } finally {
     watch.stop();
   }

@@ -55,6 +55,7 @@ export const methodCases: Readonly<Record<string, MethodCase>> = {
     options: { page: 16, sub: 4, tokenBudget: 64, groupReduce: 'none' },
     dense: { page: 1, sub: 1, tokenBudget: 4096 },
   },
+  'retrieval-attention': { options: { sinks: 3, recent: 9, topK: 20 }, dense: { topK: 4096 } },
   'skip-softmax': { options: { scale: 8 }, dense: { scale: 0 } },
   'nm-softmax': { options: { recent: 9 }, dense: { n: 4 } },
   dilated: { options: { window: 20, dilation: 3 }, dense: { window: 4096, dilation: 1 } },

@@ -1,5 +1,5 @@
-import { scope, type Backend, type Tensor } from '@filigree/core-tensor';
-import { attendByPolicy, type AttentionPolicy, type SelectContext } from '@filigree/sparse-attention';
+import { type Backend, type Tensor } from '@filigree/core-tensor';
+import { attendByPolicyAsync, type AttentionPolicy, type SelectContext } from '@filigree/sparse-attention';
 import { attendedBy, type Attended } from './attended.js';
 import { contextOf, disposeContext, stateFor, type ContextOptions } from './context.js';
 import type { PlantedPrompt } from './planted.js';
@@ -22,7 +22,7 @@ export async function run(
   const context = contextOf(backend, prompts, options);
   const selector = policy.kind === 'selector' ? policy.selector : undefined;
   const state = selector && stateFor(selector, prompts, context);
-  const { result, attended } = await attendedBy(context, () => scope(() => attendByPolicy(context, policy, state)));
+  const { result, attended } = await attendedBy(context, () => attendByPolicyAsync(context, policy, state));
   selector?.dispose?.(state);
   if (typeof result.cells === 'object') for (const cells of result.cells) cells.dispose();
   return { context, o: result.o, lse: result.lse, attended };

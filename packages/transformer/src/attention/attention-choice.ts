@@ -133,6 +133,11 @@ export function needsLengths(phase: PhaseAttention): boolean {
   });
 }
 
+/** Whether a layer of the phase waits for the host. */
+export function awaitsHost(phase: PhaseAttention): boolean {
+  return phase.flat().some(({ policy }) => policy.kind === 'selector' && policy.selector.selectAsync !== undefined);
+}
+
 const ownKeys = /* @__PURE__ */ new WeakMap<object, string>();
 let ownCount = 0;
 

@@ -2,9 +2,11 @@ import { concat, gatherRows, keep, reduce, reshape, scope, sub, unary, type Tens
 import type { KvStep } from '@filigree/kv-cache';
 import {
   attendByPolicy,
+  attendSelection,
   attention,
   plannedAttention,
   SelectionMemory,
+  takenOver,
   type AttentionPolicy,
   type Precision,
   type SelectContext,
@@ -72,17 +74,37 @@ export class StepAttention {
   }
 
   /** o [1, T, Hq, Dv] of a layer, or undefined where it is dense as a whole. */
-  attend(layer: number, queries: LayerQueries): Tensor | undefined {
+  attend(layer: number, queries: LayerQueries, selected?: ReadonlyMap<PolicyGroup, Selection>): Tensor | undefined {
     const { phase, units, heads, recall } = this.parts;
     if (phase[layer].length === 0) return undefined;
     const outcomes = [
       ...units[layer].map((unit) => this.#planned(unit, queries)),
-      ...phase[layer].filter(({ policy }) => policy.kind !== 'pattern').map((group) => this.#group(layer, group, queries)),
+      ...phase[layer]
+        .filter(({ policy }) => policy.kind !== 'pattern')
+        .map((group) => this.#group(layer, group, queries, selected?.get(group))),
     ];
     if (recall) this.#recall(layer, outcomes, queries);
     const [first, ...others] = outcomes;
     if (others.length === 0) return first.o;
     return heads.join(outcomes.map((outcome) => ({ o: outcome.o, heads: outcome.heads ?? [] })));
+  }
+
+  /** As `attend`, once the host has selected where it has to. Outside of scopes; the caller disposes the result. */
+  async attendAwaiting(layer: number, queries: LayerQueries): Promise<Tensor | undefined> {
+    const selected = new Map<PolicyGroup, Selection>();
+    for (const group of this.parts.phase[layer]) {
+      const selector = group.policy.kind === 'selector' ? group.policy.selector : undefined;
+      if (!selector?.selectAsync) continue;
+      const state = this.parts.state(layer, group);
+      state?.append(queries.keys, queries.place.slots);
+      const context = scope(() => this.#groupContext(layer, group, queries));
+      try {
+        selected.set(group, await selector.selectAsync(context, state?.state));
+      } finally {
+        if (group.heads) context.q.dispose();
+      }
+    }
+    return scope(() => this.attend(layer, queries, selected));
   }
 
   /** Counts of the step, for whoever disposes them; undefined when there are none. */
@@ -111,14 +133,17 @@ export class StepAttention {
     return { heads, ...result };
   }
 
-  #group(layer: number, group: PolicyGroup, queries: LayerQueries): Outcome {
+  /** @param selected what the host selected; the group's state has the step's keys then. */
+  #group(layer: number, group: PolicyGroup, queries: LayerQueries, selected?: Selection): Outcome {
     const { config } = this.parts;
     const { heads, policy } = group;
     const state = this.parts.state(layer, group);
-    state?.append(queries.keys, queries.place.slots);
+    if (!selected) state?.append(queries.keys, queries.place.slots);
     const { precision } = queries;
-    const context = { ...this.#context(layer, heads, queries), memory: this.#memory(group) };
-    const { o, lse, cells } = attendByPolicy(context, policy, state?.state, { precision });
+    const context = this.#groupContext(layer, group, queries);
+    const { o, lse, cells } = selected
+      ? attendSelection(context, takenOver(selected), { precision })
+      : attendByPolicy(context, policy, state?.state, { precision });
     const size = heads?.length ?? config.heads;
     // Patterns do not come here: what counts cells on the host is a plan of theirs.
     if (cells === undefined || typeof cells === 'number') this.denseHeads[layer] += size;
@@ -146,6 +171,10 @@ export class StepAttention {
       ...this.#scores(),
       rotate,
     };
+  }
+
+  #groupContext(layer: number, group: PolicyGroup, queries: LayerQueries): SelectContext {
+    return { ...this.#context(layer, group.heads, queries), memory: this.#memory(group) };
   }
 
   #memory(group: PolicyGroup): SelectionMemories {

@@ -28,13 +28,13 @@ export class StepByStep implements TokenSource {
   }
 
   async next(more: number): Promise<number> {
-    const current = this.#following ?? this.#decode([this.#last ?? 0]);
+    const current = this.#following ?? (await this.#decode([this.#last ?? 0]));
     this.#following = undefined;
     this.#current?.dispose();
     this.#current = current;
     await this.session.settle();
     // Greedy: the next step starts from the token on the device, before the host has seen it.
-    if (more > 0 && this.sampler.greedy) this.#following = this.#decode(current.onDevice());
+    if (more > 0 && this.sampler.greedy) this.#following = await this.#decode(current.onDevice());
     return (this.#last = await current.id());
   }
 
@@ -45,7 +45,7 @@ export class StepByStep implements TokenSource {
     this.#following = undefined;
   }
 
-  #decode(token: readonly number[] | Tensor): NextToken {
-    return new NextToken(this.session.decode(token, this.attention), this.sampler, { check: false });
+  async #decode(token: readonly number[] | Tensor): Promise<NextToken> {
+    return new NextToken(await this.session.next(token, this.attention), this.sampler, { check: false });
   }
 }

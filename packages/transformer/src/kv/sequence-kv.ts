@@ -17,6 +17,8 @@ export interface StepKv {
   /** i32 [T]. */
   readonly positions: Tensor;
   layer(index: number): LayerKv;
+  /** Releases what the step made outside of a scope. */
+  dispose?(): void;
 }
 
 /** The cache of a sequence as its steps use it. */
@@ -54,6 +56,9 @@ export class DenseKv implements SequenceKv {
     return {
       positions,
       place,
+      dispose() {
+        place.lengths.dispose();
+      },
       layer: (index) => {
         const [k, v] = [pool.keys[index], pool.values[index]];
         return {

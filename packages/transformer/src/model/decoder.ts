@@ -15,10 +15,10 @@ import {
 } from '@filigree/core-tensor';
 import { dequantizeRowsOp, gatedLinear, ggufLayout, projectQkv } from '@filigree/quantization';
 import type { Precision } from '@filigree/sparse-attention';
-import type { StepAttention } from '../attention/step-attention.js';
+import type { LayerQueries, StepAttention } from '../attention/step-attention.js';
 import type { ModelConfig, RopeConfig } from '../config/model-config.js';
-import type { StepKv } from '../kv/sequence-kv.js';
-import { disposeDecoderWeights, type DecoderWeights, type LayerWeights } from './decoder-weights.js';
+import type { LayerKv, StepKv } from '../kv/sequence-kv.js';
+import { disposeDecoderWeights, type DecoderWeights } from './decoder-weights.js';
 import type { Hooks } from './hooks.js';
 
 /** Which rows of the step get logits. */
@@ -36,6 +36,17 @@ export interface LayerOptions {
 
 export interface StepOptions extends LayerOptions {
   readonly logits: LogitRows;
+}
+
+/** A layer that waits for what its attention gives. */
+interface Asked {
+  /** [T, hidden]: what the layer reads. */
+  readonly x: Tensor;
+  /** [1, T, Hq, D], rotated. */
+  readonly queries: Tensor;
+  readonly cache: LayerKv;
+  /** The same for attention by a method; undefined where heads keep different entries. */
+  readonly seen: LayerQueries | undefined;
 }
 
 interface Rotation {
@@ -120,10 +131,48 @@ export class Decoder {
 
   /** One layer of a step: x [T, hidden] → [T, hidden]. */
   layer(index: number, input: Tensor, options: LayerOptions): Tensor {
+    const asked = this.#ask(index, input, options);
+    return this.#answer(index, asked, asked.seen && options.attention?.attend(index, asked.seen), options);
+  }
+
+  /**
+   * As `step` for logits of the last token, where layers wait for the host to select keys. Outside of scopes; `between` is called before every layer and may
+   * throw.
+   */
+  async stepAwaiting(
+    tokens: Tensor,
+    options: { readonly kv: StepKv; readonly attention: StepAttention },
+    between: () => void,
+  ): Promise<Tensor> {
+    let x = scope(() => this.embed(tokens));
+    try {
+      for (let index = 0; index < this.config.layers; index++) {
+        between();
+        const input = x;
+        const asked = scope(() => this.#ask(index, input, options));
+        let o: Tensor | undefined;
+        try {
+          o = asked.seen && (await options.attention.attendAwaiting(index, asked.seen));
+          x = scope(() => this.#answer(index, asked, o, options));
+          input.dispose();
+        } finally {
+          for (const tensor of [asked.queries, asked.seen?.keys, o]) tensor?.dispose();
+        }
+      }
+      return scope(() => this.logits(narrow(x, tokens.shape[0] - 1, 1)));
+    } finally {
+      x.dispose();
+    }
+  }
+
+  /** The second half of a layer, from what its attention gave; without that it is dense. */
+  #answer(index: number, { x, queries, cache }: Asked, sparse: Tensor | undefined, options: LayerOptions): Tensor {
     const layer = this.weights.layers[index];
+    const { heads, headDim, windows, attentionScale: scale, attentionSoftcap } = this.config;
     const at = (hook: string, tensor: Tensor): Tensor => options.hooks?.at(`layers.${index}.${hook}`, tensor) ?? tensor;
-    const x = at('residual-in', input);
-    const mixed = this.#attend(index, layer, this.#norm(x, layer.attentionNorm), options);
+    const precision = this.attentionPrecision;
+    const o = sparse ?? cache.attend(queries, { scale, softcap: attentionSoftcap, precision, window: windows[index] });
+    const mixed = reshape(o, [x.shape[0], heads * headDim]);
     const mid = this.#branch(layer.attentionOutput, layer.postAttentionNorm, at('attention.mixed', mixed), x, {
       hook: `layers.${index}.attention.output`,
       hooks: options.hooks,
@@ -152,15 +201,16 @@ export class Decoder {
     return add(residual, hooks?.at(hook, branch) ?? branch);
   }
 
-  /** Attention of one layer over the cache, the new keys and values included: [T, heads · headDim]. */
-  #attend(index: number, layer: LayerWeights, x: Tensor, options: LayerOptions): Tensor {
+  /** The first half of a layer: queries, and the new keys and values in the cache. */
+  #ask(index: number, input: Tensor, options: LayerOptions): Asked {
+    const layer = this.weights.layers[index];
     const { kv, hooks, onQueries } = options;
-    const { heads, kvHeads, headDim, windows, attentionScale: scale, attentionSoftcap } = this.config;
+    const { heads, kvHeads, headDim } = this.config;
     const at = (hook: string, tensor: Tensor): Tensor => hooks?.at(`layers.${index}.${hook}`, tensor) ?? tensor;
+    const x = at('residual-in', input);
     const count = x.shape[0];
-    const window = windows[index];
     const rotation = this.#rotationOf(index);
-    const projected = projectQkv(x, layer);
+    const projected = projectQkv(this.#norm(x, layer.attentionNorm), layer);
     const { inverseFrequencies, pairing, scale: factor } = rotation;
     const rotated = (rows: Tensor, norm: Tensor | undefined, headCount: number): Tensor => {
       const split = reshape(rows, [count, headCount, headDim]);
@@ -177,9 +227,7 @@ export class Decoder {
     const rotate = (x: Tensor, by: Tensor): Tensor =>
       reshape(this.rotate(index, reshape(x, [by.size, -1, headDim]), by), x.shape);
     const seen = cache.paged && { ...cache.paged, q: queries, keys: k, rotate, precision };
-    const sparse = seen && options.attention?.attend(index, seen);
-    const o = sparse ?? cache.attend(queries, { scale, softcap: attentionSoftcap, precision, window });
-    return reshape(o, [count, heads * headDim]);
+    return { x, queries, cache, seen };
   }
 
   #rotationOf(layer: number): Rotation {

@@ -15,7 +15,7 @@ import {
   type Tensor,
 } from '@filigree/core-tensor';
 import { CodedCache, KvCache, StreamCache, type Compressor } from '@filigree/kv-cache';
-import { needsLengths, type PhaseAttention } from '../attention/attention-choice.js';
+import { awaitsHost, needsLengths, type PhaseAttention } from '../attention/attention-choice.js';
 import type { AttentionMeter, CountEntry } from '../attention/attention-meter.js';
 import type { PatternPlans, StepSpan } from '../attention/pattern-plans.js';
 import { SequenceAttention } from '../attention/sequence-attention.js';
@@ -190,7 +190,7 @@ export class Session {
     const all = keep(empty(this.backend, [tokens.length, this.decoder.config.vocabularySize], 'f32'));
     try {
       for (const [index, token] of tokens.entries()) {
-        const { logits, best, value } = this.decode([token], attention);
+        const { logits, best, value } = await this.next([token], attention);
         writeSlice(all, logits, { axis: 0, start: index });
         for (const tensor of [logits, best, value]) tensor.dispose();
         await this.backend.ready();
@@ -262,6 +262,11 @@ export class Session {
     });
   }
 
+  /** As `decode`, for methods too that wait for the host in every layer. */
+  async next(token: readonly number[] | Tensor, attention?: PhaseAttention): Promise<NextLogits> {
+    return attention && awaitsHost(attention) ? this.#awaiting(token, attention) : this.decode(token, attention);
+  }
+
   /** Position of the next token. */
   get end(): number {
     return this.#kv.end;
@@ -302,6 +307,31 @@ export class Session {
     this.#decode = undefined;
     this.#attention.dispose();
     this.cache.dispose();
+  }
+
+  async #awaiting(token: readonly number[] | Tensor, attention: PhaseAttention): Promise<NextLogits> {
+    this.#expectDense();
+    const ids = isIds(token) ? fromArray(this.backend, token, [token.length], 'i32') : token.view(token.shape);
+    const span = { start: this.#kv.end, count: 1, promptEnd: undefined };
+    const plans = this.#attention.plan(attention, span, { recorded: false });
+    const kv = scope(() => this.#kv.step(this.#kv.reserve(1)));
+    this.#attention.prepare(attention, plans, span);
+    const uploaded = this.#attention.upload(plans);
+    const step = { count: 1, promptEnd: undefined, lenK: span.start + 1, recall: false };
+    const attend = this.#attention.step(attention, plans, uploaded, step);
+    try {
+      const logits = await this.decoder.stepAwaiting(ids, { kv, attention: attend }, () => {
+        throwIfAborted(this.signal);
+      });
+      const counts = attend.counts();
+      if (counts) this.meter.addOnDevice(counts);
+      this.#attention.count(span, { phase: attention, plans, denseHeads: attend.denseHeads, recall: false });
+      return nextLogits(logits);
+    } finally {
+      attend.dispose();
+      for (const tensor of [ids, ...uploaded]) tensor.dispose();
+      kv.dispose?.();
+    }
   }
 
   /** The recording of decode steps under an attention, made anew when another one or other plans come. */
