@@ -55,6 +55,7 @@ export * from './residue-split.js';
 export * from './reuse/dense-layers.js';
 export * from './reuse/reuse-layers.js';
 export * from './reuse/reuse-steps.js';
+export * from './reuse/reuse-while-similar.js';
 export * from './reuse/selection-memory.js';
 export * from './retrieval/flat-index.js';
 export * from './retrieval/graph-index.js';

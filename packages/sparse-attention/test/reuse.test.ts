@@ -4,6 +4,7 @@ import {
   denseLayers,
   reuseLayers,
   reuseSteps,
+  reuseWhileSimilar,
   topKeys,
   type SelectionMemories,
   type Selector,
@@ -158,11 +159,46 @@ describe('reuseSteps', () => {
   });
 });
 
+describe('reuseWhileSimilar', () => {
+  const prompt = planted({ seed: 8, length: 120, plantings: [{ verticals: [33] }] });
+  /** The same query at every position, or one that is orthogonal to the query before. */
+  const withQueries = (turning: boolean): PlantedPrompt => ({
+    ...prompt,
+    q: prompt.q.map((_, index) => {
+      const [position, channel] = [Math.floor(index / 32) % 120, index % 32];
+      return channel === (turning ? position % 2 : 0) ? 5 : 0;
+    }),
+  });
+
+  it('selects once for queries that stay as they are, and in every step for those that turn', async () => {
+    for (const turning of [false, true]) {
+      memory.sequence.clear();
+      const { selector, asked } = counted(exact(6));
+      const seen: number[][] = [];
+      for (let position = 100; position < 105; position++)
+        seen.push((await seenAt(reuseWhileSimilar(selector, 0.9), withQueries(turning), position))[0]);
+      expect(asked).toHaveLength(turning ? 5 : 1);
+      expect(seen[4]).toHaveLength(turning ? 6 : 10);
+      if (!turning) expect(seen[4]).toEqual([...seen[0], 101, 102, 103, 104]);
+    }
+  });
+
+  it('refuses cosines that are none, and selectors that wait themselves', () => {
+    expect(() => reuseWhileSimilar(exact(6), 1.5)).toThrow('cosine is 1.5');
+    const waiting = reuseWhileSimilar(exact(6), 0.5);
+    expect(() => reuseWhileSimilar(waiting, 0.5)).toThrow('waits for the host');
+    expect(() => reuseSteps(waiting, 2)).toThrow('waits for the host');
+    expect(() => reuseLayers(waiting, { select: [0] })).toThrow('waits for the host');
+  });
+});
+
 describe('denseLayers', () => {
   it('shows the first layers everything', async () => {
     const seen = await seenInLayers(denseLayers(exact(9), 2));
     expect(seen.map(([keys]) => keys.length)).toEqual([200, 200, 9, 9]);
     const selector = exact(9);
     expect(denseLayers(selector, 0)).toBe(selector);
+    const waiting = await seenInLayers(denseLayers(reuseWhileSimilar(exact(9), 1), 2));
+    expect(waiting.map(([keys]) => keys.length)).toEqual([200, 200, 9, 9]);
   });
 });

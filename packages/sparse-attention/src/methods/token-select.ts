@@ -1,5 +1,6 @@
-import { add, reduce, softmax, type Tensor } from '@filigree/core-tensor';
+import { add, OptionError, reduce, softmax, type Tensor } from '@filigree/core-tensor';
 import { checkIntegers, defineMethod } from '../method.js';
+import { reuseWhileSimilar } from '../reuse/reuse-while-similar.js';
 import { allChannels, exactScores } from '../select/exact-scores.js';
 import { hidden } from '../select/geometry.js';
 import { selectRow } from '../select/select-row.js';
@@ -14,22 +15,26 @@ export interface TokenSelectOptions {
   readonly sinks: number;
   /** Newest keys, which everyone sees. */
   readonly local: number;
+  /** Steps see the same keys as long as the cosine of their queries with those of the last selection is at least that; 0: every step selects. */
+  readonly reuseCosine: number;
 }
 
 /**
  * TokenSelect: the heads of a layer vote. Every head gives its softmax over the keys between the sinks and the window, so that one that is sure of a key outweighs many
  * that are not; the keys with the most votes are seen by all heads.
  *
- * Reads every key, and the values of topK + sinks + local. One list a layer. Keys keep their positions; the paper renumbers them for lengths beyond training.
+ * Reads every key where it selects, and the values of topK + sinks + local. One list a layer. To compare queries, every layer waits for the host. Keys keep their positions; the paper renumbers them for lengths beyond training.
  * Wu et al., "TokenSelect: Efficient Long-Context Inference and Length Extrapolation for LLMs via Dynamic Token-Level KV Cache Selection", arXiv:2411.02886.
  *
  * @throws OptionError when an option is out of its range.
  */
-export function tokenSelect({ topK, sinks, local }: TokenSelectOptions): Selector<{ readonly channels: Tensor }> {
+export function tokenSelect({ topK, sinks, local, reuseCosine }: TokenSelectOptions): Selector<{ readonly channels: Tensor }> {
   checkIntegers('token-select', { local }, 1);
   checkIntegers('token-select', { topK, sinks });
+  if (!(reuseCosine >= 0 && reuseCosine <= 1))
+    throw new OptionError(`token-select: reuseCosine is ${reuseCosine}, it must lie in 0 … 1`);
   const slots = topK + sinks + local;
-  return {
+  const selector: Selector<{ readonly channels: Tensor }> = {
     needsLengths: true,
     init: (layer) => ({ channels: allChannels(layer) }),
     dispose({ channels }) {
@@ -44,6 +49,7 @@ export function tokenSelect({ topK, sinks, local }: TokenSelectOptions): Selecto
       return { parts: [selectionIndices(bits, { slots, lengths })] };
     },
   };
+  return reuseCosine === 0 ? selector : reuseWhileSimilar(selector, reuseCosine);
 }
 
 /** f32 [B, 1, Lq, capacity]: what hides keys that nobody votes for, those that a query sees anyway. */
@@ -70,6 +76,6 @@ export const tokenSelectMethod = /* @__PURE__ */ defineMethod({
   phase: 'decode',
   training: 'none',
   emits: 'indices',
-  options: { topK: 2048, sinks: 128, local: 512 },
+  options: { topK: 2048, sinks: 128, local: 512, reuseCosine: 0.9 },
   policy: (options) => ({ kind: 'selector', selector: tokenSelect(options) }),
 });

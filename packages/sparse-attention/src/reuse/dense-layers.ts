@@ -5,8 +5,15 @@ import type { Selector } from '../selector.js';
 export function denseLayers<S>(selector: Selector<S>, layers: number): Selector<S> {
   checkIntegers('denseLayers', { layers });
   if (layers === 0) return selector;
+  const later: Pick<Selector<S>, 'selectAsync'> = selector.selectAsync
+    ? {
+        selectAsync: async (context, state) =>
+          context.layer < layers ? 'dense' : ((await selector.selectAsync?.(context, state)) ?? 'dense'),
+      }
+    : {};
   return {
     ...selector,
+    ...later,
     select: (context, state) => (context.layer < layers ? 'dense' : selector.select(context, state)),
   };
 }

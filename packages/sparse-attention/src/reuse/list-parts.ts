@@ -1,5 +1,5 @@
 import { OptionError } from '@filigree/core-tensor';
-import type { SelectContext, Selection, SelectionPart } from '../selector.js';
+import type { SelectContext, Selection, SelectionPart, Selector } from '../selector.js';
 import { constant } from '../select/step.js';
 import type { KeptSelection, ListPart } from './selection-memory.js';
 
@@ -9,6 +9,11 @@ export function listParts(combinator: string, { parts }: Exclude<Selection, 'den
     if ('indices' in part) return part;
     throw new OptionError(`${combinator}: the selector answers with a plan, only lists of keys can be used again`);
   });
+}
+
+/** @throws OptionError when the selector waits for the host, which the combinator would leave out. */
+export function expectSync<S>(combinator: string, { selectAsync }: Pick<Selector<S>, 'selectAsync'>): void {
+  if (selectAsync) throw new OptionError(`${combinator}: the selector waits for the host; only others can be used again`);
 }
 
 /** Whether a selection of an earlier step was made by one token of each element, at most `most` tokens ago. */

@@ -1,7 +1,7 @@
 import { ExecutionError } from '@filigree/core-tensor';
 import { checkIntegers } from '../method.js';
 import type { Selector } from '../selector.js';
-import { listParts } from './list-parts.js';
+import { expectSync, listParts } from './list-parts.js';
 
 export interface ReuseLayersOptions {
   /** Layers that select. Those before the first of them are dense. */
@@ -16,7 +16,7 @@ export interface ReuseLayersOptions {
  *
  * Lists are kept for the step only, so that steps are recorded as those of the selector itself.
  *
- * @throws OptionError when a layer is no non-negative integer, or the selector answers with plans; from `select`, ExecutionError where
+ * @throws OptionError when a layer is no non-negative integer, or the selector waits for the host or answers with plans; from `select`, ExecutionError where
  *   the context has no memory.
  */
 export function reuseLayers<S>(
@@ -24,6 +24,7 @@ export function reuseLayers<S>(
   { select: layers, denseSelect = false }: ReuseLayersOptions,
 ): Selector<S> {
   for (const layer of layers) checkIntegers('reuseLayers', { select: layer });
+  expectSync('reuseLayers', selector);
   const first = Math.min(...layers);
   return {
     ...selector,
