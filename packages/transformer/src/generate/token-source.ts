@@ -1,6 +1,6 @@
 import type { Tensor } from '@filigree/core-tensor';
 import type { PhaseAttention } from '../attention/attention-choice.js';
-import type { Session } from '../model/session.js';
+import type { NextLogits, Session } from '../model/session.js';
 import { NextToken } from './next-token.js';
 import type { Sampler } from './sampler.js';
 
@@ -45,7 +45,9 @@ export class StepByStep implements TokenSource {
     this.#following = undefined;
   }
 
-  async #decode(token: readonly number[] | Tensor): Promise<NextToken> {
-    return new NextToken(await this.session.next(token, this.attention), this.sampler, { check: false });
+  #decode(token: readonly number[] | Tensor): NextToken | Promise<NextToken> {
+    const step = this.session.next(token, this.attention);
+    const nextOf = (logits: NextLogits): NextToken => new NextToken(logits, this.sampler, { check: false });
+    return step instanceof Promise ? step.then(nextOf) : nextOf(step);
   }
 }

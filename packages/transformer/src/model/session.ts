@@ -262,8 +262,8 @@ export class Session {
     });
   }
 
-  /** As `decode`, for methods too that wait for the host in every layer. */
-  async next(token: readonly number[] | Tensor, attention?: PhaseAttention): Promise<NextLogits> {
+  /** As `decode`, for methods too that wait for the host in every layer. Others are queued at once, so that a read can go with them. */
+  next(token: readonly number[] | Tensor, attention?: PhaseAttention): NextLogits | Promise<NextLogits> {
     return attention && awaitsHost(attention) ? this.#awaiting(token, attention) : this.decode(token, attention);
   }
 
