@@ -1,5 +1,7 @@
 // A number of a coded page of one side, dequantised in registers. Layout: packages/kv-cache/src/codecs/layout.ts. Included once per side, with its
-// name for SIDE and the numbers of its layout for the words in capitals, of which BITS 8 means int8.
+// name for SIDE and the numbers of its layout for the words in capitals, of which BITS 8 means int8 and PER_ENTRY else levels.
+
+const LEVELS_SIDE = LEVEL_VALUES;
 
 fn half_of_SIDE(base: u32, byte: u32) -> f32 {
   return unpack2x16float(SIDE[base + byte / 4u])[byte / 2u % 2u];
@@ -18,6 +20,9 @@ fn number_of_SIDE(block: u32, row: u32, column: u32) -> f32 {
   let per_chunk = 16u / BITS;
   let bit = BITS * (2u * (row % per_chunk) + own / 16u);
   let code = extractBits(SIDE[base + group * GROUP_BYTES / 4u + row / per_chunk * 16u + own % 16u], bit, BITS);
+  if (PER_ENTRY) {
+    return LEVELS_SIDE[code] * half_of_SIDE(base, SCALES_AT + 2u * select(row, column, OF_KEYS));
+  }
   let which = 2u * (group * PADDED_ROWS + row);
   return f32(code) * half_of_SIDE(base, SCALES_AT + which) + half_of_SIDE(base, ZEROS_AT + which);
 }

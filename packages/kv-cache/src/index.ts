@@ -28,6 +28,7 @@ export { type CodedKvCodec, type CodedPagesSize } from './codecs/coded-codec.js'
 export * from './codecs/coded-pool.js';
 export * from './codecs/int8-kv.js';
 export * from './codecs/kivi-kv.js';
+export * from './codecs/turbo-kv.js';
 export { codedLayout, kvFormats, kvSides, type CodedLayout, type KvFormat, type KvSide } from './codecs/layout.js';
 export * from './compress/budgets.js';
 export * from './compress/catalogue.js';
@@ -78,6 +79,7 @@ export * from './ops/append.js';
 export * from './ops/coded-attention.js';
 export * from './ops/decode.js';
 export * from './ops/encode.js';
+export * from './ops/rotate.js';
 export * from './page-pool.js';
 export * from './policy/bounded-set.js';
 export type * from './policy/cache-policy.js';

@@ -50,8 +50,11 @@ for (const [name, create] of backends) {
       ['int8', 0.05],
       ['kivi4', 0.5],
       ['kivi2', 4],
+      ['turbo4', 0.5],
+      ['turbo2', 4],
       [{ k: 'int8', v: 'kivi4' }, 0.5],
       [{ k: 'kivi4', v: 'int8' }, 0.5],
+      [{ k: 'kivi4', v: 'turbo4' }, 0.5],
     ];
 
     // The reference is slow, and formats differ in the ops alone, which have tests of their own.

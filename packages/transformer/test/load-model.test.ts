@@ -94,6 +94,7 @@ describe('loadModel', () => {
     await expect(loadTiny({ context: 0 })).rejects.toThrow(OptionError);
     await expect(loadTiny({ context: 100_000 })).rejects.toThrow(/trained for 512/);
     await expect(loadTiny({ kvType: 'i4' as 'f16' })).rejects.toThrow(/kvType/);
+    await expect(loadTiny({ kvType: 'turbo4' }, { headDim: 24 })).rejects.toThrow(/head dim is 24, turbo4/);
     await expect(loadTiny({ attentionPrecision: 'f16' as 'bf16' })).rejects.toThrow(/attentionPrecision/);
   });
 

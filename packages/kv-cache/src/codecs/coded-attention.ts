@@ -1,6 +1,6 @@
 import type { Tensor } from '@filigree/core-tensor';
 import { codedAttentionOp } from '../ops/coded-attention.js';
-import type { CodedKvCodec } from './coded-codec.js';
+import { rotate, rotateBack, type CodedKvCodec } from './coded-codec.js';
 
 /** Coded keys and values as {@link codedAttention} reads them. */
 export interface CodedKvView {
@@ -32,8 +32,10 @@ export function codedAttention(
   { k, v, table, lengths, codec, pageSize, vDim }: CodedKvView,
   { scale = 1 / Math.sqrt(q.shape[3]), softcap }: CodedAttentionOptions = {},
 ): { o: Tensor; lse: Tensor } {
-  return codedAttentionOp(
-    { q, kPages: k, vPages: v, table, lengths },
+  const rotated = codec.k.rotation === undefined ? q : rotate(q, codec.k.rotation);
+  const { o, lse } = codedAttentionOp(
+    { q: rotated, kPages: k, vPages: v, table, lengths },
     { scale, softcap, kFormat: codec.k.format, vFormat: codec.v.format, pageSize, valueDim: vDim },
   );
+  return { o: codec.v.rotation === undefined ? o : rotateBack(o, codec.v.rotation), lse };
 }

@@ -1,7 +1,10 @@
 import { OptionError } from '@filigree/core-tensor';
 
-/** How codes of a page are stored: `int8` symmetric per entry, `kivi4` and `kivi2` asymmetric in groups of 32. */
-export const kvFormats = ['int8', 'kivi4', 'kivi2'] as const;
+/**
+ * How codes of a page are stored: `int8` symmetric per entry, `kivi4` and `kivi2` asymmetric in groups of 32, `turbo4` and `turbo2` levels of the normal
+ * distribution, scaled per entry.
+ */
+export const kvFormats = ['int8', 'kivi4', 'kivi2', 'turbo4', 'turbo2'] as const;
 export type KvFormat = (typeof kvFormats)[number];
 
 /** Keys or values: they are laid out, and grouped, across each other. */
@@ -23,8 +26,8 @@ const rowStep = 16;
  * 32 columns of a row. Columns are cut into groups of 32, rows are padded to a multiple of 16:
  *
  * codes [group][chunk][64 bytes], a chunk being 16/bits rows; `int8`: rows of 32 signed bytes; `kivi`: 16 little-endian words, where word w holds from the
- * lowest bits on column w of row 0, column 16 + w of row 0, column w of row 1, …
- * scales, zeros f16: `kivi` [group][padded row] each; `int8` [entry], no zeros
+ * lowest bits on column w of row 0, column 16 + w of row 0, column w of row 1, …; `turbo`: as kivi
+ * scales, zeros f16: `kivi` [group][padded row] each; `int8` and `turbo` [entry], no zeros
  */
 export interface CodedLayout {
   readonly format: KvFormat;
@@ -38,6 +41,8 @@ export interface CodedLayout {
   readonly groups: number;
   /** Bytes of the codes of a group. */
   readonly groupBytes: number;
+  /** Whether an entry has one scale and no zero. */
+  readonly perEntry: boolean;
   readonly scalesAt: number;
   readonly scales: number;
   /** Where the zeros begin; the end of the page where there are none. */
@@ -52,28 +57,33 @@ export function codedLayout(format: KvFormat, side: KvSide, pageSize: number, di
     throw new OptionError(`coded pages: pageSize is ${pageSize}, it must be a multiple of ${groupColumns} up to 4096`);
   if (!Number.isInteger(dim) || dim < 1 || dim > 1024)
     throw new OptionError(`coded pages: the head dim is ${dim}, it must be a whole number from 1 to 1024`);
+  if (isTurbo(format) && !Number.isInteger(Math.log2(dim)))
+    throw new OptionError(
+      `coded pages: the head dim is ${dim}, ${format} rotates heads whose dim is a power of two; use kivi4`,
+    );
   const bits = formatBits(format);
+  const perEntry = format === 'int8' || isTurbo(format);
   const [rows, columns] = side === 'keys' ? [dim, pageSize] : [pageSize, dim];
   const paddedRows = Math.ceil(rows / rowStep) * rowStep;
   const groups = Math.ceil(columns / groupColumns);
   const groupBytes = (paddedRows * groupColumns * bits) / 8;
   const scalesAt = groups * groupBytes;
-  const scales = format === 'int8' ? pageSize : groups * paddedRows;
+  const scales = perEntry ? pageSize : groups * paddedRows;
   const zerosAt = scalesAt + 2 * scales;
   return {
     ...{ format, side, pageSize, dim, bits, rows, columns, paddedRows, groups, groupBytes },
-    ...{ scalesAt, scales, zerosAt },
-    bytes: format === 'int8' ? zerosAt : zerosAt + 2 * scales,
+    ...{ perEntry, scalesAt, scales, zerosAt },
+    bytes: perEntry ? zerosAt : zerosAt + 2 * scales,
   };
 }
 
 export function formatBits(format: KvFormat): number {
-  return { int8: 8, kivi4: 4, kivi2: 2 }[format];
+  return { int8: 8, kivi4: 4, kivi2: 2, turbo4: 4, turbo2: 2 }[format];
 }
 
-/** The largest code. */
-export function formatLevels(format: KvFormat): number {
-  return { int8: 127, kivi4: 15, kivi2: 3 }[format];
+/** Whether rows are rotated before they are encoded. */
+export function isTurbo(format: KvFormat): boolean {
+  return format === 'turbo4' || format === 'turbo2';
 }
 
 /** Row and column of a channel of an entry. */
@@ -92,7 +102,7 @@ export function codePlace({ bits, groupBytes }: CodedLayout, row: number, column
 }
 
 /** Which of the scales, and zeros, belongs to a code. */
-export function scaleOf({ format, side, paddedRows }: CodedLayout, row: number, column: number): number {
-  if (format === 'int8') return side === 'keys' ? column : row;
+export function scaleOf({ perEntry, side, paddedRows }: CodedLayout, row: number, column: number): number {
+  if (perEntry) return side === 'keys' ? column : row;
   return Math.floor(column / groupColumns) * paddedRows + row;
 }

@@ -1,34 +1,47 @@
 import { f16ToNumber, numberToF16 } from '@filigree/core-tensor';
-import { codedCell, codePlace, formatLevels, groupColumns, scaleOf, type CodedLayout } from './layout.js';
+import { codedCell, codePlace, groupColumns, isTurbo, scaleOf, type CodedLayout } from './layout.js';
+import { levelsOf, shortened, type Levels } from './turbo-levels.js';
 
 /** The largest magnitude that half precision holds: larger numbers, and those that are not finite, are not encoded. */
-export const largestHalf = 65504;
+const largestHalf = 65504;
+/** The largest mean square of an entry whose scale half precision holds, but for the rounding of a rotation. */
+const largestMeanSquare = 2 ** 32;
+/** Numbers below count as 0 where squares are summed. */
+const smallestSquared = 2 ** -60;
 /** The smallest normal number of f32: devices may take what is below for 0. */
 const smallestNormal = 2 ** -126;
+
+/** Whether half precision holds what it has to of rows [P, D]: their numbers, or of entries with levels the root of the mean square. */
+export function encodable({ format, dim }: CodedLayout, rows: ArrayLike<number>): boolean {
+  if (!isTurbo(format)) return Array.prototype.every.call(rows, (value: number) => Math.abs(value) <= largestHalf);
+  for (let at = 0; at < rows.length; at += dim) if (!(squaresOf(rows, at, dim) <= largestMeanSquare * dim)) return false;
+  return true;
+}
 
 /**
  * Rows [P, D] of one head → the bytes of its page, which arrive as 0. Scales and zeros are half-precision numbers rounded so that no value is clipped: the
  * zero down, the scale up. Codes are taken relative to them as they are stored and rounded half to even.
  */
 export function encodePage(layout: CodedLayout, rows: ArrayLike<number>, page: Uint8Array): void {
-  if (layout.format === 'int8') encodeEntries(layout, rows, page);
+  const levels = levelsOf(layout.format, layout.side);
+  if (levels) encodeLevels(layout, levels, rows, page);
+  else if (layout.format === 'int8') encodeEntries(layout, rows, page);
   else encodeGroups(layout, rows, page);
 }
 
 /** The rows [P, D] that a page of one head decodes to. */
 export function decodePage(layout: CodedLayout, page: Uint8Array, rows: { [index: number]: number }): void {
   const mask = 2 ** layout.bits - 1;
+  const levels = levelsOf(layout.format, layout.side)?.values;
   for (let entry = 0; entry < layout.pageSize; entry++) {
     for (let channel = 0; channel < layout.dim; channel++) {
       const [row, column] = codedCell(layout, entry, channel);
       const { byte, shift } = codePlace(layout, row, column);
       const which = scaleOf(layout, row, column);
       const scale = getHalf(page, layout.scalesAt, which);
-      rows[entry * layout.dim + channel] = Math.fround(
-        layout.format === 'int8'
-          ? ((page[byte] << 24) >> 24) * scale
-          : ((page[byte] >> shift) & mask) * scale + getHalf(page, layout.zerosAt, which),
-      );
+      const code = layout.bits === 8 ? (page[byte] << 24) >> 24 : (page[byte] >> shift) & mask;
+      const zero = layout.perEntry ? 0 : getHalf(page, layout.zerosAt, which);
+      rows[entry * layout.dim + channel] = Math.fround((levels ? levels[code] : code) * scale + zero);
     }
   }
 }
@@ -52,9 +65,25 @@ function encodeEntries(layout: CodedLayout, rows: ArrayLike<number>, page: Uint8
   }
 }
 
+/** A scale per entry, the root of the mean square; codes are the nearest levels. */
+function encodeLevels(layout: CodedLayout, { thresholds }: Levels, rows: ArrayLike<number>, page: Uint8Array): void {
+  const { dim, pageSize } = layout;
+  for (let entry = 0; entry < pageSize; entry++) {
+    const bits = scaleOfSquares(squaresOf(rows, entry * dim, dim), dim);
+    putHalf(page, layout.scalesAt, entry, bits);
+    const scale = f16ToNumber(bits);
+    for (let channel = 0; channel < dim; channel++) {
+      const [row, column] = codedCell(layout, entry, channel);
+      const { byte, shift } = codePlace(layout, row, column);
+      const value = rows[entry * dim + channel];
+      page[byte] |= thresholds.filter((threshold) => value > threshold * scale).length << shift;
+    }
+  }
+}
+
 /** A scale and a zero per row of a group. */
 function encodeGroups(layout: CodedLayout, rows: ArrayLike<number>, page: Uint8Array): void {
-  const levels = formatLevels(layout.format);
+  const levels = 2 ** layout.bits - 1;
   for (let first = 0; first < layout.columns; first += groupColumns) {
     const end = Math.min(first + groupColumns, layout.columns);
     for (let row = 0; row < layout.rows; row++) {
@@ -106,6 +135,23 @@ function scaleOver(range: number, levels: number): number {
   let bits = numberToF16(range / levels);
   while (!reaches(bits)) bits++;
   while (bits > 1 && reaches(bits - 1)) bits--;
+  return bits;
+}
+
+/** The sum of the squares of an entry; every square is exact. */
+function squaresOf(rows: ArrayLike<number>, at: number, dim: number): number {
+  let squares = 0;
+  for (let index = at; index < at + dim; index++)
+    squares = Math.fround(squares + (Math.abs(rows[index]) < smallestSquared ? 0 : shortened(rows[index]) ** 2));
+  return squares;
+}
+
+/** Bits of the smallest half-precision number whose square `dim` times reaches the sum; of the largest one where none does. */
+function scaleOfSquares(squares: number, dim: number): number {
+  const reaches = (bits: number): boolean => f16ToNumber(bits) ** 2 * dim >= squares;
+  let bits = numberToF16(Math.min(largestHalf, Math.sqrt(squares / dim)));
+  while (bits < numberToF16(largestHalf) && !reaches(bits)) bits++;
+  while (bits > 0 && reaches(bits - 1)) bits--;
   return bits;
 }
 

@@ -7,14 +7,14 @@ import {
   ShapeError,
   type HostTensor,
 } from '@filigree/core-tensor';
-import { codedLayout, kvFormats, type CodedLayout, type KvFormat } from '../codecs/layout.js';
+import { codedLayout, isTurbo, kvFormats, type CodedLayout, type KvFormat } from '../codecs/layout.js';
 import { decodePage } from '../codecs/page-codes.js';
 import { checkCodedPages } from './check-coded.js';
 import { codedPages, idsCase, layoutCase } from './coded-cases.js';
 import { codedAttentionKernel } from './webgpu-coded.js';
 
 /**
- * Exact attention over whole pages of codes, read as they are: o = softmax(scale · q kᵀ) v for k and v as {@link decodeOp} gives them, and its log-sum-exp.
+ * Exact attention over whole pages of codes, read as they are: o = softmax(scale · q kᵀ) v for k and v as {@link decodeOp} gives them, of turbo rotated, and its log-sum-exp.
  * Every query sees every entry: coded pages are older than the queries. Entries behind them are attended to with `attention` and merged.
  *
  * q [B,Lq,Hq,D] f32   kPages, vPages [pages,Hk,bytes] u8   table i32 [B,pages of an element]   lengths i32 [B]: entries, multiples of pageSize
@@ -115,7 +115,7 @@ export const codedAttentionOp = /* @__PURE__ */ defineOp({
         const kFormat = keys.format;
         const vFormat: KvFormat = valueFormat ?? kFormat;
         const kLayout = codedLayout(kFormat, 'keys', pageSize, dim);
-        const vLayout = codedLayout(vFormat, 'values', pageSize, pageSize === 32 ? valueDim : 16);
+        const vLayout = codedLayout(vFormat, 'values', pageSize, pageSize > 32 || isTurbo(vFormat) ? 16 : valueDim);
         return fc.record({
           inputs: fc.record({
             // Scores of some hundreds at most: what they lose to rounding goes into o as it is.

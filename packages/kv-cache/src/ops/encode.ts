@@ -8,7 +8,7 @@ import {
   type HostTensor,
 } from '@filigree/core-tensor';
 import { codedLayout, kvFormats, kvSides } from '../codecs/layout.js';
-import { encodePage, largestHalf } from '../codecs/page-codes.js';
+import { encodable, encodePage } from '../codecs/page-codes.js';
 import { checkCodedPages, checkIds } from './check-coded.js';
 import { idsCase, layoutCase } from './coded-cases.js';
 import { encodeKernel } from './webgpu-coded.js';
@@ -20,10 +20,12 @@ import { encodeKernel } from './webgpu-coded.js';
  *
  * `int8`: per entry, scale = max|x| / 127, code = x / scale. `kivi4`, `kivi2`: per channel over 32 entries of keys, per entry over 32 channels of values,
  * zero = min, scale = (max − zero) / 15 or 3, code = (x − zero) / scale. Scales are f16 rounded up and zeros f16 rounded down, codes are relative to them as
- * stored and rounded half to even. Numbers beyond ±65504, ∞ and NaN among them, are refused and nothing is written; a device that cannot refuse writes
+ * stored and rounded half to even. `turbo4`, `turbo2`: of rows that {@link rotateOp} made, per entry scale = √(mean x²), rounded up, code = the nearest of
+ * 16 or 4 levels of the normal distribution to x / scale. Numbers beyond ±65504 — of turbo, roots of mean squares —, ∞ and NaN among them, are refused and nothing is written; a device that cannot refuse writes
  * a NaN scale, and what the scale belongs to decodes to NaN.
  *
- * Liu et al., "KIVI: A Tuning-Free Asymmetric 2bit Quantization for KV Cache", arXiv:2402.02750.
+ * Liu et al., "KIVI: A Tuning-Free Asymmetric 2bit Quantization for KV Cache", arXiv:2402.02750. Zandieh et al., "TurboQuant: Online Vector Quantization with
+ * Near-optimal Distortion Rate", arXiv:2504.19874.
  */
 export const encodeOp = /* @__PURE__ */ defineOp({
   name: 'kv-cache/encode',
@@ -60,7 +62,7 @@ export const encodeOp = /* @__PURE__ */ defineOp({
     };
     for (let index = 0; index < sources.data.length; index++)
       for (let head = 0; head < heads; head++)
-        if (!rowsOf(index, head).every((value: number) => Math.abs(value) <= largestHalf))
+        if (!encodable(layout, rowsOf(index, head)))
           throw new ExecutionError('encode: a row has a number that half precision does not hold');
     for (let index = 0; index < sources.data.length; index++) {
       for (let head = 0; head < heads; head++) {

@@ -15,10 +15,12 @@ import codes from '@filigree/wgsl/kv-cache/codes.wgsl';
 import codedAttention from '@filigree/wgsl/kv-cache/coded-attention.wgsl';
 import decode from '@filigree/wgsl/kv-cache/decode.wgsl';
 import encode from '@filigree/wgsl/kv-cache/encode.wgsl';
+import encodeLevels from '@filigree/wgsl/kv-cache/encode-levels.wgsl';
 import attend from '@filigree/wgsl/sparse-attention/attend.wgsl';
 import unbiased from '@filigree/wgsl/sparse-attention/unbiased.wgsl';
 import untiled from '@filigree/wgsl/sparse-attention/untiled.wgsl';
 import { codedLayout, type CodedLayout, type KvFormat, type KvSide } from '../codecs/layout.js';
+import { levelsOf } from '../codecs/turbo-levels.js';
 
 type Attributes = Readonly<Record<string, AttributeValue>>;
 
@@ -27,16 +29,40 @@ const splitUpTo = 8;
 
 /** A shader with the numbers of a layout in place of their names: what is divided by them is shifted. */
 function withLayout(source: string, layout: CodedLayout): string {
-  const { side, bits, pageSize, dim, rows, columns, paddedRows, groups, groupBytes, scalesAt, zerosAt, bytes } = layout;
+  const {
+    format,
+    side,
+    bits,
+    perEntry,
+    pageSize,
+    dim,
+    rows,
+    columns,
+    paddedRows,
+    groups,
+    groupBytes,
+    scalesAt,
+    zerosAt,
+    bytes,
+  } = layout;
   const numbers = {
     ...{ PAGE_BYTES: bytes, PAGE_SIZE: pageSize, GROUP_BYTES: groupBytes, SCALES_AT: scalesAt, ZEROS_AT: zerosAt },
     ...{ PADDED_ROWS: paddedRows, ROWS: rows, COLUMNS: columns, GROUPS: groups, BITS: bits, DIM: dim },
   };
-  const text = source.replaceAll('OF_KEYS', String(side === 'keys'));
+  const levels = levelsOf(format, side);
+  const text = source
+    .replaceAll('OF_KEYS', String(side === 'keys'))
+    .replaceAll('PER_ENTRY', String(perEntry))
+    .replaceAll('LEVEL_VALUES', constants(levels?.values))
+    .replaceAll('LEVEL_THRESHOLDS', constants(levels?.thresholds));
   return Object.entries(numbers).reduce(
     (all, [name, value]) => all.replace(new RegExp(`\\b${name}\\b`, 'g'), `${value}u`),
     text,
   );
+}
+
+function constants(values: readonly number[] = [0]): string {
+  return `array<f32, ${values.length}>(${values.join(', ')})`;
 }
 
 function composed(
@@ -67,8 +93,9 @@ function encodeLayout({ pages }: Io, { side, format }: Attributes): CodedLayout 
 }
 
 /** Invocations for the page of a head. */
-function encodeUnits({ bits, side, pageSize, groups, paddedRows }: CodedLayout): number {
+function encodeUnits({ bits, perEntry, side, pageSize, groups, paddedRows }: CodedLayout): number {
   if (bits === 8) return pageSize / (side === 'keys' ? 4 : 2);
+  if (perEntry) return side === 'keys' ? 8 * groups : (pageSize * bits) / 16;
   return (groups * paddedRows * bits) / 16;
 }
 
@@ -81,7 +108,13 @@ export const encodeKernel: WebGpuKernel = {
       const load = half
         ? 'let i = pages_offset() + at; return unpack2x16float(pages[i / 2u])[i % 2u];'
         : 'return pages[pages_offset() + at];';
-      const text = composed(withLayout(encode, layout), io, ['pages', 'sources', 'targets'], ['coded'], types);
+      const text = composed(
+        withLayout(`${encode}\n${encodeLevels}`, layout),
+        io,
+        ['pages', 'sources', 'targets'],
+        ['coded'],
+        types,
+      );
       return `${text}\nfn load_pages(at: u32) -> f32 { ${load} }`;
     });
   },

@@ -1,12 +1,12 @@
 import { createNativeBackend } from '@filigree/backend-native';
 import { createReferenceBackend, fromArray, narrow, Random, type Backend, type Tensor } from '@filigree/core-tensor';
-import { codedAttention, int8Kv, kiviKv, type CodedKvCodec, type CodedKvView } from '@filigree/kv-cache';
+import { codedAttention, int8Kv, kiviKv, turboKv, type CodedKvCodec, type CodedKvView } from '@filigree/kv-cache';
 import { attention, mergeAttention } from '@filigree/sparse-attention';
 import { firstDifference } from '@filigree/testing';
 import { afterAll, describe, expect, it } from 'vitest';
 
 const [kvHeads, group, dim, pageSize] = [3, 3, 64, 64];
-const codecs = [int8Kv(), kiviKv({ bits: 4 }), kiviKv({ bits: 2 })];
+const codecs = [int8Kv(), kiviKv({ bits: 4 }), kiviKv({ bits: 2 }), turboKv({ bits: 4 }), turboKv({ bits: 2, seed: 5 })];
 const tolerance = { absolute: 5e-5, relative: 1e-4 };
 
 function normal(count: number, seed: number): Float32Array {
@@ -92,9 +92,14 @@ function narrowPages(table: Tensor, first: number, count: number): Tensor {
 }
 
 describe('keys and values of different codecs', () => {
-  it('are attended to alike', async () => {
+  it.each([
+    [0, 2],
+    [3, 1],
+    [1, 4],
+    [4, 3],
+  ])('are attended to alike', async (k, v) => {
     const backend = createReferenceBackend();
-    const view = coded(backend, { k: codecs[0], v: codecs[2] }, 2);
+    const view = coded(backend, { k: codecs[k], v: codecs[v] }, 2);
     const q = queries(backend, 1);
     const options = { table: view.table, causal: false, queryLayout: 'blhd' as const };
     const expected = attention(q, view.decoded.k, view.decoded.v, options);

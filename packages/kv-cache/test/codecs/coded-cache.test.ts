@@ -8,14 +8,14 @@ import {
   scope,
   type Backend,
 } from '@filigree/core-tensor';
-import { appendOp, CodedCache, int8Kv, KvCapacityError, kiviKv, type CodedKvCodec } from '@filigree/kv-cache';
+import { appendOp, CodedCache, int8Kv, KvCapacityError, kiviKv, turboKv, type CodedKvCodec } from '@filigree/kv-cache';
 import { fullTier } from '@filigree/testing';
 import * as fc from 'fast-check';
 import { afterAll, describe, expect, it } from 'vitest';
 
 const layers = [
-  { kHeads: 2, vHeads: 2, kDim: 8, vDim: 6 },
-  { kHeads: 1, vHeads: 1, kDim: 10, vDim: 4 },
+  { kHeads: 2, vHeads: 2, kDim: 8, vDim: 4 },
+  { kHeads: 1, vHeads: 1, kDim: 16, vDim: 2 },
 ];
 const pageSize = 32;
 const sequences = fullTier ? 1000 : 60;
@@ -63,6 +63,7 @@ async function check(cache: CodedCache, rows: Rows, tolerance: number): Promise<
 const codecs: readonly (readonly [string, CodedKvCodec, number])[] = [
   ['int8', int8Kv(), 0.06],
   ['kivi4', kiviKv({ bits: 4 }), 0.5],
+  ['turbo4', turboKv({ bits: 4 }), 2],
 ];
 
 const backends: readonly (readonly [string, Backend])[] = [

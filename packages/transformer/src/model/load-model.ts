@@ -27,8 +27,8 @@ export interface LoadModelOptions {
   /** Positions one sequence may have; at most, and by default up to 8,192, those the model was trained for. */
   readonly context?: number | undefined;
   /**
-   * How keys and values are cached; default `f16`. `int8`, `kivi4` and `kivi2` keep all but the newest 64 entries and the current step as codes; such a cache is attended
-   * to densely, and there is none for models with sliding windows.
+   * How keys and values are cached; default `f16`. The others, `int8` to `turbo2`, keep all but the newest 64 entries and the current step as codes; such a cache is
+   * attended to densely, and there is none for models with sliding windows. `turbo4` and `turbo2` take heads whose dim is a power of two.
    */
   readonly kvType?: KvType | undefined;
   /** Default `q8-32`: inputs of quantised matrices are quantised to 8 bits in groups of 32. `none` keeps f32. */
@@ -84,7 +84,7 @@ async function build(files: ModelFiles, backend: Backend, options: LoadModelOpti
   const factors = loader.has('rope_freqs.weight') ? await loader.values('rope_freqs.weight') : undefined;
   const config = files.config(factors);
   const context = contextOf(options.context, config.contextLength);
-  const kv = kvStorage(options.kvType ?? 'f16', config.windows, 'loadModel');
+  const kv = kvStorage(options.kvType ?? 'f16', config, 'loadModel');
   const tokenizer = await files.tokenizer();
   const decoderWeights = await loadDecoderWeights(loader, config, options.activations);
   const decoder = new Decoder(backend, config, decoderWeights, options.attentionPrecision);
@@ -110,7 +110,7 @@ async function build(files: ModelFiles, backend: Backend, options: LoadModelOpti
 function checkOptions({ context, kvType, activations, attentionPrecision, threads, backend }: LoadModelOptions): void {
   if (context !== undefined && (!Number.isInteger(context) || context < 1))
     throw new OptionError(`loadModel: context is ${context}, it must be a positive integer`);
-  kvStorage(kvType ?? 'f16', [], 'loadModel');
+  kvStorage(kvType ?? 'f16', undefined, 'loadModel');
   if (activations !== undefined && !['none', 'q8-32'].includes(activations))
     throw new OptionError(`loadModel: activations is ${JSON.stringify(activations)}, it must be none or q8-32`);
   if (attentionPrecision !== undefined && !precisions.includes(attentionPrecision))

@@ -178,7 +178,7 @@ export class Model implements HookedModel {
    */
   withKvType(kvType: KvType): Model {
     this.#assertAlive();
-    const kv = kvStorage(kvType, this.config.windows, 'withKvType');
+    const kv = kvStorage(kvType, this.config, 'withKvType');
     return new Model({ ...this.#parts, kv, ownsBackend: false, owner: this });
   }
 

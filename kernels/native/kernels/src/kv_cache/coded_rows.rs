@@ -4,9 +4,9 @@
 //! lie in the lanes. Scales and zeros of rows are folded into the factors and into what sums start from, so codes are widened and nothing else;
 //! scales of columns multiply the sums. The codes of a group of columns are read once for all rows of queries.
 
-use super::code_lanes::CodeLanes;
 use super::coded_weights::{total, weigh};
 use super::layout::{Format, Layout, Side, CHUNK, GROUP};
+use super::level_lanes::LevelLanes;
 use crate::simd::Simd;
 use crate::sparse_attention::ahead::Ahead;
 use crate::sparse_attention::tile::cap_scores;
@@ -109,20 +109,22 @@ fn multiply(cpu: Cpu, product: &Product, factors: &mut [f32], start: &mut [f32],
 /// # Safety
 /// As for [`Simd`]; everything is as long as [`multiply`] asserts.
 #[inline(always)]
-unsafe fn multiply_path<S: CodeLanes>(product: &Product, factors: &mut [f32], start: &mut [f32], sums: &mut [f32]) {
+unsafe fn multiply_path<S: LevelLanes>(product: &Product, factors: &mut [f32], start: &mut [f32], sums: &mut [f32]) {
     let layout = product.page.layout;
     // SAFETY: the caller's promise.
     unsafe {
         fold::<S>(product, factors, start);
         // Scales of entries multiply the sums of keys, so queries are factors as they are.
-        let factors = match (layout.format, layout.side) {
-            (Format::Int8, Side::Keys) => product.numbers,
+        let factors = match (layout.per_entry, layout.side) {
+            (true, Side::Keys) => product.numbers,
             _ => factors,
         };
         match layout.format {
-            Format::Int8 => multiply_bits::<S, 8>(product, factors, start, sums),
-            Format::Kivi4 => multiply_bits::<S, 4>(product, factors, start, sums),
-            Format::Kivi2 => multiply_bits::<S, 2>(product, factors, start, sums),
+            Format::Int8 => multiply_bits::<S, 8, false>(product, factors, start, sums),
+            Format::Kivi4 => multiply_bits::<S, 4, false>(product, factors, start, sums),
+            Format::Kivi2 => multiply_bits::<S, 2, false>(product, factors, start, sums),
+            Format::Turbo4 => multiply_bits::<S, 4, true>(product, factors, start, sums),
+            Format::Turbo2 => multiply_bits::<S, 2, true>(product, factors, start, sums),
         }
     }
 }
@@ -144,9 +146,9 @@ unsafe fn fold<S: Simd>(product: &Product, factors: &mut [f32], start: &mut [f32
     start[..product.rows * groups].fill(0.0);
     // SAFETY: the caller's promise.
     unsafe {
-        match (layout.format, layout.side) {
-            (Format::Int8, Side::Keys) => {}
-            (Format::Int8, Side::Values) => {
+        match (layout.per_entry, layout.side) {
+            (true, Side::Keys) => {}
+            (true, Side::Values) => {
                 for row in 0..product.rows {
                     for at in (0..count).step_by(S::LANES) {
                         let scale = S::load_f16(scales.add(2 * at).cast());
@@ -176,24 +178,29 @@ unsafe fn fold<S: Simd>(product: &Product, factors: &mut [f32], start: &mut [f32
 }
 
 /// # Safety
-/// As for [`multiply_path`]; BITS are those of the format.
+/// As for [`multiply_path`]; BITS are those of the format, and whether it has LEVELS.
 #[inline(always)]
-unsafe fn multiply_bits<S: CodeLanes, const BITS: u32>(product: &Product, factors: &[f32], start: &[f32], sums: &mut [f32]) {
+unsafe fn multiply_bits<S: LevelLanes, const BITS: u32, const LEVELS: bool>(
+    product: &Product,
+    factors: &[f32],
+    start: &[f32],
+    sums: &mut [f32],
+) {
     // SAFETY: the caller's promise. Registers: rows × vectors of the groups, a vector of codes, what widens them.
     unsafe {
         match S::LANES {
             16 => match product.rows {
-                1 => multiply_rows::<S, BITS, 1, 2>(product, factors, start, sums),
-                2 => multiply_rows::<S, BITS, 2, 2>(product, factors, start, sums),
-                3 => multiply_rows::<S, BITS, 3, 2>(product, factors, start, sums),
-                _ => multiply_rows::<S, BITS, 4, 2>(product, factors, start, sums),
+                1 => multiply_rows::<S, BITS, LEVELS, 1, 2>(product, factors, start, sums),
+                2 => multiply_rows::<S, BITS, LEVELS, 2, 2>(product, factors, start, sums),
+                3 => multiply_rows::<S, BITS, LEVELS, 3, 2>(product, factors, start, sums),
+                _ => multiply_rows::<S, BITS, LEVELS, 4, 2>(product, factors, start, sums),
             },
             8 | 4 => match product.rows {
-                1 => multiply_rows::<S, BITS, 1, 1>(product, factors, start, sums),
-                2 => multiply_rows::<S, BITS, 2, 1>(product, factors, start, sums),
-                _ => multiply_rows::<S, BITS, 3, 1>(product, factors, start, sums),
+                1 => multiply_rows::<S, BITS, LEVELS, 1, 1>(product, factors, start, sums),
+                2 => multiply_rows::<S, BITS, LEVELS, 2, 1>(product, factors, start, sums),
+                _ => multiply_rows::<S, BITS, LEVELS, 3, 1>(product, factors, start, sums),
             },
-            _ => multiply_rows::<S, BITS, 1, 1>(product, factors, start, sums),
+            _ => multiply_rows::<S, BITS, LEVELS, 1, 1>(product, factors, start, sums),
         }
     }
 }
@@ -203,7 +210,7 @@ unsafe fn multiply_bits<S: CodeLanes, const BITS: u32>(product: &Product, factor
 /// # Safety
 /// As for [`multiply_path`].
 #[inline(always)]
-unsafe fn multiply_rows<S: CodeLanes, const BITS: u32, const R: usize, const G: usize>(
+unsafe fn multiply_rows<S: LevelLanes, const BITS: u32, const LEVELS: bool, const R: usize, const G: usize>(
     product: &Product,
     factors: &[f32],
     start: &[f32],
@@ -216,11 +223,11 @@ unsafe fn multiply_rows<S: CodeLanes, const BITS: u32, const R: usize, const G: 
     // SAFETY: the caller's promise.
     unsafe {
         for group in (0..together).step_by(G) {
-            multiply_groups::<S, BITS, R, G>(product, (factors, start), group, sums, &ahead);
+            multiply_groups::<S, BITS, LEVELS, R, G>(product, (factors, start), group, sums, &ahead);
         }
         if G > 1 {
             for group in together..layout.groups {
-                multiply_groups::<S, BITS, R, 1>(product, (factors, start), group, sums, &ahead);
+                multiply_groups::<S, BITS, LEVELS, R, 1>(product, (factors, start), group, sums, &ahead);
             }
         }
     }
@@ -235,7 +242,7 @@ const UNROLLED: usize = 4;
 /// # Safety
 /// As for [`multiply_path`]; the groups are there.
 #[inline(always)]
-unsafe fn multiply_groups<S: CodeLanes, const BITS: u32, const R: usize, const G: usize>(
+unsafe fn multiply_groups<S: LevelLanes, const BITS: u32, const LEVELS: bool, const R: usize, const G: usize>(
     product: &Product,
     (factors, start): (&[f32], &[f32]),
     first: usize,
@@ -245,14 +252,16 @@ unsafe fn multiply_groups<S: CodeLanes, const BITS: u32, const R: usize, const G
     let Page { layout, bytes, .. } = product.page;
     let (count, width) = (layout.padded_rows, layout.groups * GROUP);
     // Elements from one row of queries to the next, and from one group to the next.
-    let (of_row, of_group) = match BITS {
-        8 => (count, 0),
-        _ => (layout.groups * count, count),
+    let (of_row, of_group) = match layout.per_entry {
+        true => (count, 0),
+        false => (layout.groups * count, count),
     };
+    let levels = layout.levels.map_or([0.0; 16], |levels| levels.values);
     let per_chunk = 16 / BITS as usize;
     let half = 16 / S::LANES;
     // SAFETY: groups, chunks and lanes lie within the page, the factors and the sums.
     unsafe {
+        let table = S::table(&levels);
         let codes = bytes.as_ptr().add(first * layout.group_bytes);
         let factors = factors.as_ptr().add(first * of_group);
         let out = sums.as_mut_ptr().add(first * GROUP);
@@ -284,6 +293,9 @@ unsafe fn multiply_groups<S: CodeLanes, const BITS: u32, const R: usize, const G
                             for part in 0..half {
                                 let code = match BITS {
                                     8 => S::bytes(from.add(16 * step + part * S::LANES).cast()),
+                                    _ if LEVELS => {
+                                        S::levels::<BITS>(from.add(4 * part * S::LANES).cast(), BITS * step as u32, table)
+                                    }
                                     _ => S::bits::<BITS>(from.add(4 * part * S::LANES).cast(), BITS * step as u32),
                                 };
                                 for row in 0..R {
@@ -297,7 +309,7 @@ unsafe fn multiply_groups<S: CodeLanes, const BITS: u32, const R: usize, const G
                 }
             }
         }
-        let scaled = BITS == 8 && layout.side == Side::Keys;
+        let scaled = layout.per_entry && layout.side == Side::Keys;
         let scales = bytes.as_ptr().add(layout.code_bytes);
         for group in 0..G {
             for part in 0..2 * half {

@@ -42,16 +42,19 @@ pub fn run(call: &mut Call) -> Result<(), KernelError> {
 
 fn decode_page(layout: &Layout, page: &[u8], out: &mut [f32]) {
     let mask = layout.format.levels() as u8;
+    let levels = layout.levels.map_or([0.0; 16], |levels| levels.values);
     for (entry, out) in out.chunks_exact_mut(layout.dim).enumerate() {
         for (channel, out) in out.iter_mut().enumerate() {
             let (row, column) = layout.cell(entry, channel);
             let (byte, shift) = layout.place(row, column);
             let at = 2 * layout.scale_of(row, column);
             let scale = half_at(page, layout.code_bytes + at);
+            let code = page[byte] >> shift & mask;
             *out = match layout.format {
                 Format::Int8 => f32::from(page[byte] as i8) * scale,
+                Format::Turbo4 | Format::Turbo2 => levels[usize::from(code)] * scale,
                 // The product is exact: four bits and eleven.
-                _ => f32::from(page[byte] >> shift & mask) * scale + half_at(page, layout.zeros_at() + at),
+                Format::Kivi4 | Format::Kivi2 => f32::from(code) * scale + half_at(page, layout.zeros_at() + at),
             };
         }
     }

@@ -2,6 +2,7 @@
 //! pages f32 or f16 [pages,Hk,P,D] → coded u8 [pages,Hk,bytes]. Reads every row twice; pages of heads over the pool.
 
 use super::layout::{Format, Layout, Side, GROUP};
+use super::levels::{shortened, Levels};
 use crate::call::{Call, DType, TensorRef};
 use crate::pool::Disjoint;
 use crate::{ensure, KernelError};
@@ -11,6 +12,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 /// The largest magnitude that half precision holds.
 const LARGEST: f32 = 65504.0;
+/// The largest mean square of an entry whose scale half precision holds, but for the rounding of a rotation: 2^32.
+const LARGEST_MEAN_SQUARE: f32 = (1u64 << 32) as f32;
+/// Numbers below count as 0 where squares are summed: 2^-60.
+const SMALLEST_SQUARED: f32 = 1.0 / (1u64 << 60) as f32;
 
 pub fn run(call: &mut Call) -> Result<(), KernelError> {
     let (side, format) = (
@@ -41,10 +46,7 @@ pub fn run(call: &mut Call) -> Result<(), KernelError> {
     let source = |job: usize| (sources[job / heads] as usize * heads + job % heads) * size;
     let refused = AtomicBool::new(false);
     pool.run(jobs, &|job| {
-        let fine = with_rows(&pages, source(job), size, |rows| {
-            // Not within: NaN is refused.
-            rows.iter().all(|value| value.abs() <= LARGEST)
-        });
+        let fine = with_rows(&pages, source(job), size, |rows| encodable(&layout, rows));
         if !matches!(fine, Ok(true)) {
             refused.store(true, Ordering::Relaxed);
         }
@@ -97,11 +99,22 @@ fn with_rows<T>(pages: &TensorRef, at: usize, size: usize, body: impl FnOnce(&[f
     Ok(body(&pages.f32s()?[at..at + size]))
 }
 
+/// Whether half precision holds what it has to: numbers, or of entries with levels the root of the mean square. NaN is refused.
+fn encodable(layout: &Layout, rows: &[f32]) -> bool {
+    match layout.levels {
+        None => rows.iter().all(|value| value.abs() <= LARGEST),
+        Some(_) => rows
+            .chunks_exact(layout.dim)
+            .all(|row| squares_of(row) <= LARGEST_MEAN_SQUARE * layout.dim as f32),
+    }
+}
+
 /// Rows [P, D] of one head → its page.
 fn encode_page(layout: &Layout, rows: &[f32], page: &mut [u8]) {
     page.fill(0);
-    match layout.format {
-        Format::Int8 => encode_entries(layout, rows, page),
+    match (layout.levels, layout.format) {
+        (Some(levels), _) => encode_levels(layout, &levels, rows, page),
+        (None, Format::Int8) => encode_entries(layout, rows, page),
         _ => encode_groups(layout, rows, page),
     }
 }
@@ -117,6 +130,20 @@ fn encode_entries(layout: &Layout, rows: &[f32], page: &mut [u8]) {
             let (row, column) = layout.cell(entry, channel);
             let code = nearest(value, scale).clamp(-127.0, 127.0);
             page[layout.place(row, column).0] = code as i8 as u8;
+        }
+    }
+}
+
+/// A scale per entry, the root of the mean square; codes are the nearest levels.
+fn encode_levels(layout: &Layout, levels: &Levels, rows: &[f32], page: &mut [u8]) {
+    for (entry, row) in rows.chunks_exact(layout.dim).enumerate() {
+        let scale = scale_of_squares(squares_of(row), layout.dim);
+        put_half(page, layout.code_bytes + 2 * entry, scale);
+        let scale = scale.to_f32();
+        for (channel, &value) in row.iter().enumerate() {
+            let (row, column) = layout.cell(entry, channel);
+            let (byte, shift) = layout.place(row, column);
+            page[byte] |= levels.code(value, scale) << shift;
         }
     }
 }
@@ -179,6 +206,31 @@ fn half_below(value: f32) -> f16 {
         _ if bits & 0x8000 == 0 => bits - 1,
         _ => bits + 1,
     })
+}
+
+/// The sum of the squares of an entry, in order; every square is exact.
+fn squares_of(row: &[f32]) -> f32 {
+    let square = |&value: &f32| match value.abs() < SMALLEST_SQUARED {
+        true => 0.0,
+        false => shortened(value) * shortened(value),
+    };
+    row.iter().map(square).fold(0.0, |sum, square| sum + square)
+}
+
+/// The smallest half-precision number whose square `dim` times reaches the sum; the largest one where none does.
+fn scale_of_squares(squares: f32, dim: usize) -> f16 {
+    let reaches = |bits: u16| {
+        let scale = f16::from_bits(bits).to_f64();
+        scale * scale * dim as f64 >= f64::from(squares)
+    };
+    let mut bits = f16::from_f32((squares / dim as f32).sqrt().min(LARGEST)).to_bits();
+    while bits < f16::MAX.to_bits() && !reaches(bits) {
+        bits += 1;
+    }
+    while bits > 0 && reaches(bits - 1) {
+        bits -= 1;
+    }
+    f16::from_bits(bits)
 }
 
 /// The smallest half-precision number of which `levels` reach `range`; 1 where there is none to cross.

@@ -3,6 +3,7 @@
 //! A matrix of rows × columns: of keys, channels × entries; of values, entries × channels. Columns in groups of 32, rows padded to 16:
 //! codes [group][chunk of 16/bits rows][64 bytes], then half-precision scales and, of kivi, zeros.
 
+use super::levels::Levels;
 use crate::{ensure, KernelError};
 use half::f16;
 
@@ -21,6 +22,9 @@ pub enum Format {
     /// Codes from 0, a scale and a zero per row and group.
     Kivi4,
     Kivi2,
+    /// Levels of the normal distribution, a scale per entry.
+    Turbo4,
+    Turbo2,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,7 +35,7 @@ pub enum Side {
 
 impl Format {
     pub fn from_index(index: usize) -> Result<Self, KernelError> {
-        let formats = [Format::Int8, Format::Kivi4, Format::Kivi2];
+        let formats = [Format::Int8, Format::Kivi4, Format::Kivi2, Format::Turbo4, Format::Turbo2];
         formats
             .get(index)
             .copied()
@@ -41,8 +45,8 @@ impl Format {
     pub fn bits(self) -> usize {
         match self {
             Format::Int8 => 8,
-            Format::Kivi4 => 4,
-            Format::Kivi2 => 2,
+            Format::Kivi4 | Format::Turbo4 => 4,
+            Format::Kivi2 | Format::Turbo2 => 2,
         }
     }
 
@@ -50,8 +54,8 @@ impl Format {
     pub fn levels(self) -> f32 {
         match self {
             Format::Int8 => 127.0,
-            Format::Kivi4 => 15.0,
-            Format::Kivi2 => 3.0,
+            Format::Kivi4 | Format::Turbo4 => 15.0,
+            Format::Kivi2 | Format::Turbo2 => 3.0,
         }
     }
 }
@@ -80,6 +84,10 @@ pub struct Layout {
     pub group_bytes: usize,
     /// Bytes of all codes: where the scales begin.
     pub code_bytes: usize,
+    /// Whether an entry has one scale and no zero.
+    pub per_entry: bool,
+    /// What codes are numbers of, where they are not steps.
+    pub levels: Option<Levels>,
     /// Scales, and zeros where there are some.
     pub scales: usize,
     /// Bytes of the page of a head.
@@ -97,13 +105,19 @@ impl Layout {
             Side::Keys => (dim, page_size),
             Side::Values => (page_size, dim),
         };
+        let levels = Levels::of(format, side);
+        ensure!(
+            levels.is_none() || dim.is_power_of_two(),
+            "{format:?} rotates heads whose dim is a power of two, not {dim}"
+        );
+        let per_entry = format == Format::Int8 || levels.is_some();
         let padded_rows = rows.next_multiple_of(ROW_STEP);
         let groups = columns.div_ceil(GROUP);
         let group_bytes = padded_rows * GROUP * format.bits() / 8;
         let code_bytes = groups * group_bytes;
-        let (scales, kinds) = match format {
-            Format::Int8 => (page_size, 1),
-            _ => (groups * padded_rows, 2),
+        let (scales, kinds) = match per_entry {
+            true => (page_size, 1),
+            false => (groups * padded_rows, 2),
         };
         Ok(Self {
             format,
@@ -116,6 +130,8 @@ impl Layout {
             groups,
             group_bytes,
             code_bytes,
+            per_entry,
+            levels,
             scales,
             bytes: code_bytes + kinds * scales * 2,
         })
@@ -142,9 +158,9 @@ impl Layout {
 
     /// Which of the scales, and zeros, belongs to a code.
     pub fn scale_of(&self, row: usize, column: usize) -> usize {
-        match (self.format, self.side) {
-            (Format::Int8, Side::Keys) => column,
-            (Format::Int8, Side::Values) => row,
+        match (self.per_entry, self.side) {
+            (true, Side::Keys) => column,
+            (true, Side::Values) => row,
             _ => column / GROUP * self.padded_rows + row,
         }
     }

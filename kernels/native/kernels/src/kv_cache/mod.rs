@@ -9,6 +9,9 @@ mod coded_weights;
 mod decode;
 mod encode;
 mod layout;
+mod level_lanes;
+mod levels;
+mod rotate;
 
 use crate::OpSpec;
 
@@ -27,6 +30,11 @@ pub const OPS: &[OpSpec] = &[
         name: "kv_cache_decode",
         signature: "kv_cache_decode(coded,ids)->(rows)[side,format,pageSize,dim]",
         run: decode::run,
+    },
+    OpSpec {
+        name: "kv_cache_rotate",
+        signature: "kv_cache_rotate(x)->(y)[seed,inverse]",
+        run: rotate::run,
     },
     OpSpec {
         name: "kv_cache_coded_attention",

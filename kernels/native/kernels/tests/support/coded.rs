@@ -7,16 +7,24 @@ use filigree_kernels::{Cpu, DType};
 fn bytes_of(format: usize, keys: bool, page: usize, dim: usize) -> usize {
     let (rows, columns) = if keys { (dim, page) } else { (page, dim) };
     let (rows, groups) = (rows.next_multiple_of(16), columns.div_ceil(32));
-    let codes = groups * rows * 32 * [8, 4, 2][format] / 8;
-    codes + if format == 0 { 2 * page } else { 4 * groups * rows }
+    let codes = groups * rows * 32 * [8, 4, 2, 4, 2][format] / 8;
+    codes
+        + if [0, 3, 4].contains(&format) {
+            2 * page
+        } else {
+            4 * groups * rows
+        }
 }
 
 /// Encoding, decoding and attending, in every format of keys and of values.
 pub fn coded(random: &mut Random) -> Vec<Case> {
     let mut cases = vec![];
-    for (k_format, v_format) in [(0, 0), (1, 1), (2, 2), (0, 2), (1, 0)] {
+    for (k_format, v_format) in [(0, 0), (1, 1), (2, 2), (0, 2), (1, 0), (3, 3), (4, 4), (3, 1), (0, 4)] {
         let page = random.pick(&[32, 64, 96]);
-        let (dim, value_dim) = (random.pick(&[1, 16, 40, 64]), random.pick(&[3, 32, 40, 64]));
+        // Rotated heads have powers of two.
+        let (dims, value_dims) = ([[1, 16, 40, 64], [1, 16, 32, 64]], [[3, 32, 40, 64], [2, 32, 128, 64]]);
+        let dim = random.pick(&dims[usize::from(k_format > 2)]);
+        let value_dim = random.pick(&value_dims[usize::from(v_format > 2)]);
         let (pages, kv_heads) = (random.between(1, 3), random.between(1, 2));
         let (batch, queries, group) = (random.between(0, 2), random.pick(&[1, 1, 2, 20]), random.pick(&[1, 2, 3, 5]));
         let heads = kv_heads * group;
@@ -75,5 +83,12 @@ pub fn coded(random: &mut Random) -> Vec<Case> {
             ],
         });
     }
+    let (rows, dim) = (random.between(0, 5), random.pick(&[1, 2, 64, 256]));
+    cases.push(Case {
+        op: "kv_cache_rotate",
+        inputs: vec![Some(Argument::floats(&[rows, dim], random))],
+        outputs: vec![Argument::zeros(DType::F32, &[rows, dim])],
+        attrs: vec![random.between(0, 1 << 20) as f64, random.below(2) as f64],
+    });
     cases
 }
