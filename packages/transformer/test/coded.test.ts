@@ -1,34 +1,11 @@
 import { OptionError, type Backend } from '@filigree/core-tensor';
 import { generate, type KvType, type Model } from '@filigree/transformer';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { divergence, numbers } from './support/divergence.js';
 import { backends, loadTiny } from './support/tiny.js';
 
 const context = Array.from({ length: 150 }, (_, index) => (index * 31) % 200);
 const continuation = Array.from({ length: 40 }, (_, index) => (index * 17) % 200);
-
-/** Mean KL divergence of rows of logits, in nats. */
-function divergence(from: Float32Array, to: Float32Array, vocabulary: number): number {
-  const logProbs = (logits: Float32Array, row: number): number[] => {
-    const own = Array.from(logits.subarray(row * vocabulary, (row + 1) * vocabulary));
-    const most = Math.max(...own);
-    const sum = Math.log(own.reduce((total, logit) => total + Math.exp(logit - most), 0)) + most;
-    return own.map((logit) => logit - sum);
-  };
-  let total = 0;
-  const rows = from.length / vocabulary;
-  for (let row = 0; row < rows; row++) {
-    const [p, q] = [logProbs(from, row), logProbs(to, row)];
-    total += p.reduce((sum, logP, id) => sum + Math.exp(logP) * (logP - q[id]), 0);
-  }
-  return total / rows;
-}
-
-async function numbers(logits: Promise<{ read(): Promise<unknown>; dispose(): void }>): Promise<Float32Array> {
-  const tensor = await logits;
-  const read = (await tensor.read()) as Float32Array;
-  tensor.dispose();
-  return read;
-}
 
 for (const [name, create] of backends) {
   describe(`a coded cache on ${name}`, () => {

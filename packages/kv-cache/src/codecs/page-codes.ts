@@ -23,7 +23,7 @@ export function encodable({ format, dim }: CodedLayout, rows: ArrayLike<number>)
  * zero down, the scale up. Codes are taken relative to them as they are stored and rounded half to even.
  */
 export function encodePage(layout: CodedLayout, rows: ArrayLike<number>, page: Uint8Array): void {
-  const levels = levelsOf(layout.format, layout.side);
+  const levels = levelsOf(layout.format);
   if (levels) encodeLevels(layout, levels, rows, page);
   else if (layout.format === 'int8') encodeEntries(layout, rows, page);
   else encodeGroups(layout, rows, page);
@@ -32,7 +32,7 @@ export function encodePage(layout: CodedLayout, rows: ArrayLike<number>, page: U
 /** The rows [P, D] that a page of one head decodes to. */
 export function decodePage(layout: CodedLayout, page: Uint8Array, rows: { [index: number]: number }): void {
   const mask = 2 ** layout.bits - 1;
-  const levels = levelsOf(layout.format, layout.side)?.values;
+  const levels = levelsOf(layout.format)?.values;
   for (let entry = 0; entry < layout.pageSize; entry++) {
     for (let channel = 0; channel < layout.dim; channel++) {
       const [row, column] = codedCell(layout, entry, channel);

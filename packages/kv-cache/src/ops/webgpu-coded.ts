@@ -49,7 +49,7 @@ function withLayout(source: string, layout: CodedLayout): string {
     ...{ PAGE_BYTES: bytes, PAGE_SIZE: pageSize, GROUP_BYTES: groupBytes, SCALES_AT: scalesAt, ZEROS_AT: zerosAt },
     ...{ PADDED_ROWS: paddedRows, ROWS: rows, COLUMNS: columns, GROUPS: groups, BITS: bits, DIM: dim },
   };
-  const levels = levelsOf(format, side);
+  const levels = levelsOf(format);
   const text = source
     .replaceAll('OF_KEYS', String(side === 'keys'))
     .replaceAll('PER_ENTRY', String(perEntry))

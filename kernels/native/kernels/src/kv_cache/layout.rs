@@ -105,7 +105,7 @@ impl Layout {
             Side::Keys => (dim, page_size),
             Side::Values => (page_size, dim),
         };
-        let levels = Levels::of(format, side);
+        let levels = Levels::of(format);
         ensure!(
             levels.is_none() || dim.is_power_of_two(),
             "{format:?} rotates heads whose dim is a power of two, not {dim}"

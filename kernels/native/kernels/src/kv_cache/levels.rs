@@ -1,8 +1,8 @@
 //! Levels of the normal distribution that codes are numbers of. The same as packages/kv-cache/src/codecs/turbo-levels.ts, which says why.
 
-use super::layout::{Format, Side};
+use super::layout::Format;
 
-/// The upper half of the Lloyd–Max levels, and the squared error that they leave.
+/// The upper half of the Lloyd–Max levels.
 const UPPER_2: [f64; 2] = [0.452780035, 1.510417608];
 const UPPER_4: [f64; 8] = [
     0.12839503,
@@ -14,10 +14,8 @@ const UPPER_4: [f64; 8] = [
     2.069017227,
     2.732589571,
 ];
-const ERROR_2: f64 = 0.117481848;
-const ERROR_4: f64 = 0.009501008;
 
-/// Of a format and a side. A number is of the level whose count of thresholds is below it.
+/// Of a format. A number is of the level whose count of thresholds is below it.
 #[derive(Debug, Clone, Copy)]
 pub struct Levels {
     /// Over again where there are fewer than 16: higher bits of what picks one do not matter.
@@ -27,10 +25,10 @@ pub struct Levels {
 }
 
 impl Levels {
-    pub fn of(format: Format, side: Side) -> Option<Self> {
-        let (upper, error): (&[f64], f64) = match format {
-            Format::Turbo4 => (&UPPER_4, ERROR_4),
-            Format::Turbo2 => (&UPPER_2, ERROR_2),
+    pub fn of(format: Format) -> Option<Self> {
+        let upper: &[f64] = match format {
+            Format::Turbo4 => &UPPER_4,
+            Format::Turbo2 => &UPPER_2,
             _ => return None,
         };
         let half = upper.len();
@@ -38,13 +36,9 @@ impl Levels {
             Some(above) => upper[above],
             None => -upper[half - 1 - code],
         };
-        let longer = match side {
-            Side::Keys => 1.0 / (1.0 - error),
-            Side::Values => 1.0,
-        };
         let count = 2 * half;
         let mut levels = Self {
-            values: std::array::from_fn(|code| (nearest(code % count) * longer) as f32),
+            values: std::array::from_fn(|code| nearest(code % count) as f32),
             thresholds: [0.0; 15],
             count: count - 1,
         };
