@@ -4,6 +4,8 @@
 //! lie in the lanes. Scales and zeros of rows are folded into the factors and into what sums start from, so codes are widened and nothing else;
 //! scales of columns multiply the sums. The codes of a group of columns are read once for all rows of queries.
 
+#[cfg(target_arch = "x86_64")]
+use super::coded_dots;
 use super::coded_weights::{total, weigh};
 use super::layout::{Format, Layout, Side, CHUNK, GROUP};
 use super::level_lanes::LevelLanes;
@@ -80,13 +82,14 @@ pub fn attend(cpu: Cpu, keys: Page, values: Page, softcap: f32, rows: &mut Rows,
     multiply(cpu, &product, factors, start, rows.output);
 }
 
-struct Product<'a> {
-    page: Page<'a>,
-    rows: usize,
+/// Rows of numbers to multiply the codes of a page with.
+pub struct Product<'a> {
+    pub page: Page<'a>,
+    pub rows: usize,
     /// Per row of queries, a number for every padded row of the page.
-    numbers: &'a [f32],
+    pub numbers: &'a [f32],
     /// How much what is in the sums already counts; there is nothing in them without it.
-    alpha: Option<&'a [f32]>,
+    pub alpha: Option<&'a [f32]>,
 }
 
 /// sums[row][column] = Σ number · decoded code.
@@ -103,6 +106,16 @@ fn multiply(cpu: Cpu, product: &Product, factors: &mut [f32], start: &mut [f32],
             && sums.len() >= rows * layout.groups * GROUP
             && product.alpha.is_none_or(|alpha| alpha.len() >= rows)
     );
+    #[cfg(target_arch = "x86_64")]
+    if cpu == Cpu::Avx512 {
+        match layout.format {
+            // SAFETY: the path was found on this machine; the lengths are those above.
+            Format::Kivi4 => return unsafe { coded_dots::multiply::<4>(product, factors, sums) },
+            // SAFETY: as above.
+            Format::Kivi2 => return unsafe { coded_dots::multiply::<2>(product, factors, sums) },
+            _ => {}
+        }
+    }
     simd_dispatch!(cpu, multiply_path(product: &Product, factors: &mut [f32], start: &mut [f32], sums: &mut [f32]));
 }
 

@@ -3,6 +3,8 @@
 mod append;
 mod code_lanes;
 mod coded_attention;
+#[cfg(target_arch = "x86_64")]
+mod coded_dots;
 mod coded_rows;
 mod coded_task;
 mod coded_weights;
