@@ -1,6 +1,6 @@
 // Pages of rows to pages of codes. Contract: packages/kv-cache/src/ops/encode.ts; layout: packages/kv-cache/src/codecs/layout.ts.
 // One invocation writes whole words: kivi a chunk with its scales and zeros, int8 four entries of keys or two of values, turbo four
-// entries of keys or those of a chunk of values. The bytes are those of the
+// entries of keys or those of a chunk of values, bitmap what encode-bitmap.wgsl says; these two stand behind. The bytes are those of the
 // other backends: scales and codes are guessed with a division and corrected by comparing products, which are exact, as scales have eleven bits and
 // levels and halves between codes at most eight. Where a binding does not hold the pages, a dispatch sees windows of them and leaves the rest alone.
 
@@ -219,7 +219,9 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
   }
   rows_at = source * DIM * PAGE_SIZE;
   page = (coded_offset() + goal * PAGE_BYTES) / 4u;
-  if (BITS != 8u && PER_ENTRY) {
+  if (BITS == 16u) {
+    encode_pruned(index % p.units);
+  } else if (BITS != 8u && PER_ENTRY) {
     if (OF_KEYS) {
       encode_key_levels(index % p.units);
     } else {

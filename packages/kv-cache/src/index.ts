@@ -28,6 +28,7 @@ export { type CodedKvCodec, type CodedPagesSize } from './codecs/coded-codec.js'
 export * from './codecs/coded-pool.js';
 export * from './codecs/int8-kv.js';
 export * from './codecs/kivi-kv.js';
+export * from './codecs/mustafar-kv.js';
 export * from './codecs/turbo-kv.js';
 export { codedLayout, kvFormats, kvSides, type CodedLayout, type KvFormat, type KvSide } from './codecs/layout.js';
 export * from './compress/budgets.js';

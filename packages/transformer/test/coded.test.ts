@@ -29,6 +29,7 @@ for (const [name, create] of backends) {
       ['kivi2', 4],
       ['turbo4', 0.5],
       ['turbo2', 4],
+      ['bitmap50', 4],
       [{ k: 'int8', v: 'kivi4' }, 0.5],
       [{ k: 'kivi4', v: 'int8' }, 0.5],
       [{ k: 'kivi4', v: 'turbo4' }, 0.5],

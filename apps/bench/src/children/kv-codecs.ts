@@ -1,11 +1,11 @@
 import { createNativeBackend } from '@filigree/backend-native';
 import { cast, fromArray, Random, scope, type Backend, type Tensor } from '@filigree/core-tensor';
-import { codedAttention, int8Kv, kiviKv, type CodedKvCodec } from '@filigree/kv-cache';
+import { codedAttention, int8Kv, kiviKv, mustafarKv, type CodedKvCodec } from '@filigree/kv-cache';
 import { attention } from '@filigree/sparse-attention';
 import { layerShape } from './sparse-attention.js';
 
 /** How a cache is stored. */
-export const kvStorages = ['f32', 'f16', 'int8', 'kivi4', 'kivi2'] as const;
+export const kvStorages = ['f32', 'f16', 'int8', 'kivi4', 'kivi2', 'bitmap50', 'bitmap70'] as const;
 export type KvStorage = (typeof kvStorages)[number];
 
 export interface KvWork {
@@ -25,7 +25,10 @@ export interface KvTime {
 const pageSize = 64;
 /** So many layers in turn as a small model has: nothing stays in a processor's caches. */
 const layerCount = 30;
-const codecs = { int8: int8Kv(), kivi4: kiviKv({ bits: 4 }), kivi2: kiviKv({ bits: 2 }) };
+const codecs = {
+  ...{ int8: int8Kv(), kivi4: kiviKv({ bits: 4 }), kivi2: kiviKv({ bits: 2 }) },
+  ...{ bitmap50: mustafarKv({ sparsity: 0.5 }), bitmap70: mustafarKv({ sparsity: 0.7 }) },
+};
 
 /** Times a decode step of one token over caches of every storage, in turn, round after round. */
 export async function measureKvCodecs({ threads, rounds, length }: KvWork): Promise<KvTime[]> {

@@ -15,6 +15,8 @@ const comparisons: readonly { readonly ours: KvStorage; readonly peer: KvStorage
   { ours: 'kivi4', peer: 'f32' },
   { ours: 'kivi4', peer: 'f16', goal: 1.8 },
   { ours: 'kivi2', peer: 'f16' },
+  { ours: 'bitmap50', peer: 'f16' },
+  { ours: 'bitmap70', peer: 'f16', goal: 1.3 },
 ];
 
 async function timed(length: number, { threads, rounds, progress }: SuiteOptions): Promise<BenchRecord[]> {
@@ -52,7 +54,8 @@ async function timed(length: number, { threads, rounds, progress }: SuiteOptions
 /** Attention of one token over caches of every storage. */
 export const kv: Suite = {
   id: 'kv',
-  title: 'attention of one token over caches in f32, f16, int8 and KIVI, against each other and the read bandwidth',
+  title:
+    'attention of one token over caches in f32, f16, int8, KIVI and Mustafar’s bitmaps, against each other and the read bandwidth',
   async run(options) {
     const records: BenchRecord[] = [];
     for (const length of options.contexts.length > 0 ? options.contexts : [8192, 16384])

@@ -7,7 +7,7 @@ pub enum Cpu {
     Scalar,
     /// aarch64 baseline SIMD.
     Neon,
-    /// AVX2, FMA and F16C together.
+    /// AVX2, FMA, F16C and POPCNT together.
     Avx2,
     /// AVX-512 F, BW, VL, DQ, VBMI and VNNI together.
     Avx512,
@@ -27,7 +27,11 @@ impl Cpu {
         paths.push(Cpu::Neon);
         #[cfg(target_arch = "x86_64")]
         {
-            if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") && is_x86_feature_detected!("f16c") {
+            if is_x86_feature_detected!("avx2")
+                && is_x86_feature_detected!("fma")
+                && is_x86_feature_detected!("f16c")
+                && is_x86_feature_detected!("popcnt")
+            {
                 paths.push(Cpu::Avx2);
                 if is_x86_feature_detected!("avx512f")
                     && is_x86_feature_detected!("avx512bw")

@@ -612,13 +612,13 @@ mod neon {
 macro_rules! simd_dispatch {
     ($cpu:expr, $function:ident($($argument:ident : $type:ty),* $(,)?)) => {{
         #[cfg(target_arch = "x86_64")]
-        #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vbmi,avx512vnni,avx2,fma,f16c")]
+        #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vbmi,avx512vnni,avx2,fma,f16c,popcnt")]
         unsafe fn avx512($($argument: $type),*) {
             // SAFETY: this function carries the features of the path.
             unsafe { $function::<$crate::simd::Avx512>($($argument),*) }
         }
         #[cfg(target_arch = "x86_64")]
-        #[target_feature(enable = "avx2,fma,f16c")]
+        #[target_feature(enable = "avx2,fma,f16c,popcnt")]
         unsafe fn avx2($($argument: $type),*) {
             // SAFETY: this function carries the features of the path.
             unsafe { $function::<$crate::simd::Avx2>($($argument),*) }

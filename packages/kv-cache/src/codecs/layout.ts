@@ -1,10 +1,28 @@
 import { OptionError } from '@filigree/core-tensor';
+import { bitmapLayout, bitmapTenths, type BitmapLayout } from './bitmap-layout.js';
 
 /**
- * How codes of a page are stored: `int8` symmetric per entry, `kivi4` and `kivi2` asymmetric in groups of 32, `turbo4` and `turbo2` levels of the normal
- * distribution, scaled per entry.
+/**
+ * How a coded page is stored: `int8` symmetric per entry, `kivi4` and `kivi2` asymmetric in groups of 32, `turbo4` and `turbo2` levels of the normal
+ * distribution, scaled per entry, `bitmap0` to `bitmap90` the numbers that are left of every entry when so many per cent are dropped, in half precision.
  */
-export const kvFormats = ['int8', 'kivi4', 'kivi2', 'turbo4', 'turbo2'] as const;
+export const kvFormats = [
+  'int8',
+  'kivi4',
+  'kivi2',
+  'turbo4',
+  'turbo2',
+  'bitmap0',
+  'bitmap10',
+  'bitmap20',
+  'bitmap30',
+  'bitmap40',
+  'bitmap50',
+  'bitmap60',
+  'bitmap70',
+  'bitmap80',
+  'bitmap90',
+] as const;
 export type KvFormat = (typeof kvFormats)[number];
 
 /** Keys or values: they are laid out, and grouped, across each other. */
@@ -28,6 +46,8 @@ const rowStep = 16;
  * codes [group][chunk][64 bytes], a chunk being 16/bits rows; `int8`: rows of 32 signed bytes; `kivi`: 16 little-endian words, where word w holds from the
  * lowest bits on column w of row 0, column 16 + w of row 0, column w of row 1, …; `turbo`: as kivi
  * scales, zeros f16: `kivi` [group][padded row] each; `int8` and `turbo` [entry], no zeros
+ *
+ * `bitmap` has the same matrix, and numbers and bits in place of codes and scales: {@link BitmapLayout}.
  */
 export interface CodedLayout {
   readonly format: KvFormat;
@@ -49,6 +69,8 @@ export interface CodedLayout {
   readonly zerosAt: number;
   /** Of the page of a head. */
   readonly bytes: number;
+  /** Of `bitmap`, which has neither codes nor scales. */
+  readonly bitmap?: BitmapLayout | undefined;
 }
 
 /** @throws OptionError when pages or head dims are of sizes that there are no coded pages of. */
@@ -66,24 +88,47 @@ export function codedLayout(format: KvFormat, side: KvSide, pageSize: number, di
   const [rows, columns] = side === 'keys' ? [dim, pageSize] : [pageSize, dim];
   const paddedRows = Math.ceil(rows / rowStep) * rowStep;
   const groups = Math.ceil(columns / groupColumns);
+  const size = { format, side, pageSize, dim, bits, rows, columns, paddedRows, groups };
+  const tenths = bitmapTenths(format);
+  if (tenths !== undefined) {
+    const { bytes, ...bitmap } = bitmapLayout(tenths, size);
+    return { ...size, perEntry: false, groupBytes: 0, scalesAt: bytes, scales: 0, zerosAt: bytes, bytes, bitmap };
+  }
   const groupBytes = (paddedRows * groupColumns * bits) / 8;
   const scalesAt = groups * groupBytes;
   const scales = perEntry ? pageSize : groups * paddedRows;
   const zerosAt = scalesAt + 2 * scales;
   return {
-    ...{ format, side, pageSize, dim, bits, rows, columns, paddedRows, groups, groupBytes },
-    ...{ perEntry, scalesAt, scales, zerosAt },
+    ...size,
+    ...{ perEntry, groupBytes, scalesAt, scales, zerosAt },
     bytes: perEntry ? zerosAt : zerosAt + 2 * scales,
   };
 }
 
+/** Of a number as it is stored. */
 export function formatBits(format: KvFormat): number {
-  return { int8: 8, kivi4: 4, kivi2: 2, turbo4: 4, turbo2: 2 }[format];
+  switch (format) {
+    case 'int8':
+      return 8;
+    case 'kivi4':
+    case 'turbo4':
+      return 4;
+    case 'kivi2':
+    case 'turbo2':
+      return 2;
+    default:
+      return 16;
+  }
 }
 
 /** Whether rows are rotated before they are encoded. */
 export function isTurbo(format: KvFormat): boolean {
   return format === 'turbo4' || format === 'turbo2';
+}
+
+/** The largest code of a format of codes. */
+export function formatLevels(format: KvFormat): number {
+  return format === 'int8' ? 127 : 2 ** formatBits(format) - 1;
 }
 
 /** Row and column of a channel of an entry. */

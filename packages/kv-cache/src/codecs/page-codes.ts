@@ -1,5 +1,6 @@
 import { f16ToNumber, numberToF16 } from '@filigree/core-tensor';
-import { codedCell, codePlace, groupColumns, isTurbo, scaleOf, type CodedLayout } from './layout.js';
+import { decodePruned, encodePruned, isPruned } from './bitmap-codes.js';
+import { codedCell, codePlace, formatLevels, groupColumns, isTurbo, scaleOf, type CodedLayout } from './layout.js';
 import { levelsOf, shortened, type Levels } from './turbo-levels.js';
 
 /** The largest magnitude that half precision holds: larger numbers, and those that are not finite, are not encoded. */
@@ -25,12 +26,17 @@ export function encodable({ format, dim }: CodedLayout, rows: ArrayLike<number>)
 export function encodePage(layout: CodedLayout, rows: ArrayLike<number>, page: Uint8Array): void {
   const levels = levelsOf(layout.format);
   if (levels) encodeLevels(layout, levels, rows, page);
+  else if (isPruned(layout)) encodePruned(layout, rows, page);
   else if (layout.format === 'int8') encodeEntries(layout, rows, page);
   else encodeGroups(layout, rows, page);
 }
 
 /** The rows [P, D] that a page of one head decodes to. */
 export function decodePage(layout: CodedLayout, page: Uint8Array, rows: { [index: number]: number }): void {
+  if (isPruned(layout)) {
+    decodePruned(layout, page, rows);
+    return;
+  }
   const mask = 2 ** layout.bits - 1;
   const levels = levelsOf(layout.format)?.values;
   for (let entry = 0; entry < layout.pageSize; entry++) {

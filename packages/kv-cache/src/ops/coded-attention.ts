@@ -10,7 +10,7 @@ import {
 import { codedLayout, isTurbo, kvFormats, type CodedLayout, type KvFormat } from '../codecs/layout.js';
 import { decodePage } from '../codecs/page-codes.js';
 import { checkCodedPages } from './check-coded.js';
-import { codedPages, idsCase, layoutCase } from './coded-cases.js';
+import { codedPages, formatCase, idsCase, layoutCase } from './coded-cases.js';
 import { codedAttentionKernel } from './webgpu-coded.js';
 
 /**
@@ -99,7 +99,7 @@ export const codedAttentionOp = /* @__PURE__ */ defineOp({
     fc
       .record({
         keys: layoutCase(fc),
-        valueFormat: fc.option(fc.constantFrom(...kvFormats), { nil: undefined }),
+        valueFormat: fc.option(formatCase(fc), { nil: undefined }),
         valueDim: fc.constantFrom(1, 16, 24, 35, 40),
         sizes: fc.tuple(fc.constantFrom(0, 1, 1, 2), fc.constantFrom(1, 1, 2, 7), fc.constantFrom(1, 2, 3)),
         group: fc.constantFrom(1, 2, 3, 5),

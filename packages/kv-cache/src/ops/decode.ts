@@ -9,7 +9,7 @@ import { decodeKernel } from './webgpu-coded.js';
  * The rows that pages of codes stand for.
  *
  * coded [pages,Hk,bytes] u8   ids i32 [n]   rows [n,Hk,P,D] f32: code · scale, code · scale + zero, or level[code] · scale, rotated as
- * they were encoded. Writes 4·n·Hk·P·D bytes.
+ * they were encoded; of `bitmap` what was kept, and 0. Writes 4·n·Hk·P·D bytes.
  */
 export const decodeOp = /* @__PURE__ */ defineOp({
   name: 'kv-cache/decode',

@@ -12,9 +12,11 @@ import {
 } from '@filigree/core-tensor';
 import { bindings, queryPieces, type Io } from '@filigree/sparse-attention';
 import codes from '@filigree/wgsl/kv-cache/codes.wgsl';
+import codesBitmap from '@filigree/wgsl/kv-cache/codes-bitmap.wgsl';
 import codedAttention from '@filigree/wgsl/kv-cache/coded-attention.wgsl';
 import decode from '@filigree/wgsl/kv-cache/decode.wgsl';
 import encode from '@filigree/wgsl/kv-cache/encode.wgsl';
+import encodeBitmap from '@filigree/wgsl/kv-cache/encode-bitmap.wgsl';
 import encodeLevels from '@filigree/wgsl/kv-cache/encode-levels.wgsl';
 import attend from '@filigree/wgsl/sparse-attention/attend.wgsl';
 import unbiased from '@filigree/wgsl/sparse-attention/unbiased.wgsl';
@@ -30,6 +32,7 @@ const splitUpTo = 8;
 /** A shader with the numbers of a layout in place of their names: what is divided by them is shifted. */
 function withLayout(source: string, layout: CodedLayout): string {
   const {
+    bitmap,
     format,
     side,
     bits,
@@ -48,6 +51,7 @@ function withLayout(source: string, layout: CodedLayout): string {
   const numbers = {
     ...{ PAGE_BYTES: bytes, PAGE_SIZE: pageSize, GROUP_BYTES: groupBytes, SCALES_AT: scalesAt, ZEROS_AT: zerosAt },
     ...{ PADDED_ROWS: paddedRows, ROWS: rows, COLUMNS: columns, GROUPS: groups, BITS: bits, DIM: dim },
+    ...{ KEPT: bitmap?.kept ?? 0, BITS_AT: bitmap?.bitsAt ?? 0, OFFSETS_AT: bitmap?.offsetsAt ?? 0 },
   };
   const levels = levelsOf(format);
   const text = source
@@ -63,6 +67,11 @@ function withLayout(source: string, layout: CodedLayout): string {
 
 function constants(values: readonly number[] = [0]): string {
   return `array<f32, ${values.length}>(${values.join(', ')})`;
+}
+
+/** What reads numbers of the pages of a side. */
+function codesOf(name: string, layout: CodedLayout): string {
+  return withLayout((layout.bitmap ? codesBitmap : codes).replaceAll('SIDE', name), layout);
 }
 
 function composed(
@@ -93,7 +102,8 @@ function encodeLayout({ pages }: Io, { side, format }: Attributes): CodedLayout 
 }
 
 /** Invocations for the page of a head. */
-function encodeUnits({ bits, perEntry, side, pageSize, groups, paddedRows }: CodedLayout): number {
+function encodeUnits({ bits, bitmap, perEntry, side, pageSize, groups, paddedRows }: CodedLayout): number {
+  if (bitmap) return side === 'keys' ? groups : pageSize / 2;
   if (bits === 8) return pageSize / (side === 'keys' ? 4 : 2);
   if (perEntry) return side === 'keys' ? 8 * groups : (pageSize * bits) / 16;
   return (groups * paddedRows * bits) / 16;
@@ -109,7 +119,7 @@ export const encodeKernel: WebGpuKernel = {
         ? 'let i = pages_offset() + at; return unpack2x16float(pages[i / 2u])[i % 2u];'
         : 'return pages[pages_offset() + at];';
       const text = composed(
-        withLayout(`${encode}\n${encodeLevels}`, layout),
+        withLayout(`${encode}\n${encodeLevels}\n${encodeBitmap}`, layout),
         io,
         ['pages', 'sources', 'targets'],
         ['coded'],
@@ -146,7 +156,7 @@ export const decodeKernel: WebGpuKernel = {
   shader(_, io, attributes) {
     const layout = decodeLayout(attributes);
     return composedShader(keyOf('decode', layout), () => {
-      const text = withLayout(`${decode}\n${codes.replaceAll('SIDE', 'coded')}`, layout);
+      const text = `${withLayout(decode, layout)}\n${codesOf('coded', layout)}`;
       return composed(text, io, ['coded', 'ids'], ['rows'], { coded: 'u32', ids: 'i32' });
     });
   },
@@ -185,8 +195,8 @@ export const codedAttentionKernel: WebGpuKernel = {
         attend.replaceAll('ROUNDED', 'false'),
         untiled,
         unbiased,
-        withLayout(codes.replaceAll('SIDE', 'kPages'), keys),
-        withLayout(codes.replaceAll('SIDE', 'vPages'), values),
+        codesOf('kPages', keys),
+        codesOf('vPages', values),
       ]
         .join('\n')
         .replaceAll('CHANNELS_PER_LANE', `${channelsPerLane}u`)

@@ -1,12 +1,17 @@
 import { createNativeBackend } from '@filigree/backend-native';
 import { createReferenceBackend, fromArray, narrow, Random, type Backend, type Tensor } from '@filigree/core-tensor';
-import { codedAttention, int8Kv, kiviKv, turboKv, type CodedKvCodec, type CodedKvView } from '@filigree/kv-cache';
+import { codedAttention, int8Kv, kiviKv, mustafarKv, turboKv, type CodedKvCodec, type CodedKvView } from '@filigree/kv-cache';
 import { attention, mergeAttention } from '@filigree/sparse-attention';
 import { firstDifference } from '@filigree/testing';
 import { afterAll, describe, expect, it } from 'vitest';
 
 const [kvHeads, group, dim, pageSize] = [3, 3, 64, 64];
-const codecs = [int8Kv(), kiviKv({ bits: 4 }), kiviKv({ bits: 2 }), turboKv({ bits: 4 }), turboKv({ bits: 2, seed: 5 })];
+const codecs = [
+  int8Kv(),
+  ...([4, 2] as const).map((bits) => kiviKv({ bits })),
+  ...([4, 2] as const).map((bits) => turboKv({ bits, seed: 5 })),
+  mustafarKv({ sparsity: 0.7 }),
+];
 const tolerance = { absolute: 5e-5, relative: 1e-4 };
 
 function normal(count: number, seed: number): Float32Array {

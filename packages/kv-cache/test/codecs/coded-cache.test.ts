@@ -8,7 +8,7 @@ import {
   scope,
   type Backend,
 } from '@filigree/core-tensor';
-import { appendOp, CodedCache, int8Kv, KvCapacityError, kiviKv, turboKv, type CodedKvCodec } from '@filigree/kv-cache';
+import { appendOp, CodedCache, int8Kv, KvCapacityError, kiviKv, mustafarKv, turboKv, type CodedKvCodec } from '@filigree/kv-cache';
 import { fullTier } from '@filigree/testing';
 import * as fc from 'fast-check';
 import { afterAll, describe, expect, it } from 'vitest';
@@ -64,6 +64,7 @@ const codecs: readonly (readonly [string, CodedKvCodec, number])[] = [
   ['int8', int8Kv(), 0.06],
   ['kivi4', kiviKv({ bits: 4 }), 0.5],
   ['turbo4', turboKv({ bits: 4 }), 2],
+  ['bitmap0', mustafarKv({ sparsity: 0 }), 0.003],
 ];
 
 const backends: readonly (readonly [string, Backend])[] = [

@@ -106,7 +106,7 @@ describe.each(steps)('$id', (codec) => {
     const random = new Random(3);
     const rows = normal(4 * 2 * 32 * 40, 4).map((value) => value * 10 ** random.nextInt(5));
     const decoded = await roundTrip(codec, side, rows, size);
-    const levels = codec.format === 'int8' ? 127 : codec.format === 'kivi4' ? 15 : 3;
+    const levels = { int8: 127, kivi4: 15, kivi2: 3 }[codec.format as 'int8'];
     const largest = rows.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
     const step = (codec.format === 'int8' ? largest : 2 * largest) / levels;
     for (let index = 0; index < rows.length; index++) expect(Math.abs(rows[index] - decoded[index])).toBeLessThan(0.51 * step);
@@ -146,7 +146,7 @@ describe.each(codecs)('$id', (codec) => {
 
   it('counts its bytes by the layout', () => {
     const counts = { int8: [8, 66], kivi4: [4, 40], kivi2: [2, 24], turbo4: [4, 34], turbo2: [2, 18] };
-    const [bits, exact] = counts[codec.format];
+    const [bits, exact] = counts[codec.format as 'int8'];
     expect(codec.bytesPerEntry(64)).toBe(exact);
     expect(codec.bytesPerEntry(64, 'values')).toBe(exact);
     expect(exact).toBe((64 * bits) / 8 + (codec.format.startsWith('kivi') ? 8 : 2));

@@ -1,5 +1,14 @@
 import { OptionError } from '@filigree/core-tensor';
-import { int8Kv, kiviKv, kvFormats, turboKv, type CodedKvCodec, type KvFormat, type RawKvType } from '@filigree/kv-cache';
+import {
+  int8Kv,
+  kiviKv,
+  kvFormats,
+  mustafarKv,
+  turboKv,
+  type CodedKvCodec,
+  type KvFormat,
+  type RawKvType,
+} from '@filigree/kv-cache';
 import type { ModelConfig } from '../config/model-config.js';
 
 /** How keys and values are kept: as rows, or as codes that attention reads as they are. */
@@ -44,6 +53,7 @@ function codecOf(format: KvFormat, caller: string): CodedKvCodec {
     case 'turbo2':
       return turboKv({ bits: 2 });
     default:
+      if (kvFormats.includes(format)) return mustafarKv({ sparsity: Number(format.slice('bitmap'.length)) / 100 });
       throw new OptionError(`${caller}: kvType is ${JSON.stringify(format)}, it must be one of ${kvTypes.join(', ')}`);
   }
 }

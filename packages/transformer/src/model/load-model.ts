@@ -27,8 +27,9 @@ export interface LoadModelOptions {
   /** Positions one sequence may have; at most, and by default up to 8,192, those the model was trained for. */
   readonly context?: number | undefined;
   /**
-   * How keys and values are cached; default `f16`. The others, `int8` to `turbo2`, keep all but the newest 64 entries and the current step as codes; such a cache is
-   * attended to densely, and there is none for models with sliding windows. `turbo4` and `turbo2` take heads whose dim is a power of two.
+   * How keys and values are cached; default `f16`. The others, `int8` to `turbo2` and `bitmap0` to `bitmap90`, keep all but the newest 64 entries and the
+   * current step as codes; such a cache is attended to densely, and there is none for models with sliding windows. `turbo4` and `turbo2` take heads whose dim is
+   * a power of two.
    */
   readonly kvType?: KvType | undefined;
   /** Default `q8-32`: inputs of quantised matrices are quantised to 8 bits in groups of 32. `none` keeps f32. */

@@ -9,6 +9,7 @@ use super::coded_dots;
 use super::coded_weights::{total, weigh};
 use super::layout::{Format, Layout, Side, CHUNK, GROUP};
 use super::level_lanes::LevelLanes;
+use super::pruned_rows;
 use crate::simd::Simd;
 use crate::sparse_attention::ahead::Ahead;
 use crate::sparse_attention::tile::cap_scores;
@@ -106,6 +107,9 @@ fn multiply(cpu: Cpu, product: &Product, factors: &mut [f32], start: &mut [f32],
             && sums.len() >= rows * layout.groups * GROUP
             && product.alpha.is_none_or(|alpha| alpha.len() >= rows)
     );
+    if let Some(pruned) = &layout.pruned {
+        return pruned_rows::multiply(cpu, product, pruned, sums);
+    }
     #[cfg(target_arch = "x86_64")]
     if cpu == Cpu::Avx512 {
         match layout.format {
@@ -138,6 +142,7 @@ unsafe fn multiply_path<S: LevelLanes>(product: &Product, factors: &mut [f32], s
             Format::Kivi2 => multiply_bits::<S, 2, false>(product, factors, start, sums),
             Format::Turbo4 => multiply_bits::<S, 4, true>(product, factors, start, sums),
             Format::Turbo2 => multiply_bits::<S, 2, true>(product, factors, start, sums),
+            Format::Bitmap(_) => {}
         }
     }
 }

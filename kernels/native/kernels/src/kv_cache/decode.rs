@@ -2,6 +2,7 @@
 //! coded u8 [pages,Hk,bytes], ids i32 [n] → rows f32 [n,Hk,P,D]; writes 4 bytes a number. Pages of heads over the pool.
 
 use super::layout::{half_at, Format, Layout, Pages, Side};
+use super::pruned;
 use crate::call::{Call, DType};
 use crate::pool::for_rows;
 use crate::{ensure, KernelError};
@@ -41,6 +42,9 @@ pub fn run(call: &mut Call) -> Result<(), KernelError> {
 }
 
 fn decode_page(layout: &Layout, page: &[u8], out: &mut [f32]) {
+    if let Some(pruned) = &layout.pruned {
+        return pruned::decode_page(layout, pruned, page, out);
+    }
     let mask = layout.format.levels() as u8;
     let levels = layout.levels.map_or([0.0; 16], |levels| levels.values);
     for (entry, out) in out.chunks_exact_mut(layout.dim).enumerate() {

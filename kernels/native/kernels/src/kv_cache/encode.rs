@@ -3,6 +3,7 @@
 
 use super::layout::{Format, Layout, Side, GROUP};
 use super::levels::{shortened, Levels};
+use super::pruned;
 use crate::call::{Call, DType, TensorRef};
 use crate::pool::Disjoint;
 use crate::{ensure, KernelError};
@@ -112,6 +113,9 @@ fn encodable(layout: &Layout, rows: &[f32]) -> bool {
 /// Rows [P, D] of one head → its page.
 fn encode_page(layout: &Layout, rows: &[f32], page: &mut [u8]) {
     page.fill(0);
+    if let Some(pruned) = &layout.pruned {
+        return pruned::encode_page(layout, pruned, rows, page);
+    }
     match (layout.levels, layout.format) {
         (Some(levels), _) => encode_levels(layout, &levels, rows, page),
         (None, Format::Int8) => encode_entries(layout, rows, page),

@@ -1,9 +1,10 @@
 //! How a page of keys or values of one head is laid out in codes. The same as packages/kv-cache/src/codecs/layout.ts, which says why.
 //!
 //! A matrix of rows × columns: of keys, channels × entries; of values, entries × channels. Columns in groups of 32, rows padded to 16:
-//! codes [group][chunk of 16/bits rows][64 bytes], then half-precision scales and, of kivi, zeros.
+//! codes [group][chunk of 16/bits rows][64 bytes], then half-precision scales and, of kivi, zeros. Pruned pages: `pruned.rs`.
 
 use super::levels::Levels;
+use super::pruned::Pruned;
 use crate::{ensure, KernelError};
 use half::f16;
 
@@ -25,7 +26,12 @@ pub enum Format {
     /// Levels of the normal distribution, a scale per entry.
     Turbo4,
     Turbo2,
+    /// The numbers that are left of entries when so many tenths are dropped.
+    Bitmap(u8),
 }
+
+/// Formats before those that drop 0 to 9 tenths.
+const CODES: [Format; 5] = [Format::Int8, Format::Kivi4, Format::Kivi2, Format::Turbo4, Format::Turbo2];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Side {
@@ -35,27 +41,30 @@ pub enum Side {
 
 impl Format {
     pub fn from_index(index: usize) -> Result<Self, KernelError> {
-        let formats = [Format::Int8, Format::Kivi4, Format::Kivi2, Format::Turbo4, Format::Turbo2];
-        formats
-            .get(index)
-            .copied()
-            .ok_or_else(|| KernelError(format!("there is no format {index} of coded pages")))
+        let format = match index.checked_sub(CODES.len()) {
+            Some(tenths) => u8::try_from(tenths).ok().filter(|&tenths| tenths < 10).map(Format::Bitmap),
+            None => Some(CODES[index]),
+        };
+        format.ok_or_else(|| KernelError(format!("there is no format {index} of coded pages")))
     }
 
+    /// Of a number as it is stored.
     pub fn bits(self) -> usize {
         match self {
             Format::Int8 => 8,
             Format::Kivi4 | Format::Turbo4 => 4,
             Format::Kivi2 | Format::Turbo2 => 2,
+            Format::Bitmap(_) => 16,
         }
     }
 
-    /// The largest code.
+    /// The largest code of a format of codes.
     pub fn levels(self) -> f32 {
         match self {
             Format::Int8 => 127.0,
             Format::Kivi4 | Format::Turbo4 => 15.0,
             Format::Kivi2 | Format::Turbo2 => 3.0,
+            Format::Bitmap(_) => 0.0,
         }
     }
 }
@@ -92,6 +101,8 @@ pub struct Layout {
     pub scales: usize,
     /// Bytes of the page of a head.
     pub bytes: usize,
+    /// Of pruned pages, which have neither codes nor scales.
+    pub pruned: Option<Pruned>,
 }
 
 impl Layout {
@@ -115,6 +126,10 @@ impl Layout {
         let groups = columns.div_ceil(GROUP);
         let group_bytes = padded_rows * GROUP * format.bits() / 8;
         let code_bytes = groups * group_bytes;
+        let pruned = match format {
+            Format::Bitmap(tenths) => Some(Pruned::new(tenths.into(), side, (page_size, dim), (padded_rows, groups))),
+            _ => None,
+        };
         let (scales, kinds) = match per_entry {
             true => (page_size, 1),
             false => (groups * padded_rows, 2),
@@ -133,7 +148,8 @@ impl Layout {
             per_entry,
             levels,
             scales,
-            bytes: code_bytes + kinds * scales * 2,
+            bytes: pruned.map_or(code_bytes + kinds * scales * 2, |pruned| pruned.bytes),
+            pruned,
         })
     }
 

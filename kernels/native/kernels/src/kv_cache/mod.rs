@@ -10,9 +10,12 @@ mod coded_task;
 mod coded_weights;
 mod decode;
 mod encode;
+mod expand_lanes;
 mod layout;
 mod level_lanes;
 mod levels;
+mod pruned;
+mod pruned_rows;
 mod rotate;
 
 use crate::OpSpec;

@@ -3,10 +3,18 @@
 use super::{run, Argument, Case, Random};
 use filigree_kernels::{Cpu, DType};
 
+/// The first format of pruned pages; the others drop more, tenth by tenth.
+const BITMAP: usize = 5;
+
 /// Bytes of a page of a head, by the formula of the layout.
 fn bytes_of(format: usize, keys: bool, page: usize, dim: usize) -> usize {
     let (rows, columns) = if keys { (dim, page) } else { (page, dim) };
-    let (rows, groups) = (rows.next_multiple_of(16), columns.div_ceil(32));
+    let (entries, groups) = (rows, columns.div_ceil(32));
+    let rows = rows.next_multiple_of(16);
+    if format >= BITMAP {
+        let numbers = 2 * page * (dim - dim * (format - BITMAP) / 10);
+        return numbers + groups * if keys { 6 * rows } else { 4 * entries };
+    }
     let codes = groups * rows * 32 * [8, 4, 2, 4, 2][format] / 8;
     codes
         + if [0, 3, 4].contains(&format) {
@@ -19,12 +27,14 @@ fn bytes_of(format: usize, keys: bool, page: usize, dim: usize) -> usize {
 /// Encoding, decoding and attending, in every format of keys and of values.
 pub fn coded(random: &mut Random) -> Vec<Case> {
     let mut cases = vec![];
-    for (k_format, v_format) in [(0, 0), (1, 1), (2, 2), (0, 2), (1, 0), (3, 3), (4, 4), (3, 1), (0, 4)] {
+    let pairs = [(0, 0), (1, 1), (2, 2), (0, 2), (1, 0), (3, 3), (4, 4), (3, 1), (0, 4)];
+    let pruned = [(10, 12), (BITMAP, 14), (12, 1)];
+    for (k_format, v_format) in pairs.into_iter().chain(pruned) {
         let page = random.pick(&[32, 64, 96]);
         // Rotated heads have powers of two.
         let (dims, value_dims) = ([[1, 16, 40, 64], [1, 16, 32, 64]], [[3, 32, 40, 64], [2, 32, 128, 64]]);
-        let dim = random.pick(&dims[usize::from(k_format > 2)]);
-        let value_dim = random.pick(&value_dims[usize::from(v_format > 2)]);
+        let dim = random.pick(&dims[usize::from([3, 4].contains(&k_format))]);
+        let value_dim = random.pick(&value_dims[usize::from([3, 4].contains(&v_format))]);
         let (pages, kv_heads) = (random.between(1, 3), random.between(1, 2));
         let (batch, queries, group) = (random.between(0, 2), random.pick(&[1, 1, 2, 20]), random.pick(&[1, 2, 3, 5]));
         let heads = kv_heads * group;
