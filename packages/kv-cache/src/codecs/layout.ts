@@ -126,11 +126,6 @@ export function isTurbo(format: KvFormat): boolean {
   return format === 'turbo4' || format === 'turbo2';
 }
 
-/** The largest code of a format of codes. */
-export function formatLevels(format: KvFormat): number {
-  return format === 'int8' ? 127 : 2 ** formatBits(format) - 1;
-}
-
 /** Row and column of a channel of an entry. */
 export function codedCell({ side }: CodedLayout, entry: number, channel: number): readonly [row: number, column: number] {
   return side === 'keys' ? [channel, entry] : [entry, channel];

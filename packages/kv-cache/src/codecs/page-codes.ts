@@ -1,6 +1,6 @@
 import { f16ToNumber, numberToF16 } from '@filigree/core-tensor';
 import { decodePruned, encodePruned, isPruned } from './bitmap-codes.js';
-import { codedCell, codePlace, formatLevels, groupColumns, isTurbo, scaleOf, type CodedLayout } from './layout.js';
+import { codedCell, codePlace, groupColumns, isTurbo, scaleOf, type CodedLayout } from './layout.js';
 import { levelsOf, shortened, type Levels } from './turbo-levels.js';
 
 /** The largest magnitude that half precision holds: larger numbers, and those that are not finite, are not encoded. */

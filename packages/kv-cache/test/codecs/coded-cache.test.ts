@@ -8,7 +8,16 @@ import {
   scope,
   type Backend,
 } from '@filigree/core-tensor';
-import { appendOp, CodedCache, int8Kv, KvCapacityError, kiviKv, mustafarKv, turboKv, type CodedKvCodec } from '@filigree/kv-cache';
+import {
+  appendOp,
+  CodedCache,
+  int8Kv,
+  KvCapacityError,
+  kiviKv,
+  mustafarKv,
+  turboKv,
+  type CodedKvCodec,
+} from '@filigree/kv-cache';
 import { fullTier } from '@filigree/testing';
 import * as fc from 'fast-check';
 import { afterAll, describe, expect, it } from 'vitest';

@@ -1,5 +1,6 @@
 import { OptionError, reduce, reshape, type Tensor } from '@filigree/core-tensor';
-import { headPlanVersion, type HeadChoice, type HeadPlan, type PlannedModel } from '../head-plan.js';
+import { headPlanVersion, type HeadChoice, type HeadPlan } from '../head-plan.js';
+import type { PlannedModel } from '../plan-file.js';
 import { checkChoice, checkIntegers, defineMethod, type MethodOptions } from '../method.js';
 import { reuseSteps } from '../reuse/reuse-steps.js';
 import { boundScores } from '../select/bound-scores.js';

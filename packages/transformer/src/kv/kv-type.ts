@@ -25,7 +25,11 @@ export type KvStorage =
  * @param model that is to use it, where it is known yet.
  * @throws OptionError when there is no such type, or not for layers with windows or heads of this size.
  */
-export function kvStorage(type: KvType, model: Pick<ModelConfig, 'windows' | 'headDim'> | undefined, caller: string): KvStorage {
+export function kvStorage(
+  type: KvType,
+  model: Pick<ModelConfig, 'windows' | 'headDim'> | undefined,
+  caller: string,
+): KvStorage {
   if (type === 'f32' || type === 'f16') return { dtype: type };
   const { k, v } = typeof type === 'object' ? type : { k: type, v: type };
   const codec = { k: codecOf(k, caller), v: codecOf(v, caller) };

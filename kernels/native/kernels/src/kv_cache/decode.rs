@@ -59,6 +59,8 @@ fn decode_page(layout: &Layout, page: &[u8], out: &mut [f32]) {
                 Format::Turbo4 | Format::Turbo2 => levels[usize::from(code)] * scale,
                 // The product is exact: four bits and eleven.
                 Format::Kivi4 | Format::Kivi2 => f32::from(code) * scale + half_at(page, layout.zeros_at() + at),
+                // Decoded above.
+                Format::Bitmap(_) => 0.0,
             };
         }
     }
