@@ -1,9 +1,10 @@
 import { OptionError } from '@filigree/core-tensor';
-import { adaptive, chunks, kvMethod, kvMethods, perHead, pyramid, shared, uniform } from '@filigree/kv-cache';
+import { adaptive, chunks, kvMethod, kvMethods, perHead, pyramid, shared, uniform, type Compressor } from '@filigree/kv-cache';
 import { fullTier } from '@filigree/testing';
 import * as fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { groupRows, poolRows } from '../src/compress/rows.js';
+import { planFor } from './support/kv-plan.js';
 
 const numRuns = fullTier ? 2000 : 200;
 
@@ -244,13 +245,18 @@ describe('budgets', () => {
 });
 
 describe('the catalogue', () => {
+  const plan = planFor({ heads: 4, kvHeads: 2 });
+
   it('has each method once, with defaults that it takes', () => {
     expect(new Set(kvMethods.map(({ id }) => id)).size).toBe(kvMethods.length);
-    for (const { id, queryAgnostic, create } of kvMethods) expect(create()).toMatchObject({ id, queryAgnostic });
+    for (const { id, queryAgnostic, create, planned } of kvMethods)
+      expect(create({}, planned ? plan : undefined)).toMatchObject({ id, queryAgnostic });
   });
 
   it.each(kvMethods.map(({ id }) => id))('%s names the option that it does not take', (id) => {
-    const { create } = kvMethod(id);
+    const method = kvMethod(id);
+    const create = (options: Readonly<Record<string, number | string>>): Compressor =>
+      method.create(options, method.planned ? plan : undefined);
     expect(() => create({ nonsense: 1 })).toThrow(/nonsense/);
     expect(() => create({ budget: 'all' })).toThrow(/budget/);
     expect(() => create({ budget: 0 })).toThrow(/budget/);

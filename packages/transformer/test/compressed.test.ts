@@ -24,7 +24,7 @@ function choiceOf(model: Model, method: string, budget: number): KvChoice {
   const whole = budget > context.length;
   const byHead: Record<string, MethodOptions> = {
     'duo-attention': { sparsity: whole ? 0 : 0.5, sinks: 4, recent: 60 },
-    'razor-attention': { induction: whole ? 1 : 0.14, sinks: 4, minLocal: 60 },
+    'razor-attention': { induction: whole ? 1 : 0.14, sinks: 4, minLocal: 59 },
   };
   return { method, options: byHead[method] ?? { budget }, plan };
 }

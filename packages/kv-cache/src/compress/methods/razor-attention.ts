@@ -20,21 +20,23 @@ export interface RazorAttentionOptions extends RazorShares {
   readonly minLocal: number;
   /** and of longer prompts one in so many. */
   readonly compression: number;
+  /** Whether one more entry stands for what they drop: its mean, which counts as often as there were entries. */
+  readonly compensate: boolean;
 }
 
 /**
  * RazorAttention: heads that look at what followed the same token before, and a few that look at the token itself, keep all entries; others the first and the
- * newest. Figures of the plan: `induction` and `echo`, [layers][heads].
+ * newest, and a mean of the rest. Figures of the plan: `induction` and `echo`, [layers][heads].
  * Tang et al., "RazorAttention: Efficient KV Cache Compression Through Retrieval Heads", arXiv:2407.15891.
  *
  * @throws OptionError when an option is out of its range, or the plan is another method's.
  */
 export function razorAttention(plan: KvPlan, options: RazorAttentionOptions): Compressor {
-  const { sinks, minLocal, compression, ...shares } = options;
+  const { sinks, minLocal, compression, compensate, ...shares } = options;
   checkIntegers('razor-attention', { minLocal }, 1);
   if (!(compression >= 1)) throw new OptionError(`razor-attention: compression is ${compression}, it must be at least 1`);
   const recent = (length: number): number => Math.max(minLocal, Math.ceil(length / compression));
-  return streamingHeads(razorPlan(plan, shares), { id: 'razor-attention', sinks, recent });
+  return streamingHeads(razorPlan(plan, shares), { id: 'razor-attention', sinks, recent, compensate });
 }
 
 /** Retrieval heads of the whole model: the largest by one figure and by the other, of a group its largest. */
@@ -70,6 +72,6 @@ export const razorAttentionMethod = /* @__PURE__ */ definePlannedKvMethod({
   training: 'calibration',
   queryAgnostic: true,
   ragged: true,
-  options: { induction: 0.14, echo: 0.01, sinks: 4, minLocal: 4000, compression: 5 },
+  options: { induction: 0.14, echo: 0.01, sinks: 4, minLocal: 4000, compression: 5, compensate: true },
   compressor: razorAttention,
 });
