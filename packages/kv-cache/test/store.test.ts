@@ -85,6 +85,30 @@ function streams(backend: Backend, dtype: RawKvType, prompt: number, more: numbe
   return cache;
 }
 
+/** The same, with numbers beside the entries. */
+function numbered(backend: Backend, dtype: RawKvType): StreamCache {
+  const cache = streams(backend, dtype, 21, 6);
+  const random = new Random(7);
+  for (let layer = 0; layer < 2; layer++) {
+    const count = cache.length(layer, 1);
+    cache.setBias(
+      layer,
+      1,
+      Float32Array.from({ length: count }, (_, entry) => (entry === 2 ? -Infinity : random.nextNormal())),
+    );
+    cache.setReceived(
+      layer,
+      0,
+      Float32Array.from({ length: cache.length(layer, 0) }, () => random.nextFloat()),
+    );
+  }
+  return cache;
+}
+
+/** What stands beside the entries. */
+const numbersOf = (cache: StreamCache): Float32Array[] =>
+  [0, 1].flatMap((layer) => [0, 1].flatMap((head) => [cache.bias(layer, head), cache.received(layer, head)]));
+
 async function save(cache: KvCache | StreamCache, tokens: number[] = []): Promise<Uint8Array> {
   const sink = bytesSink();
   await saveKv(sink, cache, { model, tokens });
@@ -133,6 +157,7 @@ describe.each(backends)('a saved cache on the %s backend', (_, make) => {
     [`nothing, ${dtype}`, () => dense(backend, dtype, 0)],
     [`entries of each head, ${dtype}`, () => streams(backend, dtype, 21, 6)],
     [`entries of each head of a prompt, ${dtype}`, () => streams(backend, dtype, 13, 0)],
+    [`entries with biases, and attention they received, ${dtype}`, () => numbered(backend, dtype)],
   ]);
 
   it.each(made)('comes back bit for bit and goes on: %s', async (_name, create) => {
@@ -150,6 +175,7 @@ describe.each(backends)('a saved cache on the %s backend', (_, make) => {
     if (cache instanceof StreamCache && loaded.cache instanceof StreamCache) {
       expect(loaded.cache.floor).toBe(cache.floor);
       for (const at of [0, 1]) expect(loaded.cache.positions(at, 1)).toEqual(cache.positions(at, 1));
+      expect(numbersOf(loaded.cache)).toEqual(numbersOf(cache));
     }
     expect(await save(loaded.cache)).toEqual(await save(cache));
     cache.dispose();
@@ -348,6 +374,10 @@ describe('a file of someone else', () => {
     ['an unknown type', { dtype: 'f8' }],
     ['a model that is no name', { model: 7 }],
     ['tokens that are none', { tokens: ['a'] }],
+    ['numbers of a dense cache', { numbers: ['bias'] }],
+    ['numbers twice', { kind: 'streams', numbers: ['bias', 'bias'] }],
+    ['unknown numbers', { kind: 'streams', numbers: ['bias', 'mass'] }],
+    ['numbers that are no list', { kind: 'streams', numbers: 'bias' }],
     [
       'streams of different layers',
       { kind: 'streams', lengths: [4, 4], layers: [header.layers[0], { heads: 1, kDim: 4, vDim: 2 }] },
@@ -380,6 +410,24 @@ describe('a file of someone else', () => {
       view.setUint32(end + record.bytes, pageChecksum(checksum, 0, bytes.subarray(end, end + record.bytes)), true);
       await expect(load(bytes, backend)).rejects.toThrow(/positions of head 0 of layer 0 do not ascend to 12/);
       await expect(load(bytes, backend, { partial: true })).rejects.toThrow(KvFormatError);
+    }
+    expect(backend.memory().buffers).toBe(0);
+  });
+
+  it('is refused when biases are no numbers to add', async () => {
+    const cache = numbered(backend, 'f32');
+    const bytes = await save(cache);
+    cache.dispose();
+    const { header, checksum, pagesAt: end } = await readFrame(bytesSource(bytes));
+    const [record] = kvRecords(header);
+    const view = new DataView(bytes.buffer);
+    for (const bias of [NaN, Infinity]) {
+      view.setFloat32(end + record.positionBytes, bias, true);
+      view.setUint32(end + record.bytes, pageChecksum(checksum, 0, bytes.subarray(end, end + record.bytes)), true);
+      for (const partial of [false, true])
+        await expect(load(bytes, backend, { partial })).rejects.toThrow(
+          new KvFormatError('file: bias of head 0 of layer 0 is NaN or ∞ somewhere'),
+        );
     }
     expect(backend.memory().buffers).toBe(0);
   });

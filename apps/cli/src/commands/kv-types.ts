@@ -14,6 +14,9 @@ import { compareModels, windowTokens, type Quality } from '../quality/compare-mo
 import { decodeText } from '../read-text.js';
 import type { AddCommand } from './command.js';
 
+/** Of pruned pages those with half of the numbers; the others lie around them. */
+const paired: readonly KvFormat[] = ['int8', 'kivi4', 'kivi2', 'turbo4', 'turbo2', 'bitmap50'];
+
 interface Options extends ModelOptions {
   readonly types: readonly KvFormat[];
   readonly text?: string;
@@ -37,7 +40,7 @@ export const addKvTypes: AddCommand = (program, run) => {
       .description('what types of the KV cache do to the predictions of a model, keys × values: KL divergence from f16'),
     { kvType: false },
   )
-    .option('--types <type,…>', 'the types to pair', parseTypes, [...kvFormats])
+    .option('--types <type,…>', 'the types to pair', parseTypes, [...paired])
     .option('--text <file>', 'the text to read (default: a speech that comes along)')
     .option('--windows <n>', `windows of ${windowTokens} tokens of it`, wholeNumber(1, 1e6), 2)
     .option('--json', 'print one JSON object')

@@ -50,16 +50,22 @@ async function fillStreams(backend: Backend, reader: KvReader, { name, room, sig
   const sizes = { layers: layers.length, kvHeads: heads, kDim, vDim };
   const cache = new StreamCache(backend, { ...sizes, capacity: pages * pageSize, pageSize, dtype });
   try {
-    const streams = lengths.map(() => ({ pages: [] as number[], positions: [] as Int32Array[] }));
+    const streams = lengths.map(() => ({
+      pages: [] as number[],
+      positions: [] as Int32Array[],
+      numbers: header.numbers.map(() => [] as Float32Array[]),
+    }));
     for await (const page of reader.pages(signal)) {
       const stream = streams[page.record.stream];
       const id = cache.pool.take();
       stream.pages.push(id);
       stream.positions.push(page.positions);
+      for (const [index, numbers] of page.numbers.entries()) stream.numbers[index].push(numbers);
       writePage(cache.pool, 0, id, page);
     }
-    const entries = streams.map((stream) => ({ pages: stream.pages, positions: joined(stream.positions) }));
+    const entries = streams.map((stream) => ({ pages: stream.pages, positions: joined(Int32Array, stream.positions) }));
     cache.restore(entries, { end: reader.savedEnd, floor: header.floor });
+    for (const [index, { numbers }] of streams.entries()) setNumbers(name, cache, { header, index, numbers });
     // The last pages before the damage may go on where others are missing.
     cache.truncate(reader.header.positionsEnd);
     expectPositions(name, cache, reader.header);
@@ -80,8 +86,30 @@ function expectPositions(name: string, cache: StreamCache, { positionsEnd: end, 
   }
 }
 
-function joined(parts: readonly Int32Array[]): Int32Array {
-  const all = new Int32Array(parts.reduce((sum, { length }) => sum + length, 0));
+interface StreamNumbers {
+  readonly header: KvHeader;
+  /** Of the stream. */
+  readonly index: number;
+  /** Pages of every number of the header. */
+  readonly numbers: readonly (readonly Float32Array[])[];
+}
+
+function setNumbers(file: string, cache: StreamCache, { header, index, numbers }: StreamNumbers): void {
+  const [layer, head] = [Math.floor(index / cache.kvHeads), index % cache.kvHeads];
+  for (const [place, name] of header.numbers.entries()) {
+    const values = joined(Float32Array, numbers[place]);
+    if (values.some((value) => Number.isNaN(value) || value === Infinity))
+      throw new KvFormatError(`${file}: ${name} of head ${head} of layer ${layer} is NaN or ∞ somewhere`);
+    if (name === 'bias') cache.setBias(layer, head, values);
+    else cache.setReceived(layer, head, values);
+  }
+}
+
+function joined<T extends Int32Array | Float32Array>(
+  create: new (length: number) => T,
+  parts: readonly (Int32Array | Float32Array)[],
+): T {
+  const all = new create(parts.reduce((sum, { length }) => sum + length, 0));
   let at = 0;
   for (const part of parts) {
     all.set(part, at);

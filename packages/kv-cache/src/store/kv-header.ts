@@ -1,6 +1,7 @@
 import { byteSize } from '@filigree/core-tensor';
 import type { RawKvType } from '../codec.js';
 import { KvFormatError } from '../errors.js';
+import { entryNumbers, type EntryNumber } from '../streams/page-numbers.js';
 
 /** Keys and values of one layer of a file: `heads` of each. */
 export interface KvFileLayer {
@@ -29,6 +30,8 @@ export interface KvHeader {
   readonly attachmentBytes: number;
   /** Entries per stream: of a layer when dense, of layer and head otherwise. */
   readonly lengths: readonly number[];
+  /** What the entries of streams have beside keys and values, a number each. */
+  readonly numbers: readonly EntryNumber[];
 }
 
 /** Largest values of a file; beyond them it is taken for broken or hostile. */
@@ -69,7 +72,7 @@ export function checkHeader(value: unknown, file: string): KvHeader {
     integer(length, `lengths[${index}]`, least, positionsEnd, file),
   );
   for (const { heads, kDim, vDim } of layers) {
-    const bytes = pageSize * (4 + heads * (kDim + vDim) * byteSize(dtype));
+    const bytes = pageSize * (4 + 4 * entryNumbers.length + heads * (kDim + vDim) * byteSize(dtype));
     if (bytes > kvFileLimits.pageBytes)
       throw new KvFormatError(`${file}: a page has ${bytes} bytes, it can have ${kvFileLimits.pageBytes}`);
   }
@@ -79,7 +82,18 @@ export function checkHeader(value: unknown, file: string): KvHeader {
     integer(token, `tokens[${index}]`, 0, kvFileLimits.positions, file),
   );
   const attachmentBytes = integer(header['attachmentBytes'], 'attachmentBytes', 0, kvFileLimits.attachmentBytes, file);
-  return { kind, attachmentBytes, model, tokens, dtype, pageSize, layers, positionsEnd, floor, lengths };
+  const numbers = numbersOf(header, kind, file);
+  return { kind, attachmentBytes, model, tokens, dtype, pageSize, layers, positionsEnd, floor, lengths, numbers };
+}
+
+/** In their order, each once; there are none in files from before there were some. */
+function numbersOf(header: Fields, kind: KvHeader['kind'], file: string): EntryNumber[] {
+  if (header['numbers'] === undefined) return [];
+  const found = list(header, 'numbers', 0, kind === 'dense' ? 0 : entryNumbers.length, file);
+  const numbers = entryNumbers.filter((name) => found.includes(name));
+  if (numbers.length !== found.length)
+    throw new KvFormatError(`${file}: numbers must be of ${entryNumbers.join(', ')}, each once`);
+  return numbers;
 }
 
 type Fields = Readonly<Record<string, unknown>>;

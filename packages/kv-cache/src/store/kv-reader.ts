@@ -10,6 +10,8 @@ export interface KvFilePage {
   readonly record: KvRecord;
   /** Of streams; empty otherwise. */
   readonly positions: Int32Array;
+  /** Of streams, as the header names them. */
+  readonly numbers: readonly Float32Array[];
   readonly keys: Uint8Array;
   readonly values: Uint8Array;
 }
@@ -71,9 +73,15 @@ export class KvReader {
         this.#damaged('checksum', record);
         return;
       }
-      const [keysAt, valuesAt] = [record.positionBytes, record.positionBytes + record.keyBytes];
-      const positions = Int32Array.from(decodeBytes(page.subarray(0, keysAt), 'i32'), Number);
-      yield { record, positions, keys: page.subarray(keysAt, valuesAt), values: page.subarray(valuesAt) };
+      const { entries, positionBytes, numberBytes } = record;
+      const keysAt = positionBytes + numberBytes;
+      const valuesAt = keysAt + record.keyBytes;
+      const positions = Int32Array.from(decodeBytes(page.subarray(0, positionBytes), 'i32'), Number);
+      const numbers = header.numbers.map((_, index) => {
+        const at = positionBytes + 4 * index * entries;
+        return Float32Array.from(decodeBytes(page.subarray(at, at + 4 * entries), 'f32'), Number);
+      });
+      yield { record, positions, numbers, keys: page.subarray(keysAt, valuesAt), values: page.subarray(valuesAt) };
     }
   }
 

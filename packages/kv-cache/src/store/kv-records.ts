@@ -2,7 +2,7 @@ import { byteSize } from '@filigree/core-tensor';
 import { Heap, type Ranked } from '../policy/heap.js';
 import type { KvHeader } from './kv-header.js';
 
-/** A page of a file: its entries' positions (of streams), keys [heads, entries, kDim] and values [heads, entries, vDim], and a checksum. */
+/** A page of a file: its entries' positions and numbers (of streams), keys [heads, entries, kDim] and values [heads, entries, vDim], and a checksum. */
 export interface KvRecord {
   /** Among all pages of the file. */
   readonly index: number;
@@ -15,8 +15,9 @@ export interface KvRecord {
   readonly entries: number;
   /** Entries from its first one to the end of the stream. */
   readonly remaining: number;
-  /** Bytes of positions, keys and values. */
+  /** Bytes of positions, numbers, keys and values. */
   readonly positionBytes: number;
+  readonly numberBytes: number;
   readonly keyBytes: number;
   readonly valueBytes: number;
   /** All of these. */
@@ -31,7 +32,7 @@ export const checksumBytes = 4;
  * holds up to any page is a cache that is only shorter.
  */
 export function* kvRecords(header: KvHeader): Generator<KvRecord, undefined> {
-  const { kind, pageSize, layers, lengths, dtype } = header;
+  const { kind, pageSize, layers, lengths, dtype, numbers } = header;
   const dense = kind === 'dense';
   const heads = dense ? 1 : layers[0].heads;
   const next = new Heap<Ranked>();
@@ -43,11 +44,12 @@ export function* kvRecords(header: KvHeader): Generator<KvRecord, undefined> {
     const entries = Math.min(pageSize, remaining);
     const rows = entries * byteSize(dtype) * (dense ? layers[layer].heads : 1);
     const positionBytes = dense ? 0 : 4 * entries;
+    const numberBytes = 4 * numbers.length * entries;
     const [keyBytes, valueBytes] = [rows * layers[layer].kDim, rows * layers[layer].vDim];
     yield {
       ...{ index, stream, layer, head: dense ? undefined : stream % heads, entries, remaining },
-      ...{ page: (lengths[stream] - remaining) / pageSize, positionBytes, keyBytes, valueBytes },
-      bytes: positionBytes + keyBytes + valueBytes,
+      ...{ page: (lengths[stream] - remaining) / pageSize, positionBytes, numberBytes, keyBytes, valueBytes },
+      bytes: positionBytes + numberBytes + keyBytes + valueBytes,
     };
     item.rank += entries;
     if (item.rank < 0) next.place(item);

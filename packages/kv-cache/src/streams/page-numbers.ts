@@ -2,7 +2,8 @@ import { empty, keep, type Tensor } from '@filigree/core-tensor';
 import type { PageFollower, PagePool } from '../page-pool.js';
 
 /** What entries have beside keys and values: names of the numbers that caches keep for them. */
-export type EntryNumber = 'bias' | 'received';
+export const entryNumbers = ['bias', 'received'] as const;
+export type EntryNumber = (typeof entryNumbers)[number];
 
 /** What a pool knows the numbers by. */
 const key = (name: EntryNumber): string => `${name} of entries`;
