@@ -81,16 +81,21 @@ export async function measuredByKvMethod() {
             (cell) =>
               cell.length === length && cell.method.id === `kv/${id}` && (cell.method.options.after ?? 'context') === moment,
           );
-          return own.map((cell) => `${setting(cell)}${difference(cell)}`).join(', ');
+          return own.map((cell) => `${setting(cell, own)}: ${difference(cell)}`).join(', ');
         }),
       );
     },
   };
 
-  function setting({ method, kvShare }) {
-    const { after, ...options } = method.options;
-    const budget = after === undefined ? `${percent(kvShare)} of the bytes` : `budget ${options.budget}`;
-    return `${budget}: `;
+  /** What is kept, and options in which cells that keep as much differ. */
+  function setting(cell, all) {
+    const kept = ({ method, kvShare }) =>
+      method.options.after === undefined ? `${percent(kvShare)} of the bytes` : `budget ${method.options.budget}`;
+    const alike = all.filter((other) => kept(other) === kept(cell));
+    const differing = Object.entries(cell.method.options).filter(([name, value]) =>
+      alike.some(({ method }) => method.options[name] !== value),
+    );
+    return [kept(cell), ...differing.map(([name, value]) => `\`${name}: ${value}\``)].join(' ');
   }
 }
 
