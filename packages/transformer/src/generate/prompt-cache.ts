@@ -15,7 +15,7 @@ import type { Session } from '../model/session.js';
 export interface PromptCacheOptions {
   /** Entries that what is kept and all generations that run have room for together; default: the model's context. Reserved at once. */
   readonly capacity?: number | undefined;
-  /** What goes first when room is short; default {@link gdsf}. One policy serves one cache. */
+  /** What goes first when room is short; default `gdsf`. One policy serves one cache. */
   readonly policy?: CachePolicy | undefined;
   /** Where pages go that had to leave, and how many: they come back when a prompt begins with them. Stays open after `dispose()`. */
   readonly tier?: (PrefixTierOptions & { readonly tier: KvTier }) | undefined;
