@@ -47,7 +47,7 @@ const rowStep = 16;
  * lowest bits on column w of row 0, column 16 + w of row 0, column w of row 1, …; `turbo`: as kivi
  * scales, zeros f16: `kivi` [group][padded row] each; `int8` and `turbo` [entry], no zeros
  *
- * `bitmap` has the same matrix, and numbers and bits in place of codes and scales: {@link BitmapLayout}.
+ * `bitmap` has the same matrix, and numbers and bits in place of codes and scales: bitmap-layout.ts.
  */
 export interface CodedLayout {
   readonly format: KvFormat;

@@ -20,7 +20,7 @@ import { encodeKernel } from './webgpu-coded.js';
  *
  * `int8`: per entry, scale = max|x| / 127, code = x / scale. `kivi4`, `kivi2`: per channel over 32 entries of keys, per entry over 32 channels of values,
  * zero = min, scale = (max − zero) / 15 or 3, code = (x − zero) / scale. Scales are f16 rounded up and zeros f16 rounded down, codes are relative to them as
- * stored and rounded half to even. `turbo4`, `turbo2`: of rows that {@link rotateOp} made, per entry scale = √(mean x²), rounded up, code = the nearest of
+ * stored and rounded half to even. `turbo4`, `turbo2`: of rows that `rotateOp` made, per entry scale = √(mean x²), rounded up, code = the nearest of
  * 16 or 4 levels of the normal distribution to x / scale. `bitmap`: of every entry its largest magnitudes, of equal ones those of lower channels, rounded to
  * f16. Numbers beyond ±65504 — of turbo, roots of mean squares —, ∞ and NaN among them, are refused and nothing is written; a device that cannot refuse
  * writes a NaN scale, and what the scale belongs to decodes to NaN, or a NaN for each such number.
