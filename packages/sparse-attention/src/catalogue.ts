@@ -10,6 +10,7 @@ import { dualChunkSparseMethod } from './methods/dual-chunk-sparse.js';
 import { fixedSparseMethod } from './methods/fixed-sparse.js';
 import { flexPrefillMethod } from './methods/flex-prefill.js';
 import { hipMethod } from './methods/hip.js';
+import { infLlmMethod } from './methods/inf-llm.js';
 import { longformerMethod } from './methods/longformer.js';
 import { lserveMethod } from './methods/lserve.js';
 import { minference } from './methods/minference.js';
@@ -52,6 +53,7 @@ export const attentionMethods: readonly AttentionMethod[] = /* @__PURE__ */ Obje
   tokenSelectMethod,
   lserveMethod,
   retrievalAttentionMethod,
+  infLlmMethod,
   skipSoftmaxMethod,
   nmSoftmax,
   dilatedMethod,

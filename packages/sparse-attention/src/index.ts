@@ -20,6 +20,7 @@ export * from './methods/dual-chunk-sparse.js';
 export * from './methods/fixed-sparse.js';
 export * from './methods/flex-prefill.js';
 export * from './methods/hip.js';
+export * from './methods/inf-llm.js';
 export * from './methods/longformer.js';
 export * from './methods/lserve.js';
 export * from './methods/minference.js';

@@ -242,6 +242,33 @@ for (const [name, create] of backends) {
       expect(backend.memory().liveBytes).toBe(before);
     });
 
+    it('lets a method decode by what it observed of the prompt, and gives its memory back', async () => {
+      await backend.sync();
+      const before = backend.memory().liveBytes;
+      const choice = { method: 'inf-llm', options: { block: 8, sinks: 8, local: 16, topK: 2, repr: 1 } };
+      const logits = async (attention: AttentionOptions): Promise<Float32Array> => {
+        const session = model.session(200);
+        const phases = (['prefill', 'decode'] as const).map((phase) => phaseAttention(attention, phase, model.config, 'test'));
+        (await session.prefill(prompt, { logits: 'last', attention: phases[0] })).dispose();
+        const { logits: next, best, value } = await session.next([1], phases[1]);
+        const values = await numbers(Promise.resolve(next));
+        for (const tensor of [best, value]) tensor.dispose();
+        session.dispose();
+        return values;
+      };
+      const observed = await logits({ prefill: choice, decode: choice });
+      expect(largestDifference(observed, await logits({ decode: choice }))).toBeGreaterThan(1e-4);
+      const generation = generate(model, prompt, {
+        maxTokens: 12,
+        ignoreEos: true,
+        attention: { prefill: choice, decode: choice },
+      });
+      expect((await generation.text()).length).toBeGreaterThan(0);
+      expect(generation.stats.density).toBeLessThan(1);
+      await backend.sync();
+      expect(backend.memory().liveBytes).toBe(before);
+    });
+
     it('rejects methods of another phase and plans of another model', async () => {
       const bad = (attention: AttentionOptions): unknown => generate(model, 'x', { attention });
       expect(() => bad({ decode: { method: 'x-attention' } })).toThrow(/attention.decode: x-attention is a method of prefill/);

@@ -11,6 +11,8 @@ export interface KeptSelection {
   readonly lenK: readonly number[] | undefined;
   /** What the selector that kept it wants to know again. */
   readonly note?: unknown;
+  /** What it wants to have on the device again. */
+  readonly tensors?: readonly Tensor[];
 }
 
 /** Selections by name, for layers and steps to come. Whoever makes one disposes it. */
@@ -49,9 +51,13 @@ export interface SelectionMemories {
   readonly sequence: SelectionMemory;
 }
 
-function viewed({ parts, ...rest }: KeptSelection): KeptSelection {
+function viewed({ parts, tensors, ...rest }: KeptSelection): KeptSelection {
   const view = (tensor: Tensor): Tensor => tensor.view(tensor.shape);
-  return { ...rest, parts: parts.map(({ indices, cells }) => ({ indices: view(indices), cells: cells && view(cells) })) };
+  return {
+    ...rest,
+    parts: parts.map(({ indices, cells }) => ({ indices: view(indices), cells: cells && view(cells) })),
+    ...(tensors && { tensors: tensors.map(view) }),
+  };
 }
 
 function release(selection: KeptSelection | undefined): void {
@@ -59,4 +65,5 @@ function release(selection: KeptSelection | undefined): void {
     indices.dispose();
     cells?.dispose();
   }
+  for (const tensor of selection?.tensors ?? []) tensor.dispose();
 }

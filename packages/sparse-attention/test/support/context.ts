@@ -19,6 +19,8 @@ export interface ContextOptions {
   readonly layer?: number;
   readonly layers?: number;
   readonly memory?: SelectionMemories;
+  /** As the context's; default none. */
+  readonly rotate?: SelectContext['rotate'];
 }
 
 /** What rows hold that nothing may look at: attention to one of them shows in every result. */
@@ -68,7 +70,7 @@ export function contextOf(backend: Backend, prompts: readonly PlantedPrompt[], o
     kvHeadOf: options.kvHeadOf,
     scale: 1 / Math.sqrt(prompts[0].dim),
     softcap: 0,
-    rotate: undefined,
+    rotate: options.rotate,
   };
 }
 

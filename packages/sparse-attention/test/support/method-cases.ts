@@ -56,6 +56,7 @@ export const methodCases: Readonly<Record<string, MethodCase>> = {
     dense: { page: 1, sub: 1, tokenBudget: 4096 },
   },
   'retrieval-attention': { options: { sinks: 3, recent: 9, topK: 20 }, dense: { topK: 4096 } },
+  'inf-llm': { options: { block: 8, sinks: 3, local: 9, topK: 3, repr: 2 }, dense: { topK: 4096 } },
   'skip-softmax': { options: { scale: 8 }, dense: { scale: 0 } },
   'nm-softmax': { options: { recent: 9 }, dense: { n: 4 } },
   dilated: { options: { window: 20, dilation: 3 }, dense: { window: 4096, dilation: 1 } },
