@@ -108,6 +108,8 @@ describe('options of methods', () => {
     ['h2o', { recent: -1 }],
     ['h2o', { recent: 1.5 }],
     ['chunk-kv', { length: 0 }],
+    ['finch', { window: 0 }],
+    ['finch', { chunk: -1 }],
     ['critical-kv', { firstStage: 1.1 }],
     ['critical-kv', { eps: -1 }],
     ['expected-attention', { future: 0 }],

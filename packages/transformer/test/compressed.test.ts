@@ -1,5 +1,5 @@
 import { AbortError, fromArray, OptionError, type Backend } from '@filigree/core-tensor';
-import { compressor, kvMethod, kvMethods, type Compressor, type Kept } from '@filigree/kv-cache';
+import { compressor, kvMethod, kvMethods, rerotate, type Compressor, type Kept } from '@filigree/kv-cache';
 import { cellPattern, type MethodOptions, type Pattern } from '@filigree/sparse-attention';
 import { generate, type KvChoice, type Model } from '@filigree/transformer';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -105,6 +105,24 @@ for (const [name, create] of backends) {
         expect(largestDifference(found, expected)).toBeLessThan(5e-4);
       }
       prefix.dispose();
+    });
+
+    it('goes on from the first entries, moved up to the next token, as if there had been no others', async () => {
+      const first = context.slice(0, 60);
+      const whole = await model.logits([...first, ...question]);
+      const expected = ((await whole.read()) as Float32Array).slice(-question.length * model.config.vocabularySize);
+      whole.dispose();
+      const ids = Uint32Array.from(first.keys());
+      const lists = Array.from({ length: model.config.kvHeads }, () => ids);
+      const read = async (kv: Compressor): Promise<Float32Array> => {
+        const prefix = await model.prefill(context, { kv });
+        const logits = await prefix.logits(question);
+        const found = (await logits.read()) as Float32Array;
+        for (const each of [logits, prefix]) each.dispose();
+        return found;
+      };
+      expect(largestDifference(await read(rerotate(keeping(lists))), expected)).toBeLessThan(5e-4);
+      expect(largestDifference(await read(keeping(lists)), expected)).toBeGreaterThan(1e-3);
     });
 
     it('cuts down once the question was read, as if both had been one prompt', async () => {

@@ -85,6 +85,20 @@ export function chunks(size: number): ScoreAllocation {
   };
 }
 
+/** Every head the same share of each chunk of `size` neighbouring entries, its best there. Shares are rounded so that they add up to the budget. */
+export function sharePerChunk(size: number): ScoreAllocation {
+  return (scores, entries) =>
+    scores.map((row) => {
+      const upTo = (end: number): number => Math.floor((entries * end) / row.length + 1e-9);
+      const kept: number[] = [];
+      for (let start = 0; start < row.length; start += size) {
+        const end = Math.min(row.length, start + size);
+        kept.push(...largest(row.subarray(start, end), upTo(end) - upTo(start)).map((id) => start + id));
+      }
+      return ascending(kept);
+    });
+}
+
 /** Ids of the `count` largest scores, largest first; ties for the lower id. */
 export function largest(row: ArrayLike<number>, count: number): number[] {
   const ids = Array.from(row, (_, index) => index);

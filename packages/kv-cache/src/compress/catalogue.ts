@@ -8,6 +8,7 @@ import { compressKvMethod } from './methods/compress-kv.js';
 import { criticalKvMethod } from './methods/critical-kv.js';
 import { duoAttentionMethod } from './methods/duo-attention.js';
 import { expectedAttentionMethod } from './methods/expected-attention.js';
+import { finchMethod } from './methods/finch.js';
 import { h2oMethod } from './methods/h2o.js';
 import { keyDiffMethod } from './methods/key-diff.js';
 import { knormMethod } from './methods/knorm.js';
@@ -32,6 +33,7 @@ export const kvMethods: readonly KvMethod[] = /* @__PURE__ */ Object.freeze([
   tovaMethod,
   spattenMethod,
   chunkKvMethod,
+  finchMethod,
   criticalKvMethod,
   unCompMethod,
   expectedAttentionMethod,
