@@ -3,7 +3,7 @@ import { kvZip, type LayerScores } from '@filigree/kv-cache';
 import { describe, expect, it } from 'vitest';
 
 const length = 40;
-const options = { budget: 10, chunk: 16, overlap: 2, sinks: 3, layerwise: false };
+const options = { budget: 10, chunk: 16, overlap: 2, sinks: 3, layerwise: false, plus: false };
 
 /** Two layers of two heads; the scores of a head are larger the later it is. */
 function scores(random: Random): LayerScores[] {
@@ -30,6 +30,11 @@ describe('KVzip', () => {
   it('gives each layer the same when layers do not compete', () => {
     const kept = kvZip({ ...options, layerwise: true }).repeat.choose(scores(new Random(2)), length);
     for (const lists of kept) expect(lists[0].length + lists[1].length).toBe(20);
+  });
+
+  it('asks for attention by what it does to the output only as KVzip+', () => {
+    expect(kvZip(options).repeat.weighted).toBe(false);
+    expect(kvZip({ ...options, plus: true }).repeat.weighted).toBe(true);
   });
 
   it.each([1, 3, 4, 39])('keeps a budget of %s', (budget) => {

@@ -6,7 +6,7 @@ import { repeatedPrefill } from '../src/kv/repeated-prefill.js';
 import { backends, loadTiny } from './support/tiny.js';
 
 const prompt = Array.from({ length: 90 }, (_, index) => (index * 37) % 200);
-const options = { budget: 30, chunk: 50, overlap: 3, sinks: 2, layerwise: false };
+const options = { budget: 30, chunk: 50, overlap: 3, sinks: 2, layerwise: false, plus: false };
 /** Ids of the instructions, of different lengths. */
 const instructions = { first: [7, 8, 9], later: [11, 12, 13, 14] };
 const tokenize = (text: string): readonly number[] =>
@@ -16,6 +16,9 @@ interface Activations {
   /** Per layer, [T, heads, D] and [T, kvHeads, D]. */
   readonly q: Float32Array[];
   readonly k: Float32Array[];
+  readonly v: Float32Array[];
+  /** Per layer, [T, hidden]. */
+  readonly residual: Float32Array[];
 }
 
 async function activations(model: Model, tokens: readonly number[]): Promise<Activations> {
@@ -23,6 +26,8 @@ async function activations(model: Model, tokens: readonly number[]): Promise<Act
   const names = Array.from({ length: model.config.layers }, (_, layer) => [
     `layers.${layer}.attention.query`,
     `layers.${layer}.attention.key`,
+    `layers.${layer}.attention.value`,
+    `layers.${layer}.residual-in`,
   ]).flat();
   const hook = (name: string) => (x: Tensor) => {
     found[name] = reshape(x, x.shape);
@@ -30,11 +35,50 @@ async function activations(model: Model, tokens: readonly number[]): Promise<Act
   (await model.run(tokens, { read: Object.fromEntries(names.map((name) => [name, hook(name)])) })).dispose();
   const numbers = await Promise.all(names.map(async (name) => Float32Array.from(await found[name].readNumbers())));
   for (const tensor of Object.values(found)) tensor.dispose();
-  return { q: numbers.filter((_, index) => index % 2 === 0), k: numbers.filter((_, index) => index % 2 === 1) };
+  const [q, k, v, residual] = [0, 1, 2, 3].map((kind) => numbers.filter((_, index) => index % 4 === kind));
+  return { q, k, v, residual };
+}
+
+/** What attention of a query head to an entry counts. */
+type Weigh = (layer: number, at: { readonly query: number; readonly head: number; readonly entry: number }) => number;
+
+/** |W_o · v| of the entry over the length of the normed hidden state of the query. */
+async function outputWeights(model: Model, { v, residual }: Activations): Promise<Weigh> {
+  const { layers, heads, kvHeads, headDim, hiddenSize, normEps } = model.config;
+  const session = model.session(1);
+  const { decoder } = session;
+  const all = await Promise.all(
+    Array.from({ length: layers }, async (_, layer) => {
+      const weight = decoder.outputWeight(layer);
+      const numbers = {
+        output: await weight.readNumbers(),
+        norm: await decoder.weights.layers[layer].attentionNorm.readNumbers(),
+      };
+      weight.dispose();
+      return numbers;
+    }),
+  );
+  session.dispose();
+  return (layer, { query, head, entry }) => {
+    const { output, norm } = all[layer];
+    const value = v[layer].subarray((entry * kvHeads + Math.floor(head / (heads / kvHeads))) * headDim).subarray(0, headDim);
+    const added = Array.from({ length: hiddenSize }, (_, to) =>
+      value.reduce((sum, channel, from) => sum + channel * output[(head * headDim + from) * hiddenSize + to], 0),
+    );
+    const hidden = residual[layer].subarray(query * hiddenSize, (query + 1) * hiddenSize);
+    const size = Math.sqrt(hidden.reduce((sum, channel) => sum + channel ** 2, 0) / hiddenSize + normEps);
+    return Math.hypot(...added) / Math.hypot(...hidden.map((channel, index) => (channel * norm[index]) / size));
+  };
 }
 
 /** What entries of a span are attended to at most, by every query of what repeats it. */
-function eagerScores(model: Model, { q, k }: Activations, layer: number, [start, end]: readonly [number, number]): number[][] {
+function eagerScores(
+  model: Model,
+  { q, k }: Activations,
+  layer: number,
+  [start, end]: readonly [number, number],
+  weigh: Weigh = () => 1,
+): number[][] {
   const { heads, kvHeads, headDim, attentionScale } = model.config;
   const total = k[layer].length / (kvHeads * headDim);
   const scores = Array.from({ length: kvHeads }, () => new Array<number>(end - start).fill(0));
@@ -54,7 +98,10 @@ function eagerScores(model: Model, { q, k }: Activations, layer: number, [start,
       const sum = exps.reduce((a, b) => a + b, 0);
       for (const [index, entry] of seen.entries())
         if (entry >= start && entry < end)
-          scores[kvHead][entry - start] = Math.max(scores[kvHead][entry - start], exps[index] / sum);
+          scores[kvHead][entry - start] = Math.max(
+            scores[kvHead][entry - start],
+            (exps[index] / sum) * weigh(layer, { query, head, entry }),
+          );
     }
   }
   return scores;
@@ -78,9 +125,10 @@ for (const [name, create] of backends) {
     /** A prompt read in steps of `chunk`, and what was scored and kept. */
     async function repeated(
       chunk: number,
+      plus = false,
     ): Promise<{ scores: readonly LayerScores[]; kept: readonly Kept[]; cache: StreamCache }> {
       const { layers, kvHeads, headDim } = model.config;
-      const zip = kvZip(options);
+      const zip = kvZip({ ...options, plus });
       const session = model.session(1);
       const cache = new StreamCache(backend, {
         layers,
@@ -126,6 +174,19 @@ for (const [name, create] of backends) {
       }
     });
 
+    it('scores what that attention does to the output, as KVzip+', async () => {
+      const { scores, cache } = await repeated(512, true);
+      cache.dispose();
+      const seen = await activations(model, [...prompt, ...instructions.later, ...prompt.slice(47, 90)]);
+      const weigh = await outputWeights(model, seen);
+      for (const { layer, rows } of scores) {
+        const expected = eagerScores(model, seen, layer, [50, 90], weigh);
+        for (const [head, row] of rows.entries())
+          for (const [index, score] of expected[head].entries())
+            expect(Math.abs(row[50 + index] - score)).toBeLessThan(1e-3 * score);
+      }
+    });
+
     it('keeps entries as reading the prompt left them', async () => {
       const { kept, cache } = await repeated(512);
       const { kvHeads, headDim, layers } = model.config;
@@ -153,7 +214,7 @@ for (const [name, create] of backends) {
 
     it('gives everything back after a choice that fails, and after an abort', async () => {
       const before = backend.memory().liveBytes;
-      const zip = kvZip(options);
+      const zip = kvZip({ ...options, plus: true });
       const fail = (): never => {
         throw new RangeError('no choice');
       };

@@ -17,6 +17,11 @@ export interface RepeatPass {
   readonly overlap: number;
   /** First entries, which every chunk sees. */
   readonly sinks: number;
+  /**
+   * Whether attention counts by what it does: times |W_o · v| of the entry, over the length of the hidden state that the query was made of. Scores are no
+   * probabilities then.
+   */
+  readonly weighted?: boolean | undefined;
   /** What stands before the first chunk, and before every later one. */
   readonly instructions: { readonly first: string; readonly later: string };
   /**

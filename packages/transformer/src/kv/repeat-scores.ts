@@ -1,4 +1,21 @@
-import { binary, cast, fromArray, gatherRows, keep, reduce, reshape, scope, slice, type Tensor } from '@filigree/core-tensor';
+import {
+  binary,
+  cast,
+  concat,
+  div,
+  fromArray,
+  gatherRows,
+  keep,
+  matmul,
+  mul,
+  narrow,
+  reduce,
+  reshape,
+  scope,
+  slice,
+  unary,
+  type Tensor,
+} from '@filigree/core-tensor';
 import { probabilities, type KvCache } from '@filigree/kv-cache';
 import type { ModelConfig } from '../config/model-config.js';
 
@@ -15,14 +32,19 @@ interface RepeatedSpan {
   readonly length: number;
   /** Layers that are scored. */
   readonly layers: readonly number[];
+  /** f32 [Hq, D, hidden] of a layer, where scores count by what they do to its output. */
+  readonly outputWeight?: ((layer: number) => Tensor) | undefined;
 }
 
 /**
  * The largest probability that any query of a pass gives entries of a span, over the heads of a group: softmax over the first entries, the span and what the
- * pass itself has written. 2 · queries · (span + pass) · D operations per query head.
+ * pass itself has written. With an output weight, times |W_o · v| of the entry, over the length of the normed hidden state that the query was made of.
+ * 2 · queries · (span + pass) · D operations per query head.
  */
 export class RepeatScores {
   readonly #largest = new Map<number, Tensor>();
+  /** f32 [Hq, 1, span] of layers: |W_o · v|. */
+  readonly #lengths = new Map<number, Tensor>();
 
   constructor(
     private readonly config: ModelConfig,
@@ -31,8 +53,8 @@ export class RepeatScores {
   ) {}
 
   /** Takes the queries of a step of `count` tokens, which the cache has room for; within the scope of the step. */
-  step(count: number): (layer: number, q: Tensor) => void {
-    const { start, end, sinks, length, layers } = this.span;
+  step(count: number): (layer: number, q: Tensor, normed: Tensor) => void {
+    const { start, end, sinks, length, layers, outputWeight } = this.span;
     const { backend } = this.cache;
     const first = Math.min(sinks, start);
     const before = this.cache.length() - count;
@@ -52,12 +74,15 @@ export class RepeatScores {
       });
       return { from, size, mask: fromArray(backend, hidden, [size, seen.length]) };
     });
-    return (layer, q) => {
+    return (layer, q, normed) => {
       if (!layers.includes(layer)) return;
       scope(() => {
-        const keys = this.#keys(layer, rows, seen.length);
-        for (const { from, size, mask } of pieces)
-          this.#take(layer, this.#probabilities(q, keys, { from, size, mask, first, count: end - start }));
+        const keys = this.#rowsOf(this.cache.pool.keys[layer], rows, seen.length);
+        for (const { from, size, mask } of pieces) {
+          const chances = this.#probabilities(q, keys, { from, size, mask, first, count: end - start });
+          const scores = outputWeight ? this.#weighted(layer, chances, narrow(normed, from, size), outputWeight) : chances;
+          this.#take(layer, this.#largestOf(scores));
+        }
       });
     };
   }
@@ -72,8 +97,10 @@ export class RepeatScores {
   }
 
   dispose(): void {
-    for (const tensor of this.#largest.values()) tensor.dispose();
-    this.#largest.clear();
+    for (const tensors of [this.#largest, this.#lengths]) {
+      for (const tensor of tensors.values()) tensor.dispose();
+      tensors.clear();
+    }
   }
 
   #take(layer: number, scores: Tensor): void {
@@ -82,24 +109,58 @@ export class RepeatScores {
     before?.dispose();
   }
 
-  /** Of queries [1, T, Hq, D], the largest probabilities of the span: [Hk, span]. */
+  /** Of queries [1, T, Hq, D], probabilities of the span: [Hq, size, span]. */
   #probabilities(
     q: Tensor,
     keys: Tensor,
     { from, size, mask, first, count }: { from: number; size: number; mask: Tensor; first: number; count: number },
   ): Tensor {
-    const { heads, kvHeads, headDim, attentionScale: scale, attentionSoftcap } = this.config;
+    const { heads, headDim, attentionScale: scale, attentionSoftcap } = this.config;
     const queries = reshape(slice(q, [0, from, 0, 0], [1, size, heads, headDim]), [size, heads, headDim]);
     const chances = probabilities(queries, keys, { mask, scale, softcap: attentionSoftcap });
-    const span = slice(chances, [0, 0, first], [heads, size, count]);
-    return reduce(reshape(span, [kvHeads, (heads / kvHeads) * size, count]), 'max', { axis: 1 });
+    return slice(chances, [0, 0, first], [heads, size, count]);
   }
 
-  /** f32 [Hk, seen, D]. */
-  #keys(layer: number, rows: Tensor, seen: number): Tensor {
+  /** [Hq, size, span] → [Hk, span]. */
+  #largestOf(scores: Tensor): Tensor {
+    const { heads, kvHeads } = this.config;
+    const [, size, count] = scores.shape;
+    return reduce(reshape(scores, [kvHeads, (heads / kvHeads) * size, count]), 'max', { axis: 1 });
+  }
+
+  /** f32 [Hk, seen, D] of the pages of a layer. */
+  #rowsOf(pages: Tensor, rows: Tensor, seen: number): Tensor {
     const { kvHeads, headDim } = this.config;
-    const found = gatherRows(reshape(this.cache.pool.keys[layer], [-1, headDim]), rows);
+    const found = gatherRows(reshape(pages, [-1, headDim]), rows);
     return reshape(found.dtype === 'f32' ? found : cast(found, 'f32'), [kvHeads, seen, headDim]);
+  }
+
+  /** Probabilities [Hq, size, span] as they weigh in the output of the layer, of queries made of `hidden` [size, hidden]. */
+  #weighted(layer: number, chances: Tensor, hidden: Tensor, outputWeight: (layer: number) => Tensor): Tensor {
+    let lengths = this.#lengths.get(layer);
+    if (!lengths) {
+      lengths = keep(this.#valueLengths(layer, outputWeight(layer)));
+      this.#lengths.set(layer, lengths);
+    }
+    const own = unary(reduce(unary(hidden, 'square'), 'sum', { axis: 1 }), 'sqrt');
+    return div(mul(chances, lengths), reshape(own, [1, hidden.shape[0], 1]));
+  }
+
+  /** |W_o · v| of the span, f32 [Hq, 1, span]. */
+  #valueLengths(layer: number, weight: Tensor): Tensor {
+    const { start, end } = this.span;
+    const { heads, kvHeads, headDim } = this.config;
+    const span = Array.from({ length: end - start }, (_, entry) => start + entry);
+    const rows = fromArray(this.cache.backend, this.#rows(span), [kvHeads * span.length], 'i32');
+    const values = this.#rowsOf(this.cache.pool.values[layer], rows, span.length);
+    const lengths = Array.from({ length: heads }, (_, head) =>
+      scope(() => {
+        const own = reshape(narrow(values, Math.floor(head / (heads / kvHeads)), 1), [span.length, headDim]);
+        const added = matmul(own, reshape(narrow(weight, head, 1), [headDim, weight.shape[2]]));
+        return reshape(unary(reduce(unary(added, 'square'), 'sum', { axis: 1 }), 'sqrt'), [1, 1, span.length]);
+      }),
+    );
+    return concat(lengths, 0);
   }
 
   /** Rows of a layer's pages that hold entries, head by head. */

@@ -89,7 +89,9 @@ async function repeatAll(
     rows: Array.from({ length: kvHeads }, () => new Float32Array(tokens.length)),
   }));
   for (const { start, end, tokens: ids } of repeated) {
-    const found = new RepeatScores(decoder.config, dense, { start, end, sinks: repeat.sinks, length: tokens.length, layers });
+    const outputWeight = repeat.weighted === true ? (layer: number): Tensor => decoder.outputWeight(layer) : undefined;
+    const span = { start, end, sinks: repeat.sinks, length: tokens.length, layers, outputWeight };
+    const found = new RepeatScores(decoder.config, dense, span);
     try {
       await read(parts, dense, ids, { logits: 'none', found });
       for (const { layer, rows } of scores)

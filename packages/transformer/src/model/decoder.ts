@@ -30,8 +30,8 @@ export interface LayerOptions {
   /** What layers attend with; undefined: dense. */
   readonly attention?: StepAttention | undefined;
   readonly hooks?: Hooks | undefined;
-  /** Is shown the queries of a layer, [1, T, Hq, D], rotated. */
-  readonly onQueries?: ((layer: number, q: Tensor) => void) | undefined;
+  /** Is shown the queries of a layer, [1, T, Hq, D], rotated, and the normed hidden states [T, hidden] that they were made of. */
+  readonly onQueries?: ((layer: number, q: Tensor, normed: Tensor) => void) | undefined;
 }
 
 export interface StepOptions extends LayerOptions {
@@ -210,7 +210,8 @@ export class Decoder {
     const x = at('residual-in', input);
     const count = x.shape[0];
     const rotation = this.#rotationOf(index);
-    const projected = projectQkv(this.#norm(x, layer.attentionNorm), layer);
+    const normed = this.#norm(x, layer.attentionNorm);
+    const projected = projectQkv(normed, layer);
     const { inverseFrequencies, pairing, scale: factor } = rotation;
     const rotated = (rows: Tensor, norm: Tensor | undefined, headCount: number): Tensor => {
       const split = reshape(rows, [count, headCount, headDim]);
@@ -223,7 +224,7 @@ export class Decoder {
     cache.append(k, v);
     const precision = this.attentionPrecision;
     const queries = reshape(q, [1, count, heads, headDim]);
-    onQueries?.(index, queries);
+    onQueries?.(index, queries, normed);
     const rotate = (x: Tensor, by: Tensor): Tensor =>
       reshape(this.rotate(index, reshape(x, [by.size, -1, headDim]), by), x.shape);
     const seen = cache.paged && { ...cache.paged, q: queries, keys: k, rotate, precision };

@@ -17,13 +17,16 @@ export interface KvZipOptions {
   readonly sinks: number;
   /** Every layer keeps the same number; else layers share one budget as heads do. */
   readonly layerwise: boolean;
+  /** KVzip+: attention times the length of what the value adds to the residual stream, over that of the hidden state that the query was made of. */
+  readonly plus: boolean;
 }
 
 /**
  * KVzip: what the model attends to when it repeats the prompt stays; it serves any question. Entries of all heads of all layers compete for one budget.
  *
  * The prompt is read as a whole and once more: twice to three times the work of reading it, and the memory of all its entries until then.
- * Kim et al., "KVzip: Query-Agnostic KV Cache Compression with Context Reconstruction", arXiv:2505.23416.
+ * Kim et al., "KVzip: Query-Agnostic KV Cache Compression with Context Reconstruction", arXiv:2505.23416; `plus`: Jegou and Jeblick, "KVzap: Fast, Adaptive, and Faithful KV Cache
+ * Pruning", arXiv:2601.07891.
  *
  * @throws OptionError when an option is out of its range.
  */
@@ -33,6 +36,7 @@ export function kvZip({
   overlap,
   sinks,
   layerwise,
+  plus,
 }: KvZipOptions): Compressor & { readonly repeat: RepeatPass } {
   checkIntegers('kvzip', { chunk }, 1);
   checkIntegers('kvzip', { overlap, sinks });
@@ -61,6 +65,7 @@ export function kvZip({
       chunk,
       overlap,
       sinks,
+      weighted: plus,
       instructions: {
         first: '\n\nRepeat the previous context exactly.',
         later: '\n\nRepeat the part of the previous context exactly, starting with ',
@@ -81,6 +86,6 @@ export const kvZipMethod = /* @__PURE__ */ defineKvMethod({
   training: 'none',
   queryAgnostic: true,
   ragged: true,
-  options: { budget: 2048, chunk: 2048, overlap: 8, sinks: 4, layerwise: false },
+  options: { budget: 2048, chunk: 2048, overlap: 8, sinks: 4, layerwise: false, plus: false },
   compressor: kvZip,
 });
