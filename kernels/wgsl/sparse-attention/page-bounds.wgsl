@@ -1,5 +1,6 @@
 // Least and greatest value of every channel over pages of keys. Contract: packages/sparse-attention/src/select/page-bounds.ts. One invocation a
-// word of bounds and run of slots: that of the first slot of a run goes through it. Halves keep their bits.
+// word of bounds and run of slots: that of the first slot of a run goes through it. Halves keep their bits. HALF: keys and bounds are f16; ROUNDED:
+// keys are f32 and bounds bf16.
 
 struct Parameters {
   key_min_offset: u32,
@@ -29,15 +30,34 @@ fn values(word: u32) -> vec2f {
   if (HALF) {
     return unpack2x16float(word);
   }
+  if (ROUNDED) {
+    return vec2f(bitcast<f32>(word << 16u), bitcast<f32>(word & 0xffff0000u));
+  }
   return vec2f(bitcast<f32>(word));
 }
 
 // The bits of `a` where `take`, otherwise those of `b`.
 fn choose(a: u32, b: u32, take: vec2<bool>) -> u32 {
-  if (HALF) {
+  if (HALF || ROUNDED) {
     return select(b & 0xffffu, a & 0xffffu, take.x) | select(b & 0xffff0000u, a & 0xffff0000u, take.y);
   }
   return select(b, a, take.x);
+}
+
+// The upper half of a float that is not greater (sign 1) or not less (sign 0): the upper bits are the neighbour towards 0.
+fn rounded(bits: u32, sign: u32) -> u32 {
+  let number = (bits & 0x7fffffffu) <= 0x7f800000u;
+  let away = number && (bits >> 31u) == sign && (bits & 0xffffu) != 0u;
+  return ((bits >> 16u) + select(0u, 1u, away)) | select(0x40u, 0u, number);
+}
+
+// A word of bounds of that sign for the keys of a row.
+fn bound(row: u32, word: u32, sign: u32) -> u32 {
+  if (ROUNDED) {
+    let at = p.k_offset + 2u * (row * p.row_words + word);
+    return rounded(k[at], sign) | (rounded(k[at + 1u], sign) << 16u);
+  }
+  return k[p.k_offset / select(1u, 2u, HALF) + row * p.row_words + word];
 }
 
 fn page_of(slot: u32) -> u32 {
@@ -63,7 +83,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
   if (row >= p.count) {
     return;
   }
-  let per_word = select(1u, 2u, HALF);
+  let per_word = select(1u, 2u, HALF || ROUNDED);
   let at_min = p.key_min_offset / per_word + row * p.row_words + word;
   let at_max = p.key_max_offset / per_word + row * p.row_words + word;
   var low = key_min[at_min];
@@ -73,10 +93,12 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
     if (page_of(entry) != own) {
       break;
     }
-    let key = k[p.k_offset / per_word + (row * p.entries + entry % p.entries) * p.row_words + word];
+    let key = row * p.entries + entry % p.entries;
     let fresh = vec2<bool>(entry % p.entries == 0u);
-    low = choose(key, low, (values(key) < values(low)) | fresh);
-    high = choose(key, high, (values(key) > values(high)) | fresh);
+    let below = bound(key, word, 1u);
+    let above = bound(key, word, 0u);
+    low = choose(below, low, (values(below) < values(low)) | fresh);
+    high = choose(above, high, (values(above) > values(high)) | fresh);
   }
   key_min[at_min] = low;
   key_max[at_max] = high;

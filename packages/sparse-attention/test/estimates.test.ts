@@ -4,6 +4,7 @@ import {
   fromArray,
   seededTensor,
   type Backend,
+  type DType,
   type HostTensor,
   type Tensor,
 } from '@filigree/core-tensor';
@@ -61,22 +62,33 @@ describe('page bounds', () => {
     Array.from({ length: id === 1 ? 13 : pageSize }, (_, entry) => id * pageSize + entry),
   );
 
-  async function bounds(steps: readonly (readonly number[])[]): Promise<[Float32Array, Float32Array]> {
-    const empty = { ...k, shape: [pages, heads, pageSize / page, dim], data: new Float32Array(pages * heads * 4 * dim) };
+  async function bounds(steps: readonly (readonly number[])[], dtype: DType): Promise<[Float32Array, Float32Array]> {
+    const empty = { dtype, shape: [pages, heads, pageSize / page, dim], data: new Float32Array(pages * heads * 4 * dim) };
     const [keyMin, keyMax] = [put(native, empty), put(native, empty)];
     for (const step of steps) pageBoundsOp({ keyMin, keyMax, k: put(native, k), slots: integers(native, step) }, {});
     return [Float32Array.from(await keyMin.readNumbers()), Float32Array.from(await keyMax.readNumbers())];
   }
 
-  it('made entry by entry equal those made at once', async () => {
+  it.each(['f32', 'bf16'] as const)('made entry by entry equal those made at once in %s', async (dtype) => {
     const steps = [...Array(slots.length).keys()].map((index) => [slots[index]]);
-    expect(await bounds(steps)).toEqual(await bounds([slots]));
+    expect(await bounds(steps, dtype)).toEqual(await bounds([slots], dtype));
   });
 
-  it('bound every score of the page', async () => {
+  it('in bf16 lie outside of those in f32, next to them', async () => {
+    const [[low, high], [least, greatest]] = [await bounds([slots], 'bf16'), await bounds([slots], 'f32')];
+    for (const [at, value] of least.entries()) {
+      expect(low[at]).toBeLessThanOrEqual(value);
+      expect(value - low[at]).toBeLessThanOrEqual(Math.abs(value) / 128);
+      expect(high[at]).toBeGreaterThanOrEqual(greatest[at]);
+      expect(high[at] - greatest[at]).toBeLessThanOrEqual(Math.abs(greatest[at]) / 128);
+    }
+    expect(low).not.toEqual(least);
+  });
+
+  it.each(['f32', 'bf16'] as const)('bound every score of the page in %s', async (dtype) => {
     const [q, keys] = random(5, 6, 2, 3, 96, dim);
     const [keyMin, keyMax] = ['min', 'max'].map(() =>
-      put(native, { ...keys, shape: [1, 2, 12, dim], data: new Float32Array(24 * dim) }),
+      put(native, { dtype, shape: [1, 2, 12, dim], data: new Float32Array(24 * dim) }),
     );
     pageBoundsOp({ keyMin, keyMax, k: put(native, keys), slots: integers(native, [...Array(96).keys()]) }, {});
     const y = await boundScores(put(native, q), { keyMin, keyMax, page }, { scale: 1 }).readNumbers();

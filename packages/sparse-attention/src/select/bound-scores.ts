@@ -10,15 +10,18 @@ import {
   type HostTensor,
   type Tensor,
 } from '@filigree/core-tensor';
+import { bf16Above } from './bf16-above.js';
 import { selectionCase } from './cases.js';
 import { expectPositive, hidden, withPlacement, selectionGeometry, selectionShape } from './geometry.js';
 import shader from '@filigree/wgsl/sparse-attention/bound-scores.wgsl';
 import { commonWords, pageWindows, rowPieces, selectionShader } from './webgpu.js';
 
+const boundTypes = ['f32', 'f16', 'bf16'] as const;
+
 /**
  * Upper bounds of the scores of pages of keys: y = scale · Σ_d max(q_d · min_d, q_d · max_d), at least every scale · q·k of the page.
  *
- * q [B,Hq,Lq,D] or [B,Lq,Hq,D] f32   keyMin, keyMax [pages,Hk,N',D] f32 or f16, as page-bounds makes them
+ * q [B,Hq,Lq,D] or [B,Lq,Hq,D] f32   keyMin, keyMax [pages,Hk,N',D] f32, f16 or bf16, as page-bounds makes them
  * table i32 [B,pages per element]   lengths i32 [B,2]   kvMap i32 [Hq]   y [B,Hq,Lq,N] f32, N = pages per element · N'
  *
  * `page`: keys per bound. A bound whose first key is after the query, and every bound of a query beyond lenQ, is −1e30. Reads 2·D elements a page.
@@ -36,7 +39,12 @@ export const boundScoresOp = /* @__PURE__ */ defineOp({
     if (keyMax.dtype !== keyMin.dtype) throw new DTypeError(`bound-scores: keyMax is ${keyMax.dtype}, keyMin ${keyMin.dtype}`);
     if (keyMax.shape.join() !== keyMin.shape.join())
       throw new ShapeError(`bound-scores: keyMax ${formatShape(keyMax.shape)} and keyMin ${formatShape(keyMin.shape)} differ`);
-    const shape = selectionShape('bound-scores', { q, k: keyMin, table, lengths, kvMap }, { queryLayout, lengthK: -1 });
+    const shape = selectionShape(
+      'bound-scores',
+      { q, k: keyMin, table, lengths, kvMap },
+      { queryLayout, lengthK: -1 },
+      boundTypes,
+    );
     const { batch, heads, lengthQ, capacity } = shape;
     if (!Number.isInteger(lengthK) || lengthK < -1 || lengthK > capacity * page)
       throw new OptionError(`bound-scores: lengthK is ${lengthK}, ${capacity} pages hold ${capacity * page} keys`);
@@ -45,8 +53,8 @@ export const boundScoresOp = /* @__PURE__ */ defineOp({
   reference(io, { scale, page, queryLayout, lengthK }) {
     const { q, table, kvMap } = io;
     const inputs = { q, k: io.keyMin, table, kvMap };
-    const least = selectionGeometry('bound-scores', inputs, { queryLayout, lengthK: -1 });
-    const greatest = selectionGeometry('bound-scores', { ...inputs, k: io.keyMax }, { queryLayout, lengthK: -1 });
+    const least = selectionGeometry('bound-scores', inputs, { queryLayout, lengthK: -1 }, boundTypes);
+    const greatest = selectionGeometry('bound-scores', { ...inputs, k: io.keyMax }, { queryLayout, lengthK: -1 }, boundTypes);
     const { batch: batches, heads, lengthQ, capacity } = least;
     for (let batch = 0; batch < batches; batch++) {
       const lenQ = io.lengths?.data[2 * batch] ?? lengthQ;
@@ -106,11 +114,15 @@ export const boundScoresOp = /* @__PURE__ */ defineOp({
   tolerance: { y: { absolute: 2e-3, relative: 1e-5 } },
   cases: (fc) =>
     selectionCase(fc).chain(({ inputs, batch, lengthQ, queryLayout, dim, lengthK }) =>
-      fc.constantFrom(1, 3, 16).chain((page) =>
+      fc.tuple(fc.constantFrom(1, 3, 16), fc.boolean()).chain(([page, rounded]) =>
         fc.tuple(inputs.k, inputs.k).chain(([a, b]) => {
-          const pick = (choose: (...values: number[]) => number): HostTensor => ({
-            ...a,
-            data: a.data.map((value, index) => choose(value, b.data[index])),
+          const dtype = rounded ? 'bf16' : a.dtype;
+          const pick = (sign: 1 | -1): HostTensor => ({
+            ...{ shape: a.shape, dtype },
+            data: a.data.map((value, index) => {
+              const greatest = Math.max(sign * value, sign * b.data[index]);
+              return sign * (rounded ? bf16Above(greatest) : greatest);
+            }),
           });
           const lengths = fc
             .array(fc.tuple(fc.nat(lengthQ), fc.nat(lengthK * page)), { minLength: batch, maxLength: batch })
@@ -118,8 +130,8 @@ export const boundScoresOp = /* @__PURE__ */ defineOp({
           return fc.record({
             inputs: fc.record({
               q: inputs.q,
-              keyMin: fc.constant(pick(Math.min)),
-              keyMax: fc.constant(pick(Math.max)),
+              keyMin: fc.constant(pick(-1)),
+              keyMax: fc.constant(pick(1)),
               table: inputs.table,
               lengths: fc.option(lengths, { nil: undefined }),
               kvMap: inputs.kvMap,

@@ -1,5 +1,6 @@
 import {
   type AttributeSpecs,
+  type DType,
   DTypeError,
   ExecutionError,
   formatShape,
@@ -44,17 +45,18 @@ export function withPlacement<const A extends AttributeSpecs>(attributes: A): A 
 /** Score of what a query does not see: below every score, and finite, so that a shader may compare it. */
 export const hidden = -1e30;
 
-/** Checks q, k, table, lengths and kvMap of a selection kernel; `rows` says what k is called in messages. */
+/** Checks q, k, table, lengths and kvMap of a selection kernel; `keyTypes` are those that k may have. */
 export function selectionShape(
   op: string,
   { q, k, table, lengths, kvMap }: SelectionInputs<TensorMeta>,
   { queryLayout, lengthK }: { readonly queryLayout: string; readonly lengthK: number },
+  keyTypes: readonly DType[] = ['f32', 'f16'],
 ): SelectionShape {
   for (const [name, meta] of Object.entries({ q, k })) {
     if (meta.shape.length !== 4) throw new ShapeError(`${op}: ${name} is ${formatShape(meta.shape)}, it takes four axes`);
   }
   if (q.dtype !== 'f32') throw new DTypeError(`${op}: q is ${q.dtype}, it takes f32`);
-  if (k.dtype !== 'f32' && k.dtype !== 'f16') throw new DTypeError(`${op}: k is ${k.dtype}, it takes f32 or f16`);
+  if (!keyTypes.includes(k.dtype)) throw new DTypeError(`${op}: k is ${k.dtype}, it takes ${keyTypes.join(' or ')}`);
   const [heads, lengthQ] = queryLayout === 'bhld' ? [q.shape[1], q.shape[2]] : [q.shape[2], q.shape[1]];
   const [batch, kvHeads] = [q.shape[0], k.shape[1]];
   if (k.shape[3] !== q.shape[3])
@@ -104,8 +106,9 @@ export function selectionGeometry(
   op: string,
   io: SelectionInputs<HostTensor>,
   attributes: { readonly queryLayout: string; readonly lengthK: number },
+  keyTypes?: readonly DType[],
 ): SelectionGeometry {
-  const shape = selectionShape(op, io, attributes);
+  const shape = selectionShape(op, io, attributes, keyTypes);
   const { batch, heads, kvHeads, lengthQ, dim, capacity } = shape;
   const { q, k, table, lengths, kvMap } = io;
   const elements = Array.from({ length: batch }, (_, index): ElementLengths => {

@@ -2,7 +2,10 @@ import { empty, keep, OptionError, type Tensor } from '@filigree/core-tensor';
 import { pageBoundsOp } from './page-bounds.js';
 import type { Selector } from '../selector.js';
 
-/** Least and greatest keys of every page, [pages, Hk, P / page, D]. */
+/**
+ * Least and greatest keys of every page, [pages, Hk, P / page, D]. Those of f32 keys are bf16, rounded outwards: half of the bytes that a step reads before
+ * it reads keys, for bounds that are some 0.4 % looser.
+ */
 export interface PageBounds {
   readonly keyMin: Tensor;
   readonly keyMax: Tensor;
@@ -17,7 +20,9 @@ export function keyBounds(
   return {
     init({ backend, pages: count, kvHeads, pageSize: entries, headDim, dtype }) {
       if (entries % unit !== 0) throw new OptionError(`${method}: pageSize is ${unit}, the cache has pages of ${entries} keys`);
-      const bounds = (): Tensor => keep(empty(backend, [count, kvHeads, entries / page, headDim], dtype));
+      // Words hold two numbers of 16 bits.
+      const half = dtype === 'f32' && headDim % 2 === 0;
+      const bounds = (): Tensor => keep(empty(backend, [count, kvHeads, entries / page, headDim], half ? 'bf16' : dtype));
       return { keyMin: bounds(), keyMax: bounds() };
     },
     append(state, { pages: k, slots }) {

@@ -14,15 +14,17 @@ import {
   type HostTensor,
 } from '@filigree/core-tensor';
 import type * as FastCheck from 'fast-check';
+import { bf16Above } from './bf16-above.js';
 import shader from '@filigree/wgsl/sparse-attention/page-bounds.wgsl';
 
 /**
  * Brings the bounds of the keys beside a cache up to date: the least and the greatest value of every channel over a page of entries.
  *
- * keyMin, keyMax [pages,Hk,P/page,D] (mutated), k [pages,Hk,P,D], all f32 or all f16   slots i32 [n] = page of the cache · P + entry
+ * keyMin, keyMax [pages,Hk,P/page,D] (mutated), k [pages,Hk,P,D], all f32, all f16, or bf16 of f32   slots i32 [n] = page of the cache · P + entry
  *
  * slots are entries just written, those of one page of bounds behind each other and ascending. The first entry of a page starts its bounds afresh, every
- * other one widens them; so bounds made entry by entry equal those made at once. The bounds of f16 keys are exact. Moves 2·n·Hk·D elements in.
+ * other one widens them; so bounds made entry by entry equal those made at once. Bounds in bf16 are rounded outwards,
+ * by less than 2⁻⁷ of themselves; others are exact. Moves 2·n·Hk·D elements in.
  *
  * Tang et al., "Quest: Query-Aware Sparsity for Efficient Long-Context LLM Inference", arXiv:2406.10774.
  */
@@ -36,7 +38,9 @@ export const pageBoundsOp = /* @__PURE__ */ defineOp({
     if (k.dtype !== 'f32' && k.dtype !== 'f16') throw new DTypeError(`page-bounds: k is ${k.dtype}, it takes f32 or f16`);
     if (slots.dtype !== 'i32' || slots.shape.length !== 1) throw new DTypeError('page-bounds: slots must be i32 [n]');
     for (const [name, bounds] of Object.entries({ keyMin, keyMax })) {
-      if (bounds.dtype !== k.dtype) throw new DTypeError(`page-bounds: ${name} is ${bounds.dtype}, k ${k.dtype}`);
+      const allowed = bounds.dtype === k.dtype || (bounds.dtype === 'bf16' && k.dtype === 'f32');
+      if (!allowed || bounds.dtype !== keyMin.dtype)
+        throw new DTypeError(`page-bounds: ${name} is ${bounds.dtype}, keyMin ${keyMin.dtype}, k ${k.dtype}`);
       const fits =
         k.shape.length === 4 &&
         bounds.shape.length === 4 &&
@@ -49,8 +53,8 @@ export const pageBoundsOp = /* @__PURE__ */ defineOp({
           `page-bounds: ${name} ${formatShape(bounds.shape)} does not fit k ${formatShape(k.shape)}: [pages, Hk, P / page, D]`,
         );
     }
-    if (k.dtype === 'f16' && k.shape[3] % 2 !== 0)
-      throw new ShapeError(`page-bounds: f16 pages need an even head dim, got ${k.shape[3]}`);
+    if (keyMin.dtype !== 'f32' && k.shape[3] % 2 !== 0)
+      throw new ShapeError(`page-bounds: bounds in ${keyMin.dtype} need an even head dim, got ${k.shape[3]}`);
     return {};
   },
   reference({ keyMin, keyMax, k, slots }) {
@@ -66,25 +70,29 @@ export const pageBoundsOp = /* @__PURE__ */ defineOp({
         const to = ((page * heads + head) * keyMin.shape[2] + Math.floor(entry / entries)) * dim;
         for (let channel = 0; channel < dim; channel++) {
           const value = k.data[from + channel];
+          const [low, high] = keyMin.dtype === 'bf16' ? [-bf16Above(-value), bf16Above(value)] : [value, value];
           const starts = entry % entries === 0;
-          if (starts || value < keyMin.data[to + channel]) keyMin.data[to + channel] = value;
-          if (starts || value > keyMax.data[to + channel]) keyMax.data[to + channel] = value;
+          if (starts || low < keyMin.data[to + channel]) keyMin.data[to + channel] = low;
+          if (starts || high > keyMax.data[to + channel]) keyMax.data[to + channel] = high;
         }
       }
     }
   },
   native: 'sparse_attention_page_bounds',
+  tolerance: { default: { absolute: 0, relative: 0 } },
   webgpu: {
-    shader(_, { k }) {
-      const half = String(k?.dtype === 'f16');
-      return composedShader(`sparse-attention/page-bounds ${half}`, () => shader.replaceAll('HALF', half));
+    shader(_, { k, keyMin }) {
+      const [half, rounded] = [String(k?.dtype === 'f16'), String(keyMin?.dtype === 'bf16')];
+      return composedShader(`sparse-attention/page-bounds ${half} ${rounded}`, () =>
+        shader.replaceAll('HALF', half).replaceAll('ROUNDED', rounded),
+      );
     },
     plan({ keyMin, k, slots }, _, limits) {
       if (!keyMin || !k || !slots || sizeOf(slots.shape) === 0 || sizeOf(k.shape) === 0) return [];
       const [pages, heads, pageSize, dim] = k.shape;
-      const [perPage, size] = [keyMin.shape[2], byteSize(k.dtype)];
+      const [perPage, size] = [keyMin.shape[2], byteSize(keyMin.dtype)];
       const entries = pageSize / perPage;
-      const bytes = { keyMin: dim * size, keyMax: dim * size, k: entries * dim * size };
+      const bytes = { keyMin: dim * size, keyMax: dim * size, k: entries * dim * byteSize(k.dtype) };
       return cut(pages * heads * perPage, bytes, limits).map((piece) => ({
         workgroups: groupsFor((slots.shape[0] * heads * dim * size) / 4),
         uniforms: [
@@ -104,9 +112,10 @@ export const pageBoundsOp = /* @__PURE__ */ defineOp({
         perPage: fc.integer({ min: 1, max: 3 }),
         dim: fc.constantFrom(2, 8, 34),
         dtype: fc.constantFrom('f32' as const, 'f16' as const),
+        rounded: fc.boolean(),
       })
-      .chain(({ pages, heads, entries, perPage, dim, dtype }) => {
-        const bounds = caseTensor(fc, [pages, heads, perPage, dim], { dtype });
+      .chain(({ pages, heads, entries, perPage, dim, dtype, rounded }) => {
+        const bounds = caseTensor(fc, [pages, heads, perPage, dim], { dtype: rounded && dtype === 'f32' ? 'bf16' : dtype });
         return fc.record({
           inputs: fc.record({
             keyMin: bounds,

@@ -5,6 +5,7 @@ import {
   itemsPerBinding,
   uniform,
   type BindingRanges,
+  type DType,
   type Piece,
   type TensorMeta,
   type UniformWord,
@@ -52,13 +53,20 @@ const integers = /* @__PURE__ */ new Set(['table', 'lengths', 'kvMap', 'channels
 /** The module of a selection kernel for the arguments that are there. */
 export function selectionShader(shader: SelectionShader, io: Io): string {
   const given = shader.inputs.filter((name) => io[name] !== undefined);
-  const half = io[shader.pages[0]]?.dtype === 'f16';
-  return composedShader(`${shader.op} ${given.join()} ${half}`, () => compose(shader, given, half));
+  const dtype = io[shader.pages[0]]?.dtype ?? 'f32';
+  return composedShader(`${shader.op} ${given.join()} ${dtype}`, () => compose(shader, given, dtype));
 }
 
-function compose(shader: SelectionShader, given: readonly string[], half: boolean): string {
+/** Both numbers of a word of pages, by type. */
+const unpacked: Partial<Record<DType, (word: string) => string>> = {
+  f16: (word) => `unpack2x16float(${word})`,
+  bf16: (word) => `bitcast<vec2f>(vec2u(${word} << 16u, ${word} & 0xffff0000u))`,
+};
+
+function compose(shader: SelectionShader, given: readonly string[], dtype: DType): string {
   const { inputs, outputs, pages, scratch, extra } = shader;
-  const typeOf = (name: string): string => (integers.has(name) ? 'i32' : pages.includes(name) && half ? 'u32' : 'f32');
+  const unpack = unpacked[dtype];
+  const typeOf = (name: string): string => (integers.has(name) ? 'i32' : pages.includes(name) && unpack ? 'u32' : 'f32');
   const bound = [...given, ...Object.keys(outputs), ...(scratch ? ['scratch'] : [])];
   const bindings = bound.map((name, index) => {
     const type = outputs[name] ?? (name === 'scratch' ? (scratch ?? 'u32') : typeOf(name));
@@ -70,8 +78,8 @@ function compose(shader: SelectionShader, given: readonly string[], half: boolea
     return `fn ${name}_offset() -> u32 { return ${index < 0 ? '0u' : `p.offsets[${index >> 2}][${index & 3}]`}; }`;
   });
   const loads = pages.map((name) =>
-    half
-      ? `fn load_${name}(at: u32) -> f32 { let i = ${name}_offset() + at; return unpack2x16float(${name}[i / 2u])[i % 2u]; }`
+    unpack
+      ? `fn load_${name}(at: u32) -> f32 { let i = ${name}_offset() + at; return ${unpack(`${name}[i / 2u]`)}[i % 2u]; }`
       : `fn load_${name}(at: u32) -> f32 { return ${name}[${name}_offset() + at]; }`,
   );
   const has = (name: string): boolean => given.includes(name);

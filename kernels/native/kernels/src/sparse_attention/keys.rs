@@ -7,7 +7,7 @@ use super::tile::{Part, Tile, MOST_PARTS};
 use crate::call::{checked_product, DType, TensorRef};
 use crate::simd::Simd;
 use crate::{ensure, KernelError};
-use half::f16;
+use half::{bf16, f16};
 use std::ops::Range;
 
 /// Pieces that are asked for before they are copied.
@@ -92,6 +92,13 @@ impl<'a> KeySource<'a> {
             dim: k.shape[3],
             value_dim: v.shape[3],
         })
+    }
+
+    fn dtype(&self) -> DType {
+        match self.half {
+            true => DType::F16,
+            false => DType::F32,
+        }
     }
 
     /// The same with a bias for every row of k.
@@ -299,9 +306,9 @@ impl<'a> KeySource<'a> {
                 // SAFETY: the caller's promise.
                 unsafe {
                     let out = &mut keys[done * self.dim..(done + run) * self.dim];
-                    widen::<S>(self.half, self.k, row * self.dim, out);
+                    widen::<S>(self.dtype(), self.k, row * self.dim, out);
                     let out = &mut values[done * self.value_dim..(done + run) * self.value_dim];
-                    widen::<S>(self.half, self.v, row * self.value_dim, out);
+                    widen::<S>(self.dtype(), self.v, row * self.value_dim, out);
                 }
                 done += run;
                 start += run;
@@ -347,8 +354,8 @@ impl<'a> KeySource<'a> {
 /// # Safety
 /// As for [`Simd`].
 #[inline(always)]
-pub(super) unsafe fn widen<S: Simd>(half: bool, bytes: &[u8], element: usize, out: &mut [f32]) {
-    let size = if half { 2 } else { 4 };
+pub(super) unsafe fn widen<S: Simd>(dtype: DType, bytes: &[u8], element: usize, out: &mut [f32]) {
+    let size = dtype.size();
     let source = &bytes[element * size..(element + out.len()) * size];
     let whole = out.len() / S::LANES * S::LANES;
     let mut at = 0;
@@ -356,10 +363,10 @@ pub(super) unsafe fn widen<S: Simd>(half: bool, bytes: &[u8], element: usize, ou
         // SAFETY: LANES elements from `at` lie within both.
         unsafe {
             let from = source.as_ptr().add(size * at);
-            let vector = if half {
-                S::load_f16(from.cast())
-            } else {
-                S::load(from.cast())
+            let vector = match dtype {
+                DType::F16 => S::load_f16(from.cast()),
+                DType::BF16 => S::load_bf16(from.cast()),
+                _ => S::load(from.cast()),
             };
             S::store(out.as_mut_ptr().add(at), vector);
         }
@@ -367,6 +374,7 @@ pub(super) unsafe fn widen<S: Simd>(half: bool, bytes: &[u8], element: usize, ou
     }
     for (value, bytes) in out[whole..].iter_mut().zip(source[size * whole..].chunks_exact(size)) {
         *value = match *bytes {
+            [a, b] if dtype == DType::BF16 => bf16::from_le_bytes([a, b]).to_f32(),
             [a, b] => f16::from_le_bytes([a, b]).to_f32(),
             [a, b, c, d] => f32::from_le_bytes([a, b, c, d]),
             _ => 0.0,

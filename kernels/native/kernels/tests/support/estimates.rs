@@ -91,7 +91,11 @@ pub fn estimates(random: &mut Random) -> Vec<Case> {
     let kept = 2 * random.between(1, keys.dim / 2);
     let channels = Argument::indices(&[keys.kv_heads, kept], keys.dim, random);
     let labels = keys.rows(keys.page, kept, random);
-    let (low, high) = (keys.rows(2, keys.dim, random), keys.rows(2, keys.dim, random));
+    let (mut low, mut high) = (keys.rows(2, keys.dim, random), keys.rows(2, keys.dim, random));
+    if !keys.half && random.below(2) == 1 {
+        let shape = [keys.pages + 1, keys.kv_heads, 2, keys.dim];
+        (low, high) = (Argument::rounded(&shape, random), Argument::rounded(&shape, random));
+    }
     let slots: Vec<i32> = (0..keys.length as i32).collect();
     let slots = Argument::integers(&slots, &[slots.len()]);
     let rows = [1, keys.heads, keys.queries];

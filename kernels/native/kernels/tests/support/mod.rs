@@ -79,6 +79,14 @@ impl Argument {
         argument
     }
 
+    pub fn rounded(shape: &[usize], random: &mut Random) -> Self {
+        let mut argument = Self::zeros(DType::BF16, shape);
+        for value in argument.data_mut().chunks_exact_mut(2) {
+            value.copy_from_slice(&half::bf16::from_f32(random.float()).to_le_bytes());
+        }
+        argument
+    }
+
     pub fn integers(values: &[i32], shape: &[usize]) -> Self {
         let mut argument = Self::zeros(DType::I32, shape);
         for (out, value) in argument.data_mut().chunks_exact_mut(4).zip(values) {

@@ -5,7 +5,7 @@ use crate::call::{Call, DType, Element, TensorMut, TensorRef};
 use crate::pool::{Disjoint, Pool};
 use crate::{ensure, KernelError};
 use bytemuck::{AnyBitPattern, NoUninit};
-use half::f16;
+use half::{bf16, f16};
 
 const OP: &str = "page-bounds";
 
@@ -35,23 +35,58 @@ pub fn run(call: &mut Call) -> Result<(), KernelError> {
         slots.iter().all(|&slot| slot >= 0 && (slot as usize) < entries),
         "{OP}: a slot is outside of the {entries} entries"
     );
-    match k.dtype {
-        DType::F16 => update::<f16>(pool, low, high, &k, slots),
-        _ => update::<f32>(pool, low, high, &k, slots),
+    match (k.dtype, low.dtype) {
+        (DType::F16, _) => update::<f16, f16>(pool, low, high, &k, slots),
+        (_, DType::BF16) => update::<f32, bf16>(pool, low, high, &k, slots),
+        _ => update::<f32, f32>(pool, low, high, &k, slots),
     }
 }
 
-fn update<T: AnyBitPattern + NoUninit + Element + PartialOrd + Send + Sync>(
+/// Bounds of values of type T: what is not greater, and what is not less.
+trait Bound<T> {
+    fn below(value: T) -> Self;
+    fn above(value: T) -> Self;
+}
+
+impl<T> Bound<T> for T {
+    fn below(value: T) -> T {
+        value
+    }
+    fn above(value: T) -> T {
+        value
+    }
+}
+
+/// Rounded outwards: the upper bits are the number next to the value towards 0, the next pattern the one away from it.
+impl Bound<f32> for bf16 {
+    fn below(value: f32) -> bf16 {
+        -Self::above(-value)
+    }
+    fn above(value: f32) -> bf16 {
+        let bits = value.to_bits();
+        let upper = (bits >> 16) as u16;
+        if value.is_nan() {
+            return bf16::from_bits(upper | 0x40);
+        }
+        bf16::from_bits(upper + u16::from(bits >> 31 == 0 && bits & 0xffff != 0))
+    }
+}
+
+fn update<T, B>(
     pool: &dyn Pool,
     low: &mut TensorMut,
     high: &mut TensorMut,
     k: &TensorRef,
     slots: &[i32],
-) -> Result<(), KernelError> {
+) -> Result<(), KernelError>
+where
+    T: AnyBitPattern + Element + Copy + Sync,
+    B: AnyBitPattern + NoUninit + Element + PartialOrd + Send + Sync + Bound<T>,
+{
     let (heads, page_size, dim) = (k.shape[1], k.shape[2], k.shape[3]);
     let per_page = low.shape[2];
     let keys = k.elements::<T>()?;
-    let (low, high) = (Disjoint::new(low.elements::<T>()?), Disjoint::new(high.elements::<T>()?));
+    let (low, high) = (Disjoint::new(low.elements::<B>()?), Disjoint::new(high.elements::<B>()?));
     pool.run(heads, &|head| {
         for &slot in slots {
             let (page, entry) = (slot as usize / page_size, slot as usize % page_size);
@@ -59,17 +94,14 @@ fn update<T: AnyBitPattern + NoUninit + Element + PartialOrd + Send + Sync>(
             let at = ((page * heads + head) * per_page + entry / (page_size / per_page)) * dim;
             // SAFETY: rows of other heads are other jobs'.
             let (low, high) = unsafe { (low.part(at, dim), high.part(at, dim)) };
-            if entry.is_multiple_of(page_size / per_page) {
-                low.copy_from_slice(row);
-                high.copy_from_slice(row);
-                continue;
-            }
+            let fresh = entry.is_multiple_of(page_size / per_page);
             for ((low, high), &value) in low.iter_mut().zip(high).zip(row) {
-                if value < *low {
-                    *low = value;
+                let (below, above) = (B::below(value), B::above(value));
+                if fresh || below < *low {
+                    *low = below;
                 }
-                if value > *high {
-                    *high = value;
+                if fresh || above > *high {
+                    *high = above;
                 }
             }
         }

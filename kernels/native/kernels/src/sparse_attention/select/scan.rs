@@ -2,7 +2,7 @@
 
 use super::source::Source;
 use super::HIDDEN;
-use crate::call::Call;
+use crate::call::{Call, DType};
 use crate::pool::Disjoint;
 use crate::simd::Simd;
 use crate::sparse_attention::select::source::Pages;
@@ -137,11 +137,13 @@ unsafe fn score<S: Simd>(scan: &Scan, item: &Item, y: &Disjoint<f32>) {
                     let query = &group.queries[index * width..][..width];
                     // SAFETY: rows and query have `width` elements, a multiple of LANES; `sums` has 16.
                     unsafe {
-                        match (&high, low.half) {
-                            (Some(high), true) => row_sums::<S, true, true>(query, &low.at, &high.at, &mut sums),
-                            (Some(high), false) => row_sums::<S, true, false>(query, &low.at, &high.at, &mut sums),
-                            (None, true) => row_sums::<S, false, true>(query, &low.at, &low.at, &mut sums),
-                            (None, false) => row_sums::<S, false, false>(query, &low.at, &low.at, &mut sums),
+                        match (&high, low.dtype) {
+                            (Some(high), DType::F16) => row_sums::<S, true, F16>(query, &low.at, &high.at, &mut sums),
+                            (Some(high), DType::BF16) => row_sums::<S, true, BF16>(query, &low.at, &high.at, &mut sums),
+                            (Some(high), _) => row_sums::<S, true, F32>(query, &low.at, &high.at, &mut sums),
+                            (None, DType::F16) => row_sums::<S, false, F16>(query, &low.at, &low.at, &mut sums),
+                            (None, DType::BF16) => row_sums::<S, false, BF16>(query, &low.at, &low.at, &mut sums),
+                            (None, _) => row_sums::<S, false, F32>(query, &low.at, &low.at, &mut sums),
                         }
                     }
                 }
@@ -155,6 +157,11 @@ unsafe fn score<S: Simd>(scan: &Scan, item: &Item, y: &Disjoint<f32>) {
     }
 }
 
+/// Types of numbers that rows are read as.
+const F32: u8 = 0;
+const F16: u8 = 1;
+const BF16: u8 = 2;
+
 /// LANES rows of keys: where they lie, where that is in whole vectors, and in a copy otherwise.
 struct Rows<'a> {
     pages: &'a Pages<'a>,
@@ -162,8 +169,8 @@ struct Rows<'a> {
     copy: Vec<f32>,
     /// Where each row begins; rows that there are not repeat the last one.
     at: [*const u8; 16],
-    /// Whether half-precision numbers are at `at`.
-    half: bool,
+    /// Of the numbers at `at`.
+    dtype: DType,
 }
 
 impl<'a> Rows<'a> {
@@ -174,7 +181,7 @@ impl<'a> Rows<'a> {
             width,
             copy: vec![0.0; if direct { 0 } else { S::LANES * width }],
             at: [std::ptr::null(); 16],
-            half: direct && pages.is_half(),
+            dtype: if direct { pages.dtype } else { DType::F32 },
         }
     }
 
@@ -208,9 +215,9 @@ impl<'a> Rows<'a> {
 /// sums[row] = Σ_d q_d · low_d, or with BOUNDS Σ_d max(q_d · low_d, q_d · high_d), of LANES rows.
 ///
 /// # Safety
-/// As for [`Simd`]; every row has as many elements as the query, a multiple of LANES: f32, or f16 with HALF.
+/// As for [`Simd`]; every row has as many elements as the query, a multiple of LANES, of type T.
 #[inline(always)]
-unsafe fn row_sums<S: Simd, const BOUNDS: bool, const HALF: bool>(
+unsafe fn row_sums<S: Simd, const BOUNDS: bool, const T: u8>(
     query: &[f32],
     low: &[*const u8; 16],
     high: &[*const u8; 16],
@@ -225,9 +232,9 @@ unsafe fn row_sums<S: Simd, const BOUNDS: bool, const HALF: bool>(
             let mut sum = S::splat(0.0);
             for at in (0..width).step_by(S::LANES) {
                 let q = S::load(query.as_ptr().add(at));
-                let a = load::<S, HALF>(low[row], at);
+                let a = load::<S, T>(low[row], at);
                 sum = if BOUNDS {
-                    let b = load::<S, HALF>(high[row], at);
+                    let b = load::<S, T>(high[row], at);
                     S::add(sum, S::max(S::mul(q, a), S::mul(q, b)))
                 } else {
                     S::fma(q, a, sum)
@@ -247,13 +254,13 @@ unsafe fn row_sums<S: Simd, const BOUNDS: bool, const HALF: bool>(
 /// # Safety
 /// As for [`Simd`]; LANES numbers from `element` on lie behind `row`.
 #[inline(always)]
-unsafe fn load<S: Simd, const HALF: bool>(row: *const u8, element: usize) -> S::V {
+unsafe fn load<S: Simd, const T: u8>(row: *const u8, element: usize) -> S::V {
     // SAFETY: the caller's promise.
     unsafe {
-        if HALF {
-            S::load_f16(row.add(2 * element).cast())
-        } else {
-            S::load(row.add(4 * element).cast())
+        match T {
+            F16 => S::load_f16(row.add(2 * element).cast()),
+            BF16 => S::load_bf16(row.add(2 * element).cast()),
+            _ => S::load(row.add(4 * element).cast()),
         }
     }
 }

@@ -5,10 +5,10 @@ use crate::simd::Simd;
 use crate::sparse_attention::keys::widen;
 use crate::{ensure, KernelError};
 
-/// Rows [pages, heads, P, D] f32 or f16, in the order of a page table.
+/// Rows [pages, heads, P, D] f32 or f16, bounds bf16 too, in the order of a page table.
 pub struct Pages<'a> {
     bytes: &'a [u8],
-    half: bool,
+    pub dtype: DType,
     table: Option<&'a [i32]>,
     pages_per_batch: usize,
     page_size: usize,
@@ -24,8 +24,8 @@ impl<'a> Pages<'a> {
     pub fn new(op: &str, rows: TensorRef<'a>, table: Option<TensorRef<'a>>, batch: usize) -> Result<Self, KernelError> {
         ensure!(rows.shape.len() == 4, "{op}: pages must have four axes");
         ensure!(
-            matches!(rows.dtype, DType::F32 | DType::F16),
-            "{op}: pages are {:?}, they must be F32 or F16",
+            matches!(rows.dtype, DType::F32 | DType::F16 | DType::BF16),
+            "{op}: pages are {:?}, they must be F32, F16 or BF16",
             rows.dtype
         );
         let [pages, heads, page_size, dim] = [rows.shape[0], rows.shape[1], rows.shape[2], rows.shape[3]];
@@ -48,7 +48,7 @@ impl<'a> Pages<'a> {
         );
         Ok(Self {
             bytes: rows.bytes,
-            half: rows.dtype == DType::F16,
+            dtype: rows.dtype,
             table,
             pages_per_batch,
             page_size,
@@ -80,15 +80,10 @@ impl<'a> Pages<'a> {
         }
     }
 
-    /// Whether elements are half-precision.
-    pub fn is_half(&self) -> bool {
-        self.half
-    }
-
     /// The bytes of a row below the capacity.
     #[inline(always)]
     pub fn bytes_of(&self, batch: usize, head: usize, position: usize) -> &'a [u8] {
-        let size = self.dim * if self.half { 2 } else { 4 };
+        let size = self.dim * self.dtype.size();
         &self.bytes[self.row(batch, head, position) * size..][..size]
     }
 
@@ -102,7 +97,7 @@ impl<'a> Pages<'a> {
 
     /// The elements of `count` rows where they are f32 and lie in one piece.
     pub fn direct(&self, batch: usize, head: usize, from: usize, count: usize) -> Option<&'a [f32]> {
-        if self.half || count == 0 || from + count > self.capacity || count > self.run(from) {
+        if self.dtype != DType::F32 || count == 0 || from + count > self.capacity || count > self.run(from) {
             return None;
         }
         let row = self.row(batch, head, from);
@@ -122,12 +117,12 @@ impl<'a> Pages<'a> {
             if width == self.dim {
                 let out = &mut out[done * width..(done + run) * width];
                 // SAFETY: the caller's promise.
-                unsafe { widen::<S>(self.half, self.bytes, row * width, out) };
+                unsafe { widen::<S>(self.dtype, self.bytes, row * width, out) };
             } else {
                 for index in 0..run {
                     let out = &mut out[(done + index) * width..][..self.dim];
                     // SAFETY: the caller's promise.
-                    unsafe { widen::<S>(self.half, self.bytes, (row + index) * self.dim, out) };
+                    unsafe { widen::<S>(self.dtype, self.bytes, (row + index) * self.dim, out) };
                 }
             }
             done += run;
