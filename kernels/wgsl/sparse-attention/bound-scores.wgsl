@@ -26,7 +26,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
   var sum = 0.0;
   for (var channel = 0u; channel < p.dim; channel++) {
     let value = q[q_at + channel];
-    sum += max(value * load_keyMin(at * p.dim + channel), value * load_keyMax(at * p.dim + channel));
+    sum += value * select(load_keyMax(at * p.dim + channel), load_keyMin(at * p.dim + channel), value < 0.0);
   }
   y[y_offset() + index] = p.scale * sum;
 }

@@ -19,7 +19,8 @@ import { commonWords, pageWindows, rowPieces, selectionShader } from './webgpu.j
 const boundTypes = ['f32', 'f16', 'bf16'] as const;
 
 /**
- * Upper bounds of the scores of pages of keys: y = scale · Σ_d max(q_d · min_d, q_d · max_d), at least every scale · q·k of the page.
+ * Upper bounds of the scores of pages of keys: y = scale · Σ_d max(q_d · min_d, q_d · max_d), at least every scale · q·k of the page. The greater of both is
+ * the product with min_d where q_d is negative, with max_d elsewhere.
  *
  * q [B,Hq,Lq,D] or [B,Lq,Hq,D] f32   keyMin, keyMax [pages,Hk,N',D] f32, f16 or bf16, as page-bounds makes them
  * table i32 [B,pages per element]   lengths i32 [B,2]   kvMap i32 [Hq]   y [B,Hq,Lq,N] f32, N = pages per element · N'
@@ -151,8 +152,7 @@ export const boundScoresOp = /* @__PURE__ */ defineOp({
 function bound(query: ArrayLike<number>, low: ArrayLike<number>, high: ArrayLike<number>): number {
   let sum = 0;
   for (let channel = 0; channel < query.length; channel++) {
-    const [a, b] = [query[channel] * low[channel], query[channel] * high[channel]];
-    sum += a > b ? a : b;
+    sum += query[channel] * (query[channel] < 0 ? low[channel] : high[channel]);
   }
   return sum;
 }

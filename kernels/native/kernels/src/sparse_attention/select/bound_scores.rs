@@ -1,5 +1,6 @@
 //! sparse_attention_bound_scores — upper bounds of the scores of pages. Contract: packages/sparse-attention/src/select/bound-scores.ts.
-//! Reads both bounds of every visible page once per key-value head and 64 queries; per bound, query and vector two products, a maximum, a sum.
+//! Reads both bounds of every visible page once per key-value head and 64 queries; per bound, query and vector a choice of the bound
+//! and a multiply-add; queries of a head share what is read.
 
 use super::scan::{run as scan, Scan};
 use super::source::{Pages, Places, Source};

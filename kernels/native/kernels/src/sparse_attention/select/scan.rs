@@ -12,8 +12,10 @@ use crate::{ensure, simd_dispatch, KernelError};
 const ROWS: usize = 64;
 /// Queries of a work item.
 const QUERIES: usize = 64;
+/// Most queries that share the loads of a row.
+const SHARED: usize = 4;
 
-/// A call: y[b, head, query, row] = scale · Σ_d of q · low, or of the greater of q · low and q · high.
+/// A call: y[b, head, query, row] = scale · Σ_d of q · low, or of q times what bounds it.
 pub struct Scan<'a> {
     pub source: Source<'a>,
     /// The second pages of bounds.
@@ -110,7 +112,7 @@ unsafe fn score<S: Simd>(scan: &Scan, item: &Item, y: &Disjoint<f32>) {
     let groups = groups(scan, item, width);
     let mut low = Rows::new::<S>(&source.keys, width);
     let mut high = scan.high.as_ref().map(|pages| Rows::new::<S>(pages, width));
-    let mut sums = [0f32; 16];
+    let mut sums = [[0f32; 16]; SHARED];
     for row in (item.row..item.row + item.rows).step_by(S::LANES) {
         let count = S::LANES.min(item.row + item.rows - row);
         for group in &groups {
@@ -119,7 +121,8 @@ unsafe fn score<S: Simd>(scan: &Scan, item: &Item, y: &Disjoint<f32>) {
                 // Rows whose first key is visible.
                 keys.div_ceil(scan.keys_per_row).saturating_sub(row).min(count)
             };
-            if group.places.iter().any(|&(_, query)| seen(query) > 0) {
+            let any = group.places.iter().any(|&(_, query)| seen(query) > 0);
+            if any {
                 // SAFETY: the caller's promise.
                 unsafe {
                     low.find::<S>((item.batch, group.kv_head), row, count);
@@ -128,30 +131,22 @@ unsafe fn score<S: Simd>(scan: &Scan, item: &Item, y: &Disjoint<f32>) {
                     }
                 }
             }
-            for (index, &(head, query)) in group.places.iter().enumerate() {
-                let at = ((item.batch * source.heads + head) * source.length_q + query) * source.keys.capacity + row;
-                // SAFETY: the caller's promise.
-                let out = unsafe { y.part(at, count) };
-                let seen = seen(query);
-                if seen > 0 {
-                    let query = &group.queries[index * width..][..width];
-                    // SAFETY: rows and query have `width` elements, a multiple of LANES; `sums` has 16.
-                    unsafe {
-                        match (&high, low.dtype) {
-                            (Some(high), DType::F16) => row_sums::<S, true, F16>(query, &low.at, &high.at, &mut sums),
-                            (Some(high), DType::BF16) => row_sums::<S, true, BF16>(query, &low.at, &high.at, &mut sums),
-                            (Some(high), _) => row_sums::<S, true, F32>(query, &low.at, &high.at, &mut sums),
-                            (None, DType::F16) => row_sums::<S, false, F16>(query, &low.at, &low.at, &mut sums),
-                            (None, DType::BF16) => row_sums::<S, false, BF16>(query, &low.at, &low.at, &mut sums),
-                            (None, _) => row_sums::<S, false, F32>(query, &low.at, &low.at, &mut sums),
-                        }
+            for (index, places) in group.places.chunks(SHARED).enumerate() {
+                if any {
+                    let queries = &group.queries[index * SHARED * width..][..places.len() * width];
+                    // SAFETY: rows and queries have `width` elements, a multiple of LANES.
+                    unsafe { sums_of::<S>(queries, width, &low, high.as_ref(), &mut sums) };
+                }
+                for (&(head, query), sums) in places.iter().zip(&sums) {
+                    let at = ((item.batch * source.heads + head) * source.length_q + query) * source.keys.capacity + row;
+                    // SAFETY: the caller's promise.
+                    let out = unsafe { y.part(at, count) };
+                    let (shown, hidden) = out.split_at_mut(seen(query));
+                    for (out, &sum) in shown.iter_mut().zip(sums) {
+                        *out = scan.scale * sum;
                     }
+                    hidden.fill(HIDDEN);
                 }
-                let (shown, hidden) = out.split_at_mut(seen);
-                for (out, &sum) in shown.iter_mut().zip(&sums) {
-                    *out = scan.scale * sum;
-                }
-                hidden.fill(HIDDEN);
             }
         }
     }
@@ -169,6 +164,8 @@ struct Rows<'a> {
     copy: Vec<f32>,
     /// Where each row begins; rows that there are not repeat the last one.
     at: [*const u8; 16],
+    /// The rows that are read next time.
+    ahead: [&'a [u8]; 16],
     /// Of the numbers at `at`.
     dtype: DType,
 }
@@ -181,6 +178,7 @@ impl<'a> Rows<'a> {
             width,
             copy: vec![0.0; if direct { 0 } else { S::LANES * width }],
             at: [std::ptr::null(); 16],
+            ahead: [&[]; 16],
             dtype: if direct { pages.dtype } else { DType::F32 },
         }
     }
@@ -198,56 +196,127 @@ impl<'a> Rows<'a> {
             let row = lane.min(count - 1);
             self.at[lane] = if direct {
                 let ahead = first + S::LANES + row;
-                if ahead < self.pages.capacity {
-                    let bytes = self.pages.bytes_of(batch, head, ahead);
-                    for line in bytes.iter().step_by(64) {
-                        S::prefetch(line);
-                    }
-                }
+                self.ahead[lane] = if ahead < self.pages.capacity {
+                    self.pages.bytes_of(batch, head, ahead)
+                } else {
+                    &[]
+                };
                 self.pages.bytes_of(batch, head, first + row).as_ptr()
             } else {
                 self.copy[row * self.width..].as_ptr().cast()
             };
         }
     }
+
+    /// Asks for the row that is read LANES rows later: a few lines at a time, as many at once would wait for each other.
+    #[inline(always)]
+    fn ask<S: Simd>(&self, row: usize) {
+        for line in self.ahead[row].iter().step_by(64) {
+            S::prefetch(line);
+        }
+    }
 }
 
-/// sums[row] = Σ_d q_d · low_d, or with BOUNDS Σ_d max(q_d · low_d, q_d · high_d), of LANES rows.
+/// Sums of [`SHARED`] queries at most.
 ///
 /// # Safety
-/// As for [`Simd`]; every row has as many elements as the query, a multiple of LANES, of type T.
+/// As for [`Simd`]; rows were found, and they and the queries have `width` elements, a multiple of LANES.
 #[inline(always)]
-unsafe fn row_sums<S: Simd, const BOUNDS: bool, const T: u8>(
-    query: &[f32],
-    low: &[*const u8; 16],
-    high: &[*const u8; 16],
-    sums: &mut [f32; 16],
+unsafe fn sums_of<S: Simd>(queries: &[f32], width: usize, low: &Rows, high: Option<&Rows>, sums: &mut [[f32; 16]; SHARED]) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        match (high, low.dtype) {
+            (Some(high), DType::F16) => by_count::<S, true, F16>(queries, width, low, high, sums),
+            (Some(high), DType::BF16) => by_count::<S, true, BF16>(queries, width, low, high, sums),
+            (Some(high), _) => by_count::<S, true, F32>(queries, width, low, high, sums),
+            (None, DType::F16) => by_count::<S, false, F16>(queries, width, low, low, sums),
+            (None, DType::BF16) => by_count::<S, false, BF16>(queries, width, low, low, sums),
+            (None, _) => by_count::<S, false, F32>(queries, width, low, low, sums),
+        }
+    }
+}
+
+/// # Safety
+/// As for [`sums_of`].
+#[inline(always)]
+unsafe fn by_count<S: Simd, const BOUNDS: bool, const T: u8>(
+    queries: &[f32],
+    width: usize,
+    low: &Rows,
+    high: &Rows,
+    sums: &mut [[f32; 16]; SHARED],
 ) {
-    let width = query.len();
-    let mut parts = [0f32; 256];
-    let mut flipped = [0f32; 256];
+    // SAFETY: the caller's promise. Registers: queries × rows of a block, and a few.
+    unsafe {
+        match (queries.len() / width.max(1), S::LANES >= 4) {
+            (1, true) => row_sums::<S, BOUNDS, T, 1, 4>(queries, width, low, high, sums),
+            (2, true) => row_sums::<S, BOUNDS, T, 2, 4>(queries, width, low, high, sums),
+            (3, true) => row_sums::<S, BOUNDS, T, 3, 4>(queries, width, low, high, sums),
+            (4, true) => row_sums::<S, BOUNDS, T, 4, 4>(queries, width, low, high, sums),
+            (count, _) => {
+                for query in 0..count {
+                    let (own, sums) = (&queries[query * width..], &mut sums[query..]);
+                    row_sums::<S, BOUNDS, T, 1, 1>(own, width, low, high, sums);
+                }
+            }
+        }
+    }
+}
+
+/// sums[query][row] = Σ_d q_d · low_d, or with BOUNDS Σ_d q_d · (low_d where q_d < 0, high_d elsewhere), of Q queries and LANES rows, B at a time.
+///
+/// # Safety
+/// As for [`sums_of`], rows of type T; B divides LANES.
+#[inline(always)]
+unsafe fn row_sums<S: Simd, const BOUNDS: bool, const T: u8, const Q: usize, const B: usize>(
+    queries: &[f32],
+    width: usize,
+    low: &Rows,
+    high: &Rows,
+    sums: &mut [[f32; 16]],
+) {
+    let mut parts = [[0f32; 256]; Q];
     // SAFETY: `LANES ≤ 16` rows of `LANES` parts; the caller's promise.
     unsafe {
-        for row in 0..S::LANES {
-            let mut sum = S::splat(0.0);
-            for at in (0..width).step_by(S::LANES) {
-                let q = S::load(query.as_ptr().add(at));
-                let a = load::<S, T>(low[row], at);
-                sum = if BOUNDS {
-                    let b = load::<S, T>(high[row], at);
-                    S::add(sum, S::max(S::mul(q, a), S::mul(q, b)))
-                } else {
-                    S::fma(q, a, sum)
-                };
+        for first in (0..S::LANES).step_by(B) {
+            let mut found = [[S::splat(0.0); B]; Q];
+            for row in first..first + B {
+                low.ask::<S>(row);
+                if BOUNDS {
+                    high.ask::<S>(row);
+                }
             }
-            S::store(parts.as_mut_ptr().add(row * S::LANES), sum);
+            for at in (0..width).step_by(S::LANES) {
+                let mut own = [S::splat(0.0); Q];
+                let mut negative = [0u32; Q];
+                for query in 0..Q {
+                    own[query] = S::load(queries.as_ptr().add(query * width + at));
+                    negative[query] = S::greater(S::splat(0.0), own[query]);
+                }
+                for row in 0..B {
+                    let a = load::<S, T>(low.at[first + row], at);
+                    let b = if BOUNDS { load::<S, T>(high.at[first + row], at) } else { a };
+                    for query in 0..Q {
+                        let bound = if BOUNDS { S::select(negative[query], a, b) } else { a };
+                        found[query][row] = S::fma(own[query], bound, found[query][row]);
+                    }
+                }
+            }
+            for query in 0..Q {
+                for row in 0..B {
+                    S::store(parts[query].as_mut_ptr().add((first + row) * S::LANES), found[query][row]);
+                }
+            }
         }
-        S::transpose(parts.as_ptr(), S::LANES, flipped.as_mut_ptr(), S::LANES);
-        let mut sum = S::splat(0.0);
-        for part in 0..S::LANES {
-            sum = S::add(sum, S::load(flipped.as_ptr().add(part * S::LANES)));
+        let mut flipped = [0f32; 256];
+        for (parts, sums) in parts.iter().zip(sums) {
+            S::transpose(parts.as_ptr(), S::LANES, flipped.as_mut_ptr(), S::LANES);
+            let mut sum = S::splat(0.0);
+            for part in 0..S::LANES {
+                sum = S::add(sum, S::load(flipped.as_ptr().add(part * S::LANES)));
+            }
+            S::store(sums.as_mut_ptr(), sum);
         }
-        S::store(sums.as_mut_ptr(), sum);
     }
 }
 
