@@ -49,8 +49,11 @@ fn encode_key_levels(unit: u32) {
     scales[index] = level_scale(column + index % 2u + index / 2u * 16u);
   }
   let at = page + (column / 32u * GROUP_BYTES) / 4u + column % 32u;
+  var words: array<u32, 2>;
   for (var chunk = 0u; chunk < PADDED_ROWS / per_chunk; chunk++) {
-    var words: array<u32, 2>;
+    // A variable of the loop is not cleared by every compiler.
+    words[0] = 0u;
+    words[1] = 0u;
     for (var own = 0u; own < per_chunk; own++) {
       let row = chunk * per_chunk + own;
       if (row >= ROWS) {
