@@ -94,7 +94,8 @@ export const codedAttentionOp = /* @__PURE__ */ defineOp({
   },
   native: 'kv_cache_coded_attention',
   webgpu: codedAttentionKernel,
-  tolerance: { o: { absolute: 5e-5, relative: 1e-4 }, lse: { absolute: 1e-4, relative: 1e-5 } },
+  // Weights are off by as much as log-sum-exps are.
+  tolerance: { o: { absolute: 1e-4, relative: 1e-4 }, lse: { absolute: 1e-4, relative: 1e-5 } },
   cases: (fc) =>
     fc
       .record({

@@ -63,6 +63,8 @@ struct State<'a> {
     sums: &'a mut [f32],
     tops: &'a mut [f32],
     totals: &'a mut [f32],
+    /// Per lane: the greatest score so far, where tiles are left out by it. Maxima of bfloat16 are rounded up.
+    reached: &'a mut [f32],
 }
 
 /// # Safety
@@ -89,9 +91,10 @@ unsafe fn rows<A: Arithmetic>(work: &Work, list: &List, queries: &[Query], buffe
     let values = values.of(TILE * shape.value_dim);
     let scores = scores.of((TILE + tile::PADDING) * MOST_LANES);
     let q = q.of(shape.dim * lanes);
-    let (largest, rest) = stats.of(4 * lanes).split_at_mut(lanes);
+    let (largest, rest) = stats.of(5 * lanes).split_at_mut(lanes);
     let (sums, rest) = rest.split_at_mut(lanes);
-    let (tops, totals) = rest.split_at_mut(lanes);
+    let (tops, rest) = rest.split_at_mut(lanes);
+    let (totals, reached) = rest.split_at_mut(lanes);
     let mut state = State {
         output: output.of(shape.value_dim * lanes),
         total: total.of(shape.value_dim * lanes),
@@ -99,8 +102,10 @@ unsafe fn rows<A: Arithmetic>(work: &Work, list: &List, queries: &[Query], buffe
         sums,
         tops,
         totals,
+        reached,
     };
     state.total.fill(0.0);
+    state.reached.fill(NONE);
     state.tops.fill(NONE);
     state.totals.fill(0.0);
     // SAFETY: the caller's promise; buffers are sized for all chunks.
@@ -275,8 +280,8 @@ unsafe fn visit_lanes<A: Arithmetic, const NV: usize, const KU: usize, const CU:
             hidden = true;
         }
         if let Some(skip) = shape.skip {
-            let tops = &state.tops[chunk.lane..][..width];
-            let (left, any) = leave_out::<A::S, NV>(scores, count, skip, largest, tops, &mut bits);
+            let reached = &mut state.reached[chunk.lane..][..width];
+            let (left, any) = leave_out::<A::S, NV>(scores, count, skip, reached, &mut bits);
             if !any {
                 return;
             }

@@ -7,18 +7,17 @@ use super::shape::Most;
 use super::work::Work;
 use crate::simd::Simd;
 
-/// Hides the tile from lanes whose greatest score in it is no more than the greatest one before less `skip`. Returns whether it did so for any
+/// Hides the tile from lanes whose greatest score in it is no more than the greatest one before, `reached`, less `skip`, and notes what is reached now. Returns whether it did so for any
 /// lane, and whether any lane still sees the tile. A lane that has seen no key keeps it.
 ///
 /// # Safety
-/// As for [`Simd`]; scores [count][NV · LANES], largest and tops [NV · LANES].
+/// As for [`Simd`]; scores [count][NV · LANES], reached [NV · LANES].
 #[inline(always)]
 pub unsafe fn leave_out<S: Simd, const NV: usize>(
     scores: &[f32],
     count: usize,
     skip: f32,
-    largest: &[f32],
-    tops: &[f32],
+    reached: &mut [f32],
     bits: &mut Bits<NV>,
 ) -> (bool, bool) {
     let width = NV * S::LANES;
@@ -33,7 +32,8 @@ pub unsafe fn leave_out<S: Simd, const NV: usize>(
                 let score = S::load(scores.as_ptr().add(key * width + at));
                 top = S::max(S::select(bits[key][vector], score, S::splat(NONE)), top);
             }
-            let before = S::max(S::load(largest.as_ptr().add(at)), S::load(tops.as_ptr().add(at)));
+            let before = S::load(reached.as_ptr().add(at));
+            S::store(reached.as_mut_ptr().add(at), S::max(top, before));
             let unseen = S::greater(S::splat(NONE / 2.0), before);
             !S::greater(top, S::sub(before, S::splat(skip))) & !unseen & every
         };
