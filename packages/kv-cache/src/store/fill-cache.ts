@@ -2,6 +2,7 @@ import type { Backend, Tensor } from '@filigree/core-tensor';
 import { KvFormatError } from '../errors.js';
 import { KvCache } from '../kv-cache.js';
 import { PagePool } from '../page-pool.js';
+import { unboundedAt } from '../streams/check.js';
 import { StreamCache } from '../streams/stream-cache.js';
 import type { KvHeader } from './kv-header.js';
 import type { KvFilePage, KvReader } from './kv-reader.js';
@@ -79,12 +80,18 @@ async function fillStreams(backend: Backend, reader: KvReader, { name, room, sig
 /** What a file's checksums do not say: whether its positions are such as caches have. */
 function expectPositions(name: string, cache: StreamCache, { positionsEnd: end, floor, lengths }: KvHeader): void {
   for (const [stream, length] of lengths.entries()) {
-    const [layer, head] = [Math.floor(stream / cache.kvHeads), stream % cache.kvHeads];
+    const [layer, head] = placeOf(cache, stream);
     const positions = cache.positions(layer, head);
     if (positions.length !== length || !positionsFit(positions, { end, floor }))
       throw new KvFormatError(`${name}: positions of head ${head} of layer ${layer} do not ascend to ${end}`);
   }
 }
+
+/** Layer and head of a stream. */
+const placeOf = ({ kvHeads }: StreamCache, stream: number): [number, number] => [
+  Math.floor(stream / kvHeads),
+  stream % kvHeads,
+];
 
 interface StreamNumbers {
   readonly header: KvHeader;
@@ -95,10 +102,10 @@ interface StreamNumbers {
 }
 
 function setNumbers(file: string, cache: StreamCache, { header, index, numbers }: StreamNumbers): void {
-  const [layer, head] = [Math.floor(index / cache.kvHeads), index % cache.kvHeads];
+  const [layer, head] = placeOf(cache, index);
   for (const [place, name] of header.numbers.entries()) {
     const values = joined(Float32Array, numbers[place]);
-    if (values.some((value) => Number.isNaN(value) || value === Infinity))
+    if (unboundedAt(values) >= 0)
       throw new KvFormatError(`${file}: ${name} of head ${head} of layer ${layer} is NaN or ∞ somewhere`);
     if (name === 'bias') cache.setBias(layer, head, values);
     else cache.setReceived(layer, head, values);

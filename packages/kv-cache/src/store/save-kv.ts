@@ -49,7 +49,9 @@ function describe(cache: KvCache | StreamCache): Omit<KvHeader, 'model' | 'token
     return { ...common, kind: 'dense', layers, floor: 0, lengths, numbers: [] };
   }
   const [{ kDim, vDim }] = cache.pool.layers;
-  const { kvHeads, floor, positionsEnd: end } = cache;
+  const { kvHeads, positionsEnd: end } = cache;
+  // Entries that were moved may leave the floor behind them.
+  const floor = Math.min(cache.floor, end);
   const layers = Array.from({ length: cache.layers }, () => ({ heads: kvHeads, kDim, vDim }));
   const lengths = layers.flatMap((_, layer) =>
     Array.from({ length: kvHeads }, (_head, head) => {

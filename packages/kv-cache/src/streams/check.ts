@@ -45,10 +45,15 @@ export function checkEntry(caller: string, entry: number, length: number): void 
     throw new OptionError(`${caller}: entry ${entry} is none of the ${length} entries there are`);
 }
 
+/** The first number that is ∞ or none, which nothing adds to scores; −1 without one. */
+export function unboundedAt(numbers: ArrayLike<number>): number {
+  return Array.from(numbers).findIndex((value) => !(value < Infinity));
+}
+
 /** @throws OptionError unless there is one number below ∞ for each of `length` entries. */
 export function checkBias(caller: string, numbers: ArrayLike<number>, length: number): void {
   expectCount(caller, numbers, length, 'numbers');
-  const bad = Array.from(numbers).findIndex((value) => !(value < Infinity));
+  const bad = unboundedAt(numbers);
   if (bad >= 0) throw new OptionError(`${caller}: the number of entry ${bad} is ${numbers[bad]}, it must be below ∞`);
 }
 
